@@ -1,0 +1,3 @@
+//! Metrics, HTTP pages and events.
+mod publication;
+pub use publication::*;

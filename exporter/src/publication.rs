@@ -1,0 +1,126 @@
+//! What a tick publishes: one immutable value that scrape, graph, events, page and command line all read.
+
+use portolan_flowtable::{EndReason, Flow, Tally, Timestamp};
+use portolan_graphs::Graph;
+use portolan_policy::Assessment;
+use serde::{Deserialize, Serialize};
+
+/// One tick's whole answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Publication {
+    /// The judged snapshot.
+    pub assessment: Assessment,
+    /// The graph by service.
+    pub graph: Graph,
+    /// How Portolan itself is doing.
+    pub vitals: Vitals,
+    /// Live flows and the latest ended ones, newest last, at most `vitals.flows_kept`.
+    pub flows: Vec<FlowRecord>,
+}
+
+/// A flow with the names of its ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowRecord {
+    /// Number of the flow, from 1, in order of opening.
+    pub flow_id: u64,
+    /// Community ID version 1, seed 0.
+    pub community_id: String,
+    /// Transport protocol.
+    pub proto: portolan_flowtable::Protocol,
+    /// The initiator.
+    pub src: FlowEnd,
+    /// The responder.
+    pub dest: FlowEnd,
+    /// Network it was seen in; empty where the capture does not say.
+    pub network: String,
+    /// Why `src` is believed to be the initiator.
+    pub evidence: portolan_flowtable::InitiatorEvidence,
+    /// How the initiator stands to its address.
+    pub claim: portolan_flowtable::flow::Claim,
+    /// How far it got.
+    pub outcome: portolan_flowtable::Outcome,
+    /// Sent by the initiator.
+    pub sent: Tally,
+    /// Received by the initiator.
+    pub received: Tally,
+    /// First frame's time.
+    pub first_at: Timestamp,
+    /// Last frame's time.
+    pub last_at: Timestamp,
+    /// First frame's number.
+    pub first_frame: u64,
+    /// Last frame's number.
+    pub last_frame: u64,
+    /// SYN to SYN-ACK in nanoseconds.
+    pub rtt: Option<i64>,
+    /// Why it ended; `None` while it is open.
+    pub ended: Option<EndReason>,
+}
+
+/// One end of a flow, named.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowEnd {
+    /// Address.
+    pub ip: std::net::IpAddr,
+    /// Port, where the protocol has one.
+    pub port: Option<portolan_flowtable::Port>,
+    /// `project/service`, `host`, `external`, ...
+    pub service: String,
+    /// Container name, or empty.
+    pub container: String,
+    /// Image reference, or empty.
+    pub image: String,
+}
+
+/// How Portolan itself is doing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Vitals {
+    /// Version of the program.
+    pub version: String,
+    /// Name of the host, or of the capture.
+    pub host: String,
+    /// When this run began, in engine time.
+    pub started_at: Timestamp,
+    /// Ticks so far.
+    pub ticks: u64,
+    /// Frames and bytes by which the accounts do not balance. 0.
+    pub residual_frames: i128,
+    /// The same in bytes.
+    pub residual_bytes: i128,
+    /// Frames in the kernel's ring that are neither delivered nor dropped yet, at most; `None` offline.
+    pub in_ring_max: Option<u64>,
+    /// Containers known.
+    pub containers: u64,
+    /// Containers whose traffic can be observed from here.
+    pub containers_observable: u64,
+    /// Observable containers matched to their veth.
+    pub containers_matched: u64,
+    /// Containers that cannot be observed: name and reason.
+    pub unobservable: Vec<(String, String)>,
+    /// How attachments were matched: `netns id`, `interface index`, `roster`, `address`.
+    pub identity_by: String,
+    /// Whether frames are being captured.
+    pub is_capturing: bool,
+    /// Whether Docker has answered a full listing.
+    pub is_named: bool,
+    /// Live flows in the table.
+    pub flows_live: u64,
+    /// Slots in the table.
+    pub flows_max: u64,
+    /// Conversations held.
+    pub conversations: u64,
+    /// Most records in `Publication::flows`.
+    pub flows_kept: u64,
+    /// Flow records that fell off the end of that list.
+    pub flows_forgotten: u64,
+    /// Docker events seen.
+    pub docker_events: u64,
+    /// Full listings taken from Docker.
+    pub docker_lists: u64,
+    /// Whether the last reload of the configuration and contract was good.
+    pub reload_ok: bool,
+    /// When it was.
+    pub reload_at: Timestamp,
+    /// SHA-256 or other stable hash of the contract in force; empty without one.
+    pub policy_hash: String,
+}

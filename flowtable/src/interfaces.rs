@@ -1,0 +1,161 @@
+//! The vantage rule: which sighting of a frame counts (DESIGN.md, section 4).
+
+use crate::directory::{AttachmentId, ScopeId};
+use crate::observation::{Direction, MacAddr, Observation};
+
+/// A kernel interface index, or an interface's position in a capture file. The kernel does not reuse indexes.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
+pub struct InterfaceId(pub u32);
+
+/// What an interface is to the vantage rule.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Role {
+    /// Not known yet: its frames are held for a moment.
+    #[default]
+    Unknown,
+    /// The host's end of a container's veth.
+    Container,
+    /// A container network's bridge.
+    Bridge,
+    /// Neither: loopback, a physical interface, another tool's.
+    Foreign,
+    /// The only vantage of a capture, or one without roles: every frame counts.
+    Plain,
+}
+
+/// One row of the interface table.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct InterfaceEntry {
+    /// Its role.
+    pub role: Role,
+    /// The container network it belongs to.
+    pub scope: ScopeId,
+    /// For a container's veth: the attachment. 0 otherwise.
+    pub attachment: AttachmentId,
+    /// For a bridge: its own address, which tells what the host sent from what it merely forwarded.
+    pub mac: MacAddr,
+    /// Whether the interface appeared while the tap was listening, so that nothing it carried was missed.
+    pub is_fresh: bool,
+}
+
+/// What one sighting of a frame is worth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Sighting {
+    /// Count it: this container sent it.
+    Sent {
+        /// The network it was sent into.
+        scope: ScopeId,
+        /// Who sent it.
+        attachment: AttachmentId,
+        /// Whether the attachment has been watched since it appeared.
+        is_fresh: bool,
+    },
+    /// Count it: the host, the outside or a router sent it into the network.
+    SentByHost {
+        /// The network it was sent into.
+        scope: ScopeId,
+    },
+    /// Count it: nothing tells who sent it but its addresses.
+    Plain {
+        /// The scope of the capture.
+        scope: ScopeId,
+    },
+    /// A second sighting at the receiver's veth: the frame was delivered.
+    Delivered {
+        /// The network.
+        scope: ScopeId,
+        /// Who received it.
+        attachment: AttachmentId,
+    },
+    /// A second sighting that says nothing further.
+    Second,
+    /// An interface that carries no container's traffic.
+    Foreign,
+    /// An interface without a role yet.
+    Unknown,
+}
+
+/// ifindex to role, scope and attachment: one array read per frame.
+///
+/// Built by identity (live) or replay and swapped whole between batches. Indexes grow without reuse, so the array
+/// is paged; an index of 2^24 or more is `Unknown`.
+#[derive(Clone, Debug, Default)]
+pub struct InterfaceTable {
+    pages: Vec<Option<Box<[InterfaceEntry; PAGE]>>>,
+    default: InterfaceEntry,
+}
+
+const PAGE: usize = 256;
+const INDEX_END: u32 = 1 << 24;
+
+impl InterfaceTable {
+    /// Builds a table in which every interface is unknown.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Builds the table of a capture without roles: every interface is `Plain` in scope 0.
+    pub fn plain() -> Self {
+        Self { pages: Vec::new(), default: InterfaceEntry { role: Role::Plain, ..InterfaceEntry::default() } }
+    }
+
+    /// Sets one row. An index of 2^24 or more is ignored, and stays `Unknown`.
+    pub fn set(&mut self, interface: InterfaceId, entry: InterfaceEntry) {
+        if interface.0 >= INDEX_END {
+            return;
+        }
+        let (page, row) = split(interface);
+        if self.pages.len() <= page {
+            self.pages.resize_with(page + 1, || None);
+        }
+        let default = self.default;
+        if let Some(slot) = self.pages.get_mut(page) {
+            let rows = slot.get_or_insert_with(|| Box::new([default; PAGE]));
+            if let Some(cell) = rows.get_mut(row) {
+                *cell = entry;
+            }
+        }
+    }
+
+    /// Returns one row; the default row where nothing was set.
+    pub fn get(&self, interface: InterfaceId) -> InterfaceEntry {
+        let (page, row) = split(interface);
+        match self.pages.get(page) {
+            Some(Some(rows)) => rows.get(row).copied().unwrap_or(self.default),
+            Some(None) | None => self.default,
+        }
+    }
+
+    /// Applies the vantage rule: count a frame iff it came in by a container's veth, or goes out on a container
+    /// network's bridge with that bridge's own source address.
+    pub fn sighting(&self, seen: &Observation) -> Sighting {
+        let entry = self.get(seen.interface);
+        match (entry.role, seen.direction) {
+            (Role::Container, Direction::Incoming) => Sighting::Sent {
+                scope: entry.scope,
+                attachment: entry.attachment,
+                is_fresh: entry.is_fresh,
+            },
+            (Role::Container, Direction::Outgoing) => {
+                Sighting::Delivered { scope: entry.scope, attachment: entry.attachment }
+            }
+            (Role::Bridge, Direction::Outgoing) if seen.source_mac == entry.mac => {
+                Sighting::SentByHost { scope: entry.scope }
+            }
+            (Role::Bridge, Direction::Incoming | Direction::Outgoing) => Sighting::Second,
+            // A capture that states no direction cannot be counted by this rule; replay says so and uses Plain.
+            (Role::Container | Role::Bridge, Direction::Unstated) => Sighting::Second,
+            (Role::Foreign, _) => Sighting::Foreign,
+            (Role::Plain, _) => Sighting::Plain { scope: entry.scope },
+            (Role::Unknown, _) => Sighting::Unknown,
+        }
+    }
+}
+
+fn split(interface: InterfaceId) -> (usize, usize) {
+    let index = interface.0 as usize;
+    (index / PAGE, index % PAGE)
+}

@@ -1,0 +1,1 @@
+//! The plain conversation table: by address, without roles, whatever timeouts did.

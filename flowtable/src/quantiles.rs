@@ -1,0 +1,1 @@
+//! A median in bounded memory: counts per quarter octave.

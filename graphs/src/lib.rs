@@ -1,0 +1,3 @@
+//! The service graph and its forms.
+mod graph;
+pub use graph::*;

@@ -1,0 +1,185 @@
+//! A snapshot with verdicts: what policy hands downstream.
+
+use portolan_flowtable::{Conversation, DocumentSource, DocumentedPort, ServicePort, Snapshot, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How a conversation stands with what was documented.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The port is documented and this initiator is expected on it.
+    Documented,
+    /// The port is documented, and nothing says who may call it.
+    Unjudged,
+    /// The port is documented, but not for this initiator.
+    UnexpectedPeer,
+    /// The responder serves a port no source documents.
+    UndocumentedPort,
+    /// No source documents any port of the responder.
+    Undeclared,
+    /// The sender used an address that another holds.
+    SpoofedSource,
+    /// An answer provoked by somebody spoofing the responder's address; never an edge.
+    Backscatter,
+    /// One end could not be named, or its role is a guess; judging would be unfair.
+    Unattributed,
+}
+
+/// What kind of finding it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// A sender used an address that another holds.
+    SpoofedSource,
+    /// An initiator nobody expected.
+    UnexpectedPeer,
+    /// A service port nobody documented, in use.
+    UndocumentedPort,
+    /// Many ports of one peer tried.
+    PortScan,
+    /// One port of many peers tried.
+    HostSweep,
+    /// Many unanswered connections to one port at once.
+    SynFlood,
+    /// A sender used an address nobody holds.
+    UnlistedSource,
+}
+
+/// How grave a finding is, least first.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// For the record.
+    Info,
+    /// An attempt that led nowhere.
+    Low,
+    /// Somebody should look.
+    Medium,
+    /// Somebody should look now.
+    High,
+}
+
+/// A standing fact an operator should hear about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Stable id: 16 hexadecimal digits over kind, initiator, responder and port by name.
+    pub id: String,
+    /// What kind.
+    pub kind: FindingKind,
+    /// How grave.
+    pub severity: Severity,
+    /// `project/service` of who did it (an address where there is no roster).
+    pub initiator: String,
+    /// `project/service` of the other end; for a spoofed source, whose address was used.
+    pub responder: String,
+    /// What was called; `None` for scans over many ports.
+    pub port: Option<ServicePort>,
+    /// How far it got, in a word: answered, refused, unanswered, blocked, attempted.
+    pub reached: String,
+    /// One line, one fact: `3 connections; no network, link or rule joins them`.
+    pub summary: String,
+    /// What it was held against: `cart documents 8080/tcp (image EXPOSE)`, `contract.toml:12 lists cart`.
+    pub against: String,
+    /// Since when, in engine time.
+    pub first_at: Timestamp,
+    /// Last time it was seen.
+    pub last_at: Timestamp,
+    /// First frame's number in the capture.
+    pub first_frame: u64,
+    /// Last frame's number.
+    pub last_frame: u64,
+    /// Connections (or flows) it rests on.
+    pub connections: u64,
+    /// Frames it rests on.
+    pub frames: u64,
+    /// Container names of the initiating replicas, sorted, at most 8.
+    pub initiator_containers: Vec<String>,
+    /// Container names of the responding replicas, sorted, at most 8.
+    pub responder_containers: Vec<String>,
+    /// A Wireshark display filter for its packets.
+    pub wireshark_filter: String,
+    /// Whether the capture was complete while it was seen; `None` where that is unknown.
+    pub complete: Option<bool>,
+}
+
+/// A conversation and how it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// Who documents its port, first match.
+    pub documented_by: Option<DocumentSource>,
+    /// Id of the finding it belongs to.
+    pub finding: Option<String>,
+}
+
+/// The four classes of a service port (DESIGN.md, section 6).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerClass {
+    /// Documented, and somebody called it.
+    DocumentedUsed,
+    /// Documented, and nobody did.
+    DocumentedIdle,
+    /// Nobody documented it, and somebody called it.
+    UndocumentedUsed,
+    /// Nobody documented it, it listens, and nobody called it yet.
+    UndocumentedListening,
+}
+
+/// A service port of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listener {
+    /// `project/service`.
+    pub service: String,
+    /// Compose or stack project.
+    pub project: String,
+    /// Port (first of a documented range).
+    pub port: ServicePort,
+    /// Its class.
+    pub class: ListenerClass,
+    /// Who documents it, all sources.
+    pub documented: Vec<DocumentedPort>,
+}
+
+/// A snapshot with verdicts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// The snapshot, its conversations moved into `judged`.
+    pub snapshot: Snapshot,
+    /// Conversations with verdicts, in the snapshot's order.
+    pub judged: Vec<Judged>,
+    /// Standing findings, gravest first, then by first time and id.
+    pub findings: Vec<Finding>,
+    /// Service ports by class, sorted by service and port.
+    pub listeners: Vec<Listener>,
+    /// Services for which no source documents any port, sorted.
+    pub undeclared: Vec<String>,
+    /// Things the operator should know about the contract: services absent here, ...
+    pub warnings: Vec<String>,
+    /// What the traffic was held against, in one line.
+    pub contract: String,
+}
+
+/// The news about a finding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// What happened to it.
+    pub state: AlertState,
+    /// The finding.
+    pub finding: Finding,
+}
+
+/// What happened to a finding.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertState {
+    /// It is new.
+    Raised,
+    /// It got graver.
+    Updated,
+    /// It no longer stands.
+    Cleared,
+}

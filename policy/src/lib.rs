@@ -1,0 +1,3 @@
+//! Judgement: what was documented, held against what was seen.
+mod assessment;
+pub use assessment::*;
