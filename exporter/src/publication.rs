@@ -1,7 +1,7 @@
 //! What a tick publishes: one immutable value that scrape, graph, events, page and command line all read.
 
-use portolan_flowtable::{EndReason, Flow, Tally, Timestamp};
-use portolan_graphs::Graph;
+use portolan_flowtable::{Completeness, EndReason, Ledger, ServicePort, Snapshot, Tally, Timestamp};
+use portolan_graphs::{Graph, Group};
 use portolan_policy::Assessment;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,68 @@ pub struct Publication {
     pub vitals: Vitals,
     /// Live flows and the latest ended ones, newest last, at most `vitals.flows_kept`.
     pub flows: Vec<FlowRecord>,
+    /// Edges the contract expects, whether or not they were seen. Their series start at 0.
+    #[serde(default)]
+    pub documented_edges: Vec<DocumentedEdge>,
+}
+
+impl Publication {
+    /// Builds what is served before the first tick: nothing known, and nothing claimed to be complete.
+    pub fn empty(host: &str, version: &str, at: Timestamp) -> Self {
+        let snapshot = Snapshot {
+            at,
+            from: at,
+            conversations: Vec::new(),
+            ledger: Ledger::default(),
+            kernel_dropped: None,
+            completeness: Completeness::Unknown { reasons: vec!["nothing was captured yet".to_owned()] },
+            has_roster: false,
+            workloads: Vec::new(),
+            stale: None,
+            withheld: Tally::default(),
+            conversations_folded: 0,
+        };
+        let assessment = Assessment {
+            snapshot,
+            judged: Vec::new(),
+            findings: Vec::new(),
+            listeners: Vec::new(),
+            undeclared: Vec::new(),
+            warnings: Vec::new(),
+            contract: String::new(),
+        };
+        Self {
+            assessment,
+            graph: Graph { group: Group::Service, nodes: Vec::new(), edges: Vec::new() },
+            vitals: Vitals {
+                version: version.to_owned(),
+                host: host.to_owned(),
+                started_at: at,
+                reload_at: at,
+                reload_ok: true,
+                ..Vitals::default()
+            },
+            flows: Vec::new(),
+            documented_edges: Vec::new(),
+        }
+    }
+}
+
+/// An edge somebody documented: who may call what.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct DocumentedEdge {
+    /// Service that may call, without its project; or `host`, `external`.
+    pub client: String,
+    /// Its project, or empty.
+    pub client_project: String,
+    /// Service that may be called, without its project.
+    pub server: String,
+    /// Its project, or empty.
+    pub server_project: String,
+    /// What may be called.
+    pub port: ServicePort,
+    /// Who says so, as printed: `contract.toml:12`.
+    pub documented_by: String,
 }
 
 /// A flow with the names of its ends.

@@ -1,0 +1,254 @@
+//! The catalogue: the one list of everything exported. `docs/metrics.md` is generated from it.
+
+use std::fmt::Write as _;
+
+/// Whether a family counts or shows a state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Only grows while its series lives.
+    Counter,
+    /// May fall.
+    Gauge,
+}
+
+impl Kind {
+    /// Returns the word of the text format.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        }
+    }
+}
+
+/// One family.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Metric {
+    /// `portolan_<subject>_<what>_<unit>`, with `_total` on counters.
+    pub name: &'static str,
+    /// Whether it counts.
+    pub kind: Kind,
+    /// One sentence a stranger understands at three in the morning.
+    pub help: &'static str,
+    /// Label names, in the order of their values.
+    pub labels: &'static [&'static str],
+}
+
+const EDGE: &[&str] = &["client", "client_project", "server", "server_project", "port", "protocol"];
+const EDGE_DIRECTION: &[&str] =
+    &["client", "client_project", "server", "server_project", "port", "protocol", "direction"];
+const EDGE_OUTCOME: &[&str] =
+    &["client", "client_project", "server", "server_project", "port", "protocol", "outcome"];
+const EDGE_INFO_LABELS: &[&str] = &[
+    "client",
+    "client_project",
+    "server",
+    "server_project",
+    "port",
+    "protocol",
+    "verdict",
+    "documented_by",
+    "network",
+];
+
+macro_rules! catalogue {
+    ($($constant:ident = $name:literal $kind:ident $labels:expr, $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: Metric =
+            Metric { name: $name, kind: Kind::$kind, help: $help, labels: $labels };)*
+
+        /// Every family, in the order of the exposition.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+catalogue! {
+    EDGE_BYTES = "portolan_edge_bytes_total" Counter EDGE_DIRECTION,
+        "Bytes on the wire between two services on one service port, by direction.";
+    EDGE_FRAMES = "portolan_edge_frames_total" Counter EDGE_DIRECTION,
+        "Frames between two services on one service port, by direction.";
+    EDGE_CONNECTIONS = "portolan_edge_connections_total" Counter EDGE_OUTCOME,
+        "Connections between two services on one service port, by what became of them; flows where the protocol has no connections.";
+    EDGE_INFO = "portolan_edge_info" Gauge EDGE_INFO_LABELS,
+        "Always 1: how an edge is judged, who documents its port, and the networks it was seen in.";
+    EDGE_FIRST_SEEN = "portolan_edge_first_seen_timestamp_seconds" Gauge EDGE,
+        "When the first frame of an edge was seen, in seconds since 1970-01-01 UTC.";
+    EDGE_RTT = "portolan_edge_rtt_seconds" Gauge EDGE,
+        "Median TCP handshake round trip of an edge in seconds, to a quarter octave.";
+    LISTENER_INFO = "portolan_listener_info" Gauge &["service", "project", "port", "protocol", "class"],
+        "Always 1: a service port, and whether it is documented and used.";
+    FINDINGS = "portolan_findings" Gauge &["kind", "severity"],
+        "Findings that stand.";
+    FINDINGS_RAISED = "portolan_findings_total" Counter &["kind", "severity"],
+        "Findings raised, or raised again with another severity.";
+    CAPTURE_FRAMES = "portolan_capture_frames_total" Counter &[],
+        "Frames the capture delivered.";
+    CAPTURE_BYTES = "portolan_capture_bytes_total" Counter &[],
+        "Bytes on the wire of the frames the capture delivered.";
+    CAPTURE_DROPPED = "portolan_capture_dropped_frames_total" Counter &[],
+        "Frames the kernel dropped before they were seen; absent where the source does not say.";
+    CAPTURE_REJECTED = "portolan_capture_rejected_frames_total" Counter &["reason"],
+        "Delivered frames that could not be read.";
+    CAPTURE_NOT_COUNTED = "portolan_capture_not_counted_frames_total" Counter &["reason"],
+        "Delivered frames left out by rule, most of them second sightings of a counted frame.";
+    CAPTURE_NON_IP = "portolan_capture_non_ip_frames_total" Counter &["reason"],
+        "Counted frames without an IP packet.";
+    CAPTURE_HELD = "portolan_capture_held_frames" Gauge &[],
+        "Frames waiting for the role of their interface.";
+    CAPTURE_BACKWARD = "portolan_capture_backward_steps_total" Counter &[],
+        "Frames whose time was before that of the frame before them.";
+    CAPTURE_BLIND = "portolan_capture_blind_intervals" Gauge &[],
+        "Intervals known in which frames were lost.";
+    CAPTURE_COMPLETENESS = "portolan_capture_completeness" Gauge &["state"],
+        "1 for the state that holds: complete, incomplete or unknown; 0 for the others.";
+    FLOWTABLE_FLOWS = "portolan_flowtable_flows" Gauge &[],
+        "Live flows in the flow table.";
+    FLOWTABLE_FLOWS_MAX = "portolan_flowtable_flows_max" Gauge &[],
+        "Flows the flow table has room for.";
+    FLOWTABLE_METERED = "portolan_flowtable_metered_frames_total" Counter &[],
+        "Frames metered into flows.";
+    FLOWTABLE_OVERFLOW = "portolan_flowtable_overflow_frames_total" Counter &[],
+        "Frames the flow table had no room for; counted, but in no flow.";
+    FLOWTABLE_OPENED = "portolan_flowtable_opened_flows_total" Counter &[],
+        "Flows opened.";
+    FLOWTABLE_ENDED = "portolan_flowtable_ended_flows_total" Counter &[],
+        "Flows that ended by FIN, RST or silence.";
+    FLOWTABLE_EVICTED = "portolan_flowtable_evicted_flows_total" Counter &[],
+        "Flows that made room for others before they ended.";
+    FLOWTABLE_CONVERSATIONS = "portolan_flowtable_conversations" Gauge &[],
+        "Conversations held: all flows of one initiator to one service port of one responder.";
+    FLOWTABLE_FOLDED = "portolan_flowtable_conversations_folded_total" Counter &[],
+        "Conversations folded together because a limit was reached.";
+    FLOWTABLE_WITHHELD = "portolan_flowtable_withheld_frames" Gauge &[],
+        "Frames of conversations that are not published yet because an end has no name.";
+    LEDGER_RESIDUAL_FRAMES = "portolan_ledger_residual_frames" Gauge &[],
+        "Frames by which the accounts do not balance; anything but 0 is a defect.";
+    LEDGER_RESIDUAL_BYTES = "portolan_ledger_residual_bytes" Gauge &[],
+        "Bytes by which the accounts do not balance; anything but 0 is a defect.";
+    IDENTITY_CONTAINERS = "portolan_identity_containers" Gauge &["state"],
+        "Containers known, observable from here, matched to their interface, and unobservable.";
+    IDENTITY_STALE = "portolan_identity_stale" Gauge &[],
+        "1 while names may be out of date because Docker does not answer, else 0.";
+    IDENTITY_EVENTS = "portolan_identity_docker_events_total" Counter &[],
+        "Events received from Docker.";
+    IDENTITY_LISTS = "portolan_identity_docker_lists_total" Counter &[],
+        "Full listings taken from Docker.";
+    EXPORTER_SERIES = "portolan_exporter_edge_series" Gauge &[],
+        "Edges that have series of their own.";
+    EXPORTER_FOLDED = "portolan_exporter_series_folded_total" Counter &[],
+        "Edges and listeners counted under 'other' because a series limit was reached.";
+    EXPORTER_FLOWS_FORGOTTEN = "portolan_exporter_flow_records_forgotten_total" Counter &[],
+        "Flow records that fell off the end of the list the flow page serves.";
+    EXPORTER_REQUESTS = "portolan_exporter_http_requests_total" Counter &["route", "code"],
+        "HTTP requests answered, by route and status code.";
+    EXPORTER_CLOSED = "portolan_exporter_http_connections_closed_total" Counter &["reason"],
+        "HTTP connections closed for being in the way: displaced by others, or past their deadline.";
+    EXPORTER_EVENTS = "portolan_exporter_events_total" Counter &[],
+        "Events written.";
+    EXPORTER_EVENTS_LOST = "portolan_exporter_events_lost_total" Counter &[],
+        "Events that could not be written: disk full, or a reader that does not read.";
+    CONFIG_RELOAD_OK = "portolan_config_last_reload_successful" Gauge &[],
+        "1 if the last reload of configuration and contract was good, else 0.";
+    CONFIG_RELOAD_AT = "portolan_config_last_reload_success_timestamp_seconds" Gauge &[],
+        "When configuration and contract were last loaded well, in seconds since 1970-01-01 UTC.";
+    POLICY_INFO = "portolan_policy_info" Gauge &["hash"],
+        "Always 1: hash of the contract in force; absent without one.";
+    BUILD_INFO = "portolan_build_info" Gauge &["version"],
+        "Always 1: version of the program.";
+    START_TIME = "portolan_start_time_seconds" Gauge &[],
+        "When this run began, in seconds since 1970-01-01 UTC.";
+    TICKS = "portolan_ticks_total" Counter &[],
+        "Rounds of the control plane; when this stands still, so does everything else on this page.";
+}
+
+/// Returns `docs/metrics.md`.
+pub fn markdown() -> String {
+    let mut page = String::from(INTRODUCTION);
+    for metric in ALL {
+        let labels = if metric.labels.is_empty() {
+            "-".to_owned()
+        } else {
+            metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
+        };
+        writeln!(page, "| `{}` | {} | {} | {} |", metric.name, metric.kind.word(), labels, metric.help)
+            .expect("a String never refuses text");
+    }
+    page.push_str(LABELS);
+    page
+}
+
+const INTRODUCTION: &str = "# Metrics
+
+Generated from `exporter/src/catalogue.rs`; `UPDATE_GOLDEN=1 cargo test -p portolan-exporter` rewrites it.
+
+`GET /metrics` answers in the Prometheus text format 0.0.4. A scrape, the graph, the pages and the command line read
+the same publication, so they cannot disagree. Counts of frames and bytes are exact 64-bit integers.
+
+| family | type | labels | meaning |
+|---|---|---|---|
+";
+
+const LABELS: &str = "
+## Labels
+
+| label | values |
+|---|---|
+| `client`, `server`, `service` | the name replicas share, without its project; `host`, `external` (everything outside), `multicast`, `unclaimed` (an address of a container network nobody holds), `ambiguous`; an address only in replays without a roster |
+| `client_project`, `server_project`, `project` | compose or stack project; empty where there is none |
+| `port`, `protocol` | the service port and `tcp`, `udp`, `sctp`, `icmp`, `icmp6` or `ip-N`; `port` is empty where the protocol has none, `ephemeral` where which end serves is a guess and the port is one that clients are given |
+| `direction` | `to_server`, `to_client` |
+| `outcome` | `answered`, `refused` (RST or ICMP error), `unanswered`, `blocked` (never delivered on this host) |
+| `verdict` | `documented`, `unjudged`, `unexpected_peer`, `undocumented_port`, `undeclared`, `spoofed_source`, `unattributed`; `mixed` for `other` |
+| `class` | `documented_used`, `documented_idle`, `undocumented_used`, `undocumented_listening` |
+
+Names hold at most 128 characters. Control characters and characters that turn the direction of writing are shown as
+`\\u{...}`.
+
+## Life of an edge's series
+
+- It begins with the first frame; an edge the contract or a published port documents begins at 0 before that, so that
+  `increase()` sees the first connection.
+- It lives as long as both services exist, plus 60 seconds. An edge with an unnamed end lives as long as its
+  conversations are held, plus 60 seconds.
+- Counters never fall while it lives, whatever becomes of the conversations behind it.
+- At most 10,000 edges have series. The rest is added up in one edge whose six labels are `other` (projects empty).
+  Of one client and server, at most 64 undocumented ports have series; the rest has `port=\"other\"`,
+  `protocol=\"other\"`. What is counted there stays there: `other` never falls.
+  `portolan_exporter_series_folded_total` says how many edges that concerns.
+- Answers that somebody provoked by forging an address are no edge of the address's holder and have no series.
+";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_follow_the_conventions() {
+        let mut names = BTreeSet::new();
+        for metric in ALL {
+            let Metric { name, kind, help, labels } = metric;
+            assert!(names.insert(name), "{name} twice");
+            assert!(name.starts_with("portolan_"), "{name}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}: _total is for counters");
+            assert!(help.ends_with('.') && help.len() > 20, "{name}: {help}");
+            for word in ["_gauge", "_counter", "_ms", "_milliseconds", "_kilobytes", "_count", "_sum", "_bucket"] {
+                assert!(!format!("{name}_").contains(&format!("{word}_")), "{name}: {word}");
+            }
+            let unique: BTreeSet<_> = labels.iter().collect();
+            assert_eq!(unique.len(), labels.len(), "{name}: a label twice");
+        }
+    }
+
+    #[test]
+    fn the_page_in_docs_is_the_catalogue() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, markdown()).unwrap();
+        }
+        let page = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(page, markdown(), "docs/metrics.md is stale: UPDATE_GOLDEN=1 cargo test -p portolan-exporter");
+    }
+}
