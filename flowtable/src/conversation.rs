@@ -1,14 +1,17 @@
 //! Conversations: all flows of one initiator to one service port of one responder, with names.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::directory::AttachmentId;
-use crate::flow::{Claim, InitiatorEvidence};
+use crate::delta::Delta;
+use crate::directory::{AttachmentId, Holder, ScopeId};
+use crate::flow::{Claim, Flow, InitiatorEvidence, Outcome};
 use crate::ledger::{Completeness, Ledger, Tally};
-use crate::units::{ServicePort, Timestamp};
+use crate::quantiles::Quantiles;
+use crate::units::{Port, ServicePort, Timestamp};
 use crate::workload::Workload;
 
 /// One end of a conversation, named.
@@ -176,7 +179,7 @@ pub struct Conversation {
     /// Most handshakes opened within one second that were not answered; what a flood is judged by.
     pub burst_unanswered: u64,
     /// Source port of the first flow, for Community ID and a Wireshark filter.
-    pub first_source_port: Option<crate::units::Port>,
+    pub first_source_port: Option<Port>,
 }
 
 /// Conversations at one instant, with names and accounts.
@@ -206,6 +209,322 @@ pub struct Snapshot {
     pub conversations_folded: u64,
 }
 
-/// The control plane's totals.
+/// Most conversations held at once; beyond, flows are folded into one.
+pub const CONVERSATIONS_MAX: usize = 65_536;
+/// Most conversations between the same two ends; beyond, their ports are folded into one without a port, so
+/// that a scan cannot push others out.
+pub const PORTS_PER_PAIR_MAX: u32 = 1_024;
+
+/// The control plane's totals: every flow's growth, added up per conversation. Grows by deltas only.
 #[derive(Debug, Default)]
-pub struct Conversations {}
+pub struct Conversations {
+    pub(crate) table: Vec<Totals>,
+    index: HashMap<Key, u32>,
+    pairs: HashMap<(ScopeId, Party, Party), u32>,
+    flows: Vec<FlowState>,
+    sum: Tally,
+    folded: u64,
+    first_at: Option<Timestamp>,
+}
+
+/// One end as the data plane knew it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Party {
+    pub(crate) holder: Holder,
+    pub(crate) address: IpAddr,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Key {
+    pub(crate) scope: ScopeId,
+    pub(crate) initiator: Party,
+    pub(crate) responder: Party,
+    pub(crate) port: ServicePort,
+    pub(crate) claim: Claim,
+}
+
+/// What all flows of one key add up to.
+#[derive(Clone, Debug)]
+pub(crate) struct Totals {
+    pub(crate) key: Key,
+    pub(crate) sent: Tally,
+    pub(crate) received: Tally,
+    pub(crate) connections: Outcomes,
+    pub(crate) open: u64,
+    pub(crate) evidence: InitiatorEvidence,
+    pub(crate) is_midstream: bool,
+    pub(crate) is_tunnel: bool,
+    pub(crate) first_at: Timestamp,
+    pub(crate) last_at: Timestamp,
+    pub(crate) first_frame: u64,
+    pub(crate) last_frame: u64,
+    pub(crate) first_source_port: Option<Port>,
+    pub(crate) rtt: Option<Quantiles>,
+    burst_second: i64,
+    burst_open: u64,
+    burst_most: u64,
+}
+
+/// What a flow has contributed so far.
+#[derive(Clone, Copy, Debug)]
+struct FlowState {
+    id: u64,
+    conversation: u32,
+    outcome: Outcome,
+    has_rtt: bool,
+}
+
+impl Conversations {
+    /// Builds an empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns frames and bytes of all conversations, ended flows included.
+    pub fn sum(&self) -> Tally {
+        self.sum
+    }
+
+    /// Returns conversations held.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Returns whether nothing was seen yet.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Returns flows that were folded away because a limit was reached.
+    pub fn folded(&self) -> u64 {
+        self.folded
+    }
+
+    /// Returns the first frame's time.
+    pub fn first_at(&self) -> Option<Timestamp> {
+        self.first_at
+    }
+
+    /// Adds one flow's growth.
+    ///
+    /// A flow whose ends, roles or claim turned out to be others takes what it contributed so far along to its
+    /// new conversation.
+    pub fn apply(&mut self, delta: &Delta) {
+        let flow = &delta.flow;
+        self.first_at = Some(self.first_at.map_or(flow.first_at, |first| first.min(flow.first_at)));
+        let slot = delta.slot as usize;
+        let known = self.flows.get(slot).copied().filter(|state| state.id == flow.id);
+        let key = key_of(flow);
+        let conversation = match known {
+            Some(state) if self.table.get(state.conversation as usize).is_some_and(|it| it.key == key) => {
+                state.conversation
+            }
+            Some(_) | None => self.conversation_for(key, flow, known),
+        };
+        if let Some(state) = known
+            && state.conversation != conversation
+        {
+            self.withdraw(&state, delta);
+        }
+        let before = known.filter(|state| state.conversation == conversation);
+        self.add(conversation, delta, before);
+        self.remember(
+            slot,
+            FlowState { id: flow.id, conversation, outcome: flow.outcome, has_rtt: flow.rtt.is_some() },
+        );
+        if delta.ended.is_some()
+            && let Some(state) = self.flows.get_mut(slot)
+        {
+            state.id = 0;
+        }
+        self.sum += delta.grown[0] + delta.grown[1];
+    }
+
+    fn remember(&mut self, slot: usize, state: FlowState) {
+        if self.flows.len() <= slot {
+            let nobody = FlowState { id: 0, conversation: 0, outcome: Outcome::Pending, has_rtt: false };
+            self.flows.resize(slot + 1, nobody);
+        }
+        if let Some(entry) = self.flows.get_mut(slot) {
+            *entry = state;
+        }
+    }
+
+    fn conversation_for(&mut self, key: Key, flow: &Flow, known: Option<FlowState>) -> u32 {
+        if let Some(found) = self.index.get(&key) {
+            return *found;
+        }
+        if let Some(state) = known
+            && self.is_folded(state.conversation)
+        {
+            return state.conversation;
+        }
+        let ports = self.pairs.entry((key.scope, key.initiator, key.responder)).or_default();
+        *ports += 1;
+        let key = if self.table.len() >= CONVERSATIONS_MAX {
+            FOLD
+        } else if *ports > PORTS_PER_PAIR_MAX {
+            Key { port: ServicePort { port: None, ..key.port }, ..key }
+        } else {
+            key
+        };
+        if self.table.len() >= CONVERSATIONS_MAX && self.pairs.len() > CONVERSATIONS_MAX {
+            self.pairs.clear();
+        }
+        if key != key_of(flow) {
+            self.folded += 1;
+        }
+        if let Some(found) = self.index.get(&key) {
+            return *found;
+        }
+        let number = u32::try_from(self.table.len()).unwrap_or(u32::MAX);
+        self.index.insert(key, number);
+        self.table.push(Totals::new(key, flow));
+        number
+    }
+
+    fn is_folded(&self, conversation: u32) -> bool {
+        self.table.get(conversation as usize).is_some_and(|it| it.key == FOLD)
+    }
+
+    /// Takes a flow's contribution out of a conversation it turned out not to belong to.
+    fn withdraw(&mut self, state: &FlowState, delta: &Delta) {
+        let Some(totals) = self.table.get_mut(state.conversation as usize) else { return };
+        let earlier = before(delta);
+        // Sides do not change; which of them is the initiator's may have.
+        let is_a_initiator = totals.key.initiator.address == delta.flow.ends[0].address;
+        let (sent, received) =
+            if is_a_initiator { (earlier[0], earlier[1]) } else { (earlier[1], earlier[0]) };
+        totals.sent = totals.sent - sent;
+        totals.received = totals.received - received;
+        uncount(&mut totals.connections, state.outcome);
+        totals.open = totals.open.saturating_sub(1);
+    }
+
+    fn add(&mut self, conversation: u32, delta: &Delta, known: Option<FlowState>) {
+        let Some(totals) = self.table.get_mut(conversation as usize) else { return };
+        let flow = &delta.flow;
+        let growth = if known.is_some() { delta.grown } else { total(flow) };
+        let (sent, received) = flow.directed(growth);
+        totals.sent += sent;
+        totals.received += received;
+        if let Some(state) = known {
+            uncount(&mut totals.connections, state.outcome);
+        } else {
+            totals.open += 1;
+        }
+        count(&mut totals.connections, flow.outcome);
+        if delta.ended.is_some() {
+            totals.open = totals.open.saturating_sub(1);
+        }
+        totals.evidence = totals.evidence.min(flow.evidence);
+        totals.is_midstream |= flow.is_midstream;
+        totals.is_tunnel |= flow.is_tunnel;
+        if flow.first_frame < totals.first_frame {
+            totals.first_frame = flow.first_frame;
+            totals.first_source_port = flow.initiator_end().port;
+        }
+        totals.first_at = totals.first_at.min(flow.first_at);
+        totals.last_at = totals.last_at.max(flow.last_at);
+        totals.last_frame = totals.last_frame.max(flow.last_frame);
+        if let (Some(rtt), false) = (flow.rtt, known.is_some_and(|state| state.has_rtt)) {
+            totals.rtt.get_or_insert_with(Quantiles::new).count(rtt);
+        }
+        totals.note_burst(flow, known);
+    }
+}
+
+impl Totals {
+    fn new(key: Key, flow: &Flow) -> Self {
+        Self {
+            key,
+            sent: Tally::default(),
+            received: Tally::default(),
+            connections: Outcomes::default(),
+            open: 0,
+            evidence: flow.evidence,
+            is_midstream: false,
+            is_tunnel: false,
+            first_at: flow.first_at,
+            last_at: flow.last_at,
+            first_frame: flow.first_frame,
+            last_frame: flow.last_frame,
+            first_source_port: flow.initiator_end().port,
+            rtt: None,
+            burst_second: i64::MIN,
+            burst_open: 0,
+            burst_most: 0,
+        }
+    }
+
+    /// Counts attempts of one second that were not answered: SYN floods.
+    fn note_burst(&mut self, flow: &Flow, known: Option<FlowState>) {
+        let second = flow.first_at.0.div_euclid(Timestamp::SECOND);
+        let is_open = !matches!(flow.outcome, Outcome::Answered | Outcome::Refused);
+        let was_open =
+            known.is_some_and(|state| !matches!(state.outcome, Outcome::Answered | Outcome::Refused));
+        if known.is_none() && is_open {
+            if second != self.burst_second {
+                self.burst_most = self.burst_most();
+                self.burst_second = second;
+                self.burst_open = 0;
+            }
+            self.burst_open += 1;
+        } else if was_open && !is_open && second == self.burst_second {
+            self.burst_open = self.burst_open.saturating_sub(1);
+        }
+    }
+
+    pub(crate) fn burst_most(&self) -> u64 {
+        self.burst_most.max(self.burst_open)
+    }
+}
+
+const NOWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+/// Where everything beyond [`CONVERSATIONS_MAX`] goes.
+const FOLD: Key = Key {
+    scope: ScopeId(0),
+    initiator: Party { holder: Holder::Ambiguous, address: NOWHERE },
+    responder: Party { holder: Holder::Ambiguous, address: NOWHERE },
+    port: ServicePort { port: None, protocol: crate::units::Protocol(0) },
+    claim: Claim::Own,
+};
+
+fn key_of(flow: &Flow) -> Key {
+    let party = |end: &crate::flow::End| Party { holder: end.holder, address: end.address };
+    Key {
+        scope: flow.scope,
+        initiator: party(flow.initiator_end()),
+        responder: party(flow.responder_end()),
+        port: flow.service_port(),
+        claim: flow.claim,
+    }
+}
+
+fn total(flow: &Flow) -> [Tally; 2] {
+    [0, 1].map(|side| Tally { frames: flow.frames[side], bytes: flow.bytes[side] })
+}
+
+fn before(delta: &Delta) -> [Tally; 2] {
+    let all = total(&delta.flow);
+    [all[0] - delta.grown[0], all[1] - delta.grown[1]]
+}
+
+fn count(connections: &mut Outcomes, outcome: Outcome) {
+    *cell(connections, outcome) += 1;
+}
+
+fn uncount(connections: &mut Outcomes, outcome: Outcome) {
+    let cell = cell(connections, outcome);
+    *cell = cell.saturating_sub(1);
+}
+
+fn cell(connections: &mut Outcomes, outcome: Outcome) -> &mut u64 {
+    match outcome {
+        Outcome::Pending => &mut connections.pending,
+        Outcome::Answered => &mut connections.answered,
+        Outcome::Refused => &mut connections.refused,
+        Outcome::Unanswered => &mut connections.unanswered,
+        Outcome::Blocked => &mut connections.blocked,
+    }
+}

@@ -134,11 +134,9 @@ impl InterfaceTable {
     pub fn sighting(&self, seen: &Observation) -> Sighting {
         let entry = self.get(seen.interface);
         match (entry.role, seen.direction) {
-            (Role::Container, Direction::Incoming) => Sighting::Sent {
-                scope: entry.scope,
-                attachment: entry.attachment,
-                is_fresh: entry.is_fresh,
-            },
+            (Role::Container, Direction::Incoming) => {
+                Sighting::Sent { scope: entry.scope, attachment: entry.attachment, is_fresh: entry.is_fresh }
+            }
             (Role::Container, Direction::Outgoing) => {
                 Sighting::Delivered { scope: entry.scope, attachment: entry.attachment }
             }

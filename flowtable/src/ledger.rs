@@ -162,8 +162,9 @@ impl Ledger {
         let side = |pick: fn(Tally) -> u64| {
             let taken = pick(self.accepted() + self.all_not_counted() + self.all_rejected() + self.held);
             let outer = i128::from(pick(self.delivered)) - i128::from(taken);
-            let inner =
-                i128::from(pick(self.metered)) - i128::from(pick(conversations)) - i128::from(pick(self.undrained));
+            let inner = i128::from(pick(self.metered))
+                - i128::from(pick(conversations))
+                - i128::from(pick(self.undrained));
             // Two balances; a residual in either is a residual, and they must not cancel.
             outer.abs() + inner.abs()
         };

@@ -25,8 +25,10 @@ pub mod flow;
 pub mod interfaces;
 mod key;
 pub mod ledger;
+pub mod naming;
 pub mod observation;
 pub mod plain;
+mod progress;
 mod quantiles;
 pub mod table;
 pub mod units;
@@ -38,7 +40,10 @@ pub use directory::{AttachmentId, Directory, Holder, ScopeId};
 pub use flow::{End, Flow, InitiatorEvidence, Outcome, Side};
 pub use interfaces::{InterfaceEntry, InterfaceId, InterfaceTable, Role, Sighting};
 pub use ledger::{Blindness, Completeness, Ledger, NotCounted, Rejected, Tally};
-pub use observation::{Direction, Fragment, IcmpFacts, MacAddr, Network, NonIp, Observation, Packet, TcpFacts};
+pub use naming::Occasion;
+pub use observation::{
+    Direction, Fragment, IcmpFacts, MacAddr, Network, NonIp, Observation, Packet, TcpFacts,
+};
 pub use table::{FlowTable, Limits};
 pub use units::{Port, Protocol, ServicePort, Timestamp};
 pub use workload::{DocumentSource, DocumentedPort, Names, Provenance, PublishedPort, Workload};

@@ -44,7 +44,11 @@ pub struct Workload {
 impl Workload {
     /// Returns `project/service`, or `service` where there is no project.
     pub fn qualified(&self) -> String {
-        if self.project.is_empty() { self.service.clone() } else { format!("{}/{}", self.project, self.service) }
+        if self.project.is_empty() {
+            self.service.clone()
+        } else {
+            format!("{}/{}", self.project, self.service)
+        }
     }
 }
 
@@ -81,7 +85,8 @@ pub struct DocumentedPort {
 impl DocumentedPort {
     /// Returns whether `port` lies in the range.
     pub fn covers(&self, port: ServicePort) -> bool {
-        port.protocol == self.protocol && port.port.is_some_and(|port| self.first <= port && port <= self.last)
+        port.protocol == self.protocol
+            && port.port.is_some_and(|port| self.first <= port && port <= self.last)
     }
 }
 

@@ -1,0 +1,255 @@
+//! How far a flow got, and who opened it: the reading of control bits and answers.
+//!
+//! # Sources
+//!
+//! TCP: RFC 9293, sections 3.5 and 3.6. ICMP: RFC 792. ICMPv6: RFC 4443. Round trips of repeated segments are
+//! not measured (Karn's rule, RFC 6298 section 3).
+
+use crate::directory::Holder;
+use crate::flow::{Claim, End, Flow, InitiatorEvidence, Outcome, Side};
+use crate::observation::{Packet, TcpFacts};
+use crate::table::Cold;
+use crate::units::{Port, Protocol, Timestamp};
+
+/// What a slot's state means to the next packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// Nothing came back yet.
+    Attempt,
+    /// Both ends sent, and nothing but control bits can change what is known: the fast path.
+    Settled,
+    /// One end sent FIN.
+    Closing,
+    /// Both ends sent FIN, or one RST, or an ICMP error came.
+    Closed,
+}
+
+/// What is known about the world when a flow is first seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Circumstances {
+    /// The first packet may be an answer to one sent before the tap was opened.
+    pub(crate) may_be_answer: bool,
+    /// The sender's port is documented or was seen to accept connections.
+    pub(crate) sender_listens: bool,
+    /// The receiver's port is.
+    pub(crate) receiver_listens: bool,
+}
+
+/// First belief about who opened a flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Opening {
+    pub(crate) initiator: Side,
+    pub(crate) evidence: InitiatorEvidence,
+    pub(crate) is_midstream: bool,
+}
+
+/// Reads a flow's first packet, sent by `side`.
+pub(crate) fn opening(packet: &Packet, side: Side, ends: &[End; 2], known: Circumstances) -> Opening {
+    if let Some(tcp) = packet.tcp {
+        if tcp.is_syn() {
+            return Opening { initiator: side, evidence: InitiatorEvidence::Handshake, is_midstream: false };
+        }
+        if tcp.is_syn_ack() {
+            return Opening {
+                initiator: side.other(),
+                evidence: InitiatorEvidence::SynAck,
+                is_midstream: true,
+            };
+        }
+        return by_listener_or_port(side, ends, known, true);
+    }
+    if packet.icmp.is_some_and(|icmp| is_echo_reply(packet.protocol, icmp.kind)) {
+        return Opening {
+            initiator: side.other(),
+            evidence: InitiatorEvidence::FirstSender,
+            is_midstream: true,
+        };
+    }
+    if packet.protocol == Protocol::UDP && known.may_be_answer {
+        return by_listener_or_port(side, ends, known, false);
+    }
+    Opening { initiator: side, evidence: InitiatorEvidence::FirstSender, is_midstream: false }
+}
+
+/// Reads the first packet of an answer that a forged packet provoked: the other end seems to have asked.
+pub(crate) fn provoked(side: Side) -> Opening {
+    Opening { initiator: side.other(), evidence: InitiatorEvidence::FirstSender, is_midstream: true }
+}
+
+fn by_listener_or_port(side: Side, ends: &[End; 2], known: Circumstances, is_midstream: bool) -> Opening {
+    let guess = |initiator, evidence| Opening { initiator, evidence, is_midstream };
+    match (known.sender_listens, known.receiver_listens) {
+        (true, false) => return guess(side.other(), InitiatorEvidence::KnownListener),
+        (false, true) => return guess(side, InitiatorEvidence::KnownListener),
+        (true, true) | (false, false) => {}
+    }
+    let port = |side: Side| ends[side.index()].port.unwrap_or_default();
+    match (port(side).is_ephemeral(), port(side.other()).is_ephemeral()) {
+        (false, true) => guess(side.other(), InitiatorEvidence::Port),
+        (true, false) if is_midstream => guess(side, InitiatorEvidence::Port),
+        (true, true) | (false, false)
+            if is_midstream && is_reserved(port(side)) != is_reserved(port(side.other())) =>
+        {
+            guess(if is_reserved(port(side)) { side.other() } else { side }, InitiatorEvidence::Port)
+        }
+        (true, true) | (false, false) | (true, false) => guess(side, InitiatorEvidence::FirstSender),
+    }
+}
+
+/// System ports, RFC 6335 section 6.
+fn is_reserved(port: Port) -> bool {
+    port.0 < 1_024
+}
+
+/// Returns whether a TCP packet from `side` belongs to another connection than the slot's.
+pub(crate) fn is_another_connection(state: State, cold: &Cold, side: Side, tcp: TcpFacts) -> bool {
+    if !tcp.is_syn() {
+        return false;
+    }
+    let is_repeated = cold.syn_sequence == Some(tcp.sequence) && cold.flow.initiator == side;
+    match state {
+        State::Closed | State::Closing => !is_repeated,
+        // A SYN on a flow that both ends use: the ports were used again before FIN or RST was seen. The SYN that
+        // follows a SYN-ACK out of order is the same connection's.
+        State::Settled => !is_repeated && cold.flow.evidence != InitiatorEvidence::SynAck,
+        State::Attempt => false,
+    }
+}
+
+/// Takes one packet from `side` in and returns the slot's next state.
+pub(crate) fn advance(state: State, cold: &mut Cold, side: Side, packet: &Packet, at: Timestamp) -> State {
+    if let Some(tcp) = packet.tcp {
+        return advance_tcp(state, cold, side, tcp, at);
+    }
+    let flow = &mut cold.flow;
+    if flow.initiator == side {
+        clear_backscatter(flow, side);
+        return state;
+    }
+    if flow.outcome == Outcome::Answered || flow.claim == Claim::Backscatter {
+        return state;
+    }
+    if packet.protocol.is_icmp() {
+        let is_answer = packet.icmp.is_some_and(|icmp| is_echo_reply(packet.protocol, icmp.kind));
+        if !is_answer {
+            return state;
+        }
+    }
+    flow.outcome = Outcome::Answered;
+    if flow.evidence == InitiatorEvidence::FirstSender && !flow.is_midstream {
+        flow.evidence = InitiatorEvidence::Exchange;
+    }
+    State::Settled
+}
+
+fn advance_tcp(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Timestamp) -> State {
+    cold.flow.tcp_flags[side.index()] |= tcp.flags;
+    if tcp.is_rst() {
+        return reset(cold, side);
+    }
+    clear_backscatter(&mut cold.flow, side);
+    if tcp.is_syn() {
+        return synchronise(state, cold, side, tcp, at);
+    }
+    let is_responder = cold.flow.initiator != side;
+    if is_responder && cold.flow.outcome != Outcome::Answered && is_two_way(&cold.flow, tcp) {
+        cold.flow.outcome = Outcome::Answered;
+        if let (Some(sent), true) = (cold.syn_at, tcp.is_syn_ack()) {
+            cold.flow.rtt = Some(at.since(sent)).filter(|rtt| *rtt >= 0);
+        }
+    } else if !is_responder
+        && cold.flow.outcome != Outcome::Answered
+        && cold.flow.tcp_flags[side.other().index()] != 0
+    {
+        // Midstream: the other end was seen sending before.
+        cold.flow.outcome = Outcome::Answered;
+    }
+    let finished = |side: Side| cold.flow.tcp_flags[side.index()] & TcpFacts::FIN != 0;
+    match state {
+        State::Closed => State::Closed,
+        State::Attempt | State::Settled | State::Closing => match (finished(side), finished(side.other())) {
+            (true, true) => State::Closed,
+            (true, false) | (false, true) => State::Closing,
+            (false, false) if cold.flow.outcome == Outcome::Answered => State::Settled,
+            (false, false) => State::Attempt,
+        },
+    }
+}
+
+/// A SYN-ACK answers by itself; anything else only where the initiator was seen too.
+fn is_two_way(flow: &Flow, tcp: TcpFacts) -> bool {
+    tcp.is_syn_ack() || flow.tcp_flags[flow.initiator.index()] != 0
+}
+
+fn synchronise(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Timestamp) -> State {
+    let flow = &mut cold.flow;
+    match (flow.evidence, cold.syn_sequence) {
+        (InitiatorEvidence::Handshake, Some(first)) => {
+            if flow.initiator == side && first == tcp.sequence {
+                cold.syn_at = None;
+            }
+        }
+        (
+            InitiatorEvidence::Handshake
+            | InitiatorEvidence::SynAck
+            | InitiatorEvidence::Exchange
+            | InitiatorEvidence::KnownListener
+            | InitiatorEvidence::Port
+            | InitiatorEvidence::FirstSender,
+            _,
+        ) => {
+            flow.initiator = side;
+            flow.evidence = InitiatorEvidence::Handshake;
+            flow.is_midstream = false;
+            cold.syn_sequence = Some(tcp.sequence);
+            // A SYN that follows its own answer gives no round trip.
+            cold.syn_at = (flow.outcome != Outcome::Answered).then_some(at);
+        }
+    }
+    state
+}
+
+fn reset(cold: &mut Cold, side: Side) -> State {
+    let flow = &mut cold.flow;
+    if flow.outcome == Outcome::Pending || flow.outcome == Outcome::Unanswered {
+        let is_responder = flow.initiator != side;
+        if is_responder && flow.evidence == InitiatorEvidence::Handshake {
+            flow.outcome = Outcome::Refused;
+        }
+    }
+    State::Closed
+}
+
+/// Evidence by SYN-ACK counts only if that initiator's own veth sent; what it sends in answer to a stray SYN-ACK
+/// is a RST.
+fn clear_backscatter(flow: &mut Flow, side: Side) {
+    if flow.claim == Claim::Backscatter && flow.initiator == side {
+        flow.claim = Claim::Own;
+    }
+}
+
+/// Returns whether an answer is expected at all: not from groups of receivers, not to ICMP messages other than
+/// echo requests.
+pub(crate) fn expects_answer(flow: &Flow) -> bool {
+    if flow.protocol.is_icmp() {
+        return flow.icmp_type.is_some_and(|kind| is_echo_request(flow.protocol, kind));
+    }
+    match flow.responder_end().holder {
+        Holder::Group => false,
+        Holder::Attachment(_)
+        | Holder::Host
+        | Holder::External
+        | Holder::Unclaimed
+        | Holder::Ambiguous
+        | Holder::Bare => true,
+    }
+}
+
+fn is_echo_reply(protocol: Protocol, kind: u8) -> bool {
+    (protocol == Protocol::ICMP && kind == 0) || (protocol == Protocol::ICMPV6 && kind == 129)
+}
+
+fn is_echo_request(protocol: Protocol, kind: u8) -> bool {
+    (protocol == Protocol::ICMP && kind == 8) || (protocol == Protocol::ICMPV6 && kind == 128)
+}
