@@ -77,7 +77,7 @@ catalogue! {
     LISTENER_INFO = "portolan_listener_info" Gauge &["service", "project", "port", "protocol", "class"],
         "Always 1: a service port, and whether it is documented and used.";
     FINDINGS = "portolan_findings" Gauge &["kind", "severity"],
-        "Findings that stand.";
+        "Findings that stand, by kind and severity.";
     FINDINGS_RAISED = "portolan_findings_total" Counter &["kind", "severity"],
         "Findings raised, or raised again with another severity.";
     CAPTURE_FRAMES = "portolan_capture_frames_total" Counter &[],
@@ -109,7 +109,7 @@ catalogue! {
     FLOWTABLE_OVERFLOW = "portolan_flowtable_overflow_frames_total" Counter &[],
         "Frames the flow table had no room for; counted, but in no flow.";
     FLOWTABLE_OPENED = "portolan_flowtable_opened_flows_total" Counter &[],
-        "Flows opened.";
+        "Flows opened since the start.";
     FLOWTABLE_ENDED = "portolan_flowtable_ended_flows_total" Counter &[],
         "Flows that ended by FIN, RST or silence.";
     FLOWTABLE_EVICTED = "portolan_flowtable_evicted_flows_total" Counter &[],
@@ -143,7 +143,7 @@ catalogue! {
     EXPORTER_CLOSED = "portolan_exporter_http_connections_closed_total" Counter &["reason"],
         "HTTP connections closed for being in the way: displaced by others, or past their deadline.";
     EXPORTER_EVENTS = "portolan_exporter_events_total" Counter &[],
-        "Events written.";
+        "Events written to the event file or stream.";
     EXPORTER_EVENTS_LOST = "portolan_exporter_events_lost_total" Counter &[],
         "Events that could not be written: disk full, or a reader that does not read.";
     CONFIG_RELOAD_OK = "portolan_config_last_reload_successful" Gauge &[],
@@ -234,7 +234,9 @@ mod tests {
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
             assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}: _total is for counters");
             assert!(help.ends_with('.') && help.len() > 20, "{name}: {help}");
-            for word in ["_gauge", "_counter", "_ms", "_milliseconds", "_kilobytes", "_count", "_sum", "_bucket"] {
+            for word in
+                ["_gauge", "_counter", "_ms", "_milliseconds", "_kilobytes", "_count", "_sum", "_bucket"]
+            {
                 assert!(!format!("{name}_").contains(&format!("{word}_")), "{name}: {word}");
             }
             let unique: BTreeSet<_> = labels.iter().collect();
@@ -249,6 +251,10 @@ mod tests {
             std::fs::write(&path, markdown()).unwrap();
         }
         let page = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(page, markdown(), "docs/metrics.md is stale: UPDATE_GOLDEN=1 cargo test -p portolan-exporter");
+        assert_eq!(
+            page,
+            markdown(),
+            "docs/metrics.md is stale: UPDATE_GOLDEN=1 cargo test -p portolan-exporter"
+        );
     }
 }

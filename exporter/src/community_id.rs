@@ -146,10 +146,9 @@ mod tests {
             let protocol = Protocol(number);
             let ports = match numbers {
                 None => Ports::Absent,
-                Some((kind, code)) if protocol.is_icmp() => Ports::Icmp {
-                    kind: u8::try_from(kind).unwrap(),
-                    code: u8::try_from(code).unwrap(),
-                },
+                Some((kind, code)) if protocol.is_icmp() => {
+                    Ports::Icmp { kind: u8::try_from(kind).unwrap(), code: u8::try_from(code).unwrap() }
+                }
                 Some((source, destination)) => Ports::Transport { source, destination },
             };
             let id = community_id(protocol, source.parse().unwrap(), destination.parse().unwrap(), ports);

@@ -17,7 +17,7 @@ pub fn is_hostile(character: char) -> bool {
             | '\u{2028}'..='\u{202e}'         // separators, embeddings, overrides
             | '\u{2060}'..='\u{206f}'         // joiners, isolates, deprecated format characters
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')      // tags
+            | '\u{e0000}'..='\u{e007f}') // tags
 }
 
 /// Escapes for a terminal: one line, no control over it.
@@ -32,7 +32,8 @@ pub fn terminal_bytes(bytes: &[u8]) -> String {
 
 /// Escapes for HTML text and for attribute values between double quotes.
 pub fn html(text: &str) -> Cow<'_, str> {
-    let is_special = |character| matches!(character, '&' | '<' | '>' | '"' | '\'' | '`') || is_hostile(character);
+    let is_special =
+        |character| matches!(character, '&' | '<' | '>' | '"' | '\'' | '`') || is_hostile(character);
     escape(text, is_special, |character, into| match character {
         '&' => into.push_str("&amp;"),
         '<' => into.push_str("&lt;"),
@@ -73,7 +74,11 @@ pub fn json(serialized: &str) -> Cow<'_, str> {
     })
 }
 
-fn escape<'a>(text: &'a str, is_special: impl Fn(char) -> bool, put: impl Fn(char, &mut String)) -> Cow<'a, str> {
+fn escape<'a>(
+    text: &'a str,
+    is_special: impl Fn(char) -> bool,
+    put: impl Fn(char, &mut String),
+) -> Cow<'a, str> {
     let Some(start) = text.find(&is_special) else {
         return Cow::Borrowed(text);
     };

@@ -1,0 +1,190 @@
+//! The text of a scrape (Prometheus text format 0.0.4): a function of the latest publication and the memory.
+//!
+//! Counts of frames and bytes are written from the publication's own `u64`, because a client library's `f64`
+//! loses exactness above 2^53; the daemon's own few figures go through the `prometheus` crate.
+
+use std::fmt::{Display, Write as _};
+
+use portolan_policy::{FindingKind, Severity};
+
+use crate::catalogue::{self, Metric};
+use crate::collect::{EdgeKey, EdgeMemory, EdgeSeries, SeriesLimits};
+use crate::escape;
+use crate::own::OwnMetrics;
+use crate::publication::Publication;
+use crate::words;
+
+/// Renders one publication without a past: what a replay exports.
+pub fn render(publication: &Publication, limits: SeriesLimits) -> String {
+    let mut memory = EdgeMemory::new(limits);
+    memory.turn(publication);
+    render_with(publication, &memory, &OwnMetrics::new())
+}
+
+/// Renders the publication that `memory` took in last.
+pub fn render_with(publication: &Publication, memory: &EdgeMemory, own: &OwnMetrics) -> String {
+    let mut page = Page { text: String::with_capacity(4096 + 1400 * memory.series().count()) };
+    write_edges(&mut page, memory);
+    write_judgement(&mut page, publication, memory);
+    write_accounts(&mut page, publication, memory);
+    page.text.push_str(&own.render(publication, memory));
+    page.text
+}
+
+fn write_edges(page: &mut Page, memory: &EdgeMemory) {
+    let mut bytes = page.family(&catalogue::EDGE_BYTES);
+    for (key, series) in memory.series() {
+        bytes.edge(key, &["to_server"], series.totals.sent.bytes);
+        bytes.edge(key, &["to_client"], series.totals.received.bytes);
+    }
+    let mut frames = page.family(&catalogue::EDGE_FRAMES);
+    for (key, series) in memory.series() {
+        frames.edge(key, &["to_server"], series.totals.sent.frames);
+        frames.edge(key, &["to_client"], series.totals.received.frames);
+    }
+    let mut connections = page.family(&catalogue::EDGE_CONNECTIONS);
+    for (key, series) in memory.series() {
+        let outcomes = series.totals.connections;
+        connections.edge(key, &["answered"], outcomes.answered);
+        connections.edge(key, &["refused"], outcomes.refused);
+        connections.edge(key, &["unanswered"], outcomes.unanswered);
+        connections.edge(key, &["blocked"], outcomes.blocked);
+    }
+    let mut info = page.family(&catalogue::EDGE_INFO);
+    for (key, series) in memory.series() {
+        info.edge(key, &[verdict_word(series), &series.documented_by, &series.network], 1);
+    }
+    let mut first_seen = page.family(&catalogue::EDGE_FIRST_SEEN);
+    for (key, series) in memory.series() {
+        if let Some(at) = series.first_at {
+            first_seen.edge(key, &[], at.as_seconds());
+        }
+    }
+    let mut rtt = page.family(&catalogue::EDGE_RTT);
+    for (key, series) in memory.series() {
+        if let Some(nanoseconds) = series.rtt_p50 {
+            rtt.edge(key, &[], portolan_flowtable::Timestamp(nanoseconds).as_seconds());
+        }
+    }
+}
+
+fn verdict_word(series: &EdgeSeries) -> &'static str {
+    series.verdict.map_or("mixed", words::verdict)
+}
+
+fn write_judgement(page: &mut Page, publication: &Publication, memory: &EdgeMemory) {
+    let mut listeners = page.family(&catalogue::LISTENER_INFO);
+    for (service, project, port, protocol, class) in memory.listeners() {
+        listeners.sample(&[service, project, port, protocol, class], 1);
+    }
+    let stand = |kind: FindingKind, severity: Severity| {
+        let findings = publication.assessment.findings.iter();
+        findings.filter(|finding| finding.kind == kind && finding.severity == severity).count()
+    };
+    let mut findings = page.family(&catalogue::FINDINGS);
+    for (kind, severity) in kinds_and_severities() {
+        findings.sample(&[words::finding_kind(kind), words::severity(severity)], stand(kind, severity));
+    }
+    let mut raised = page.family(&catalogue::FINDINGS_RAISED);
+    for (kind, severity) in kinds_and_severities() {
+        raised.sample(&[words::finding_kind(kind), words::severity(severity)], memory.raised(kind, severity));
+    }
+}
+
+fn kinds_and_severities() -> impl Iterator<Item = (FindingKind, Severity)> {
+    let severities = |kind| words::SEVERITIES.into_iter().map(move |severity| (kind, severity));
+    words::FINDING_KINDS.into_iter().flat_map(severities)
+}
+
+fn write_accounts(page: &mut Page, publication: &Publication, memory: &EdgeMemory) {
+    let snapshot = &publication.assessment.snapshot;
+    let vitals = &publication.vitals;
+    let ledger = &snapshot.ledger;
+    page.family(&catalogue::CAPTURE_FRAMES).sample(&[], ledger.delivered.frames);
+    page.family(&catalogue::CAPTURE_BYTES).sample(&[], ledger.delivered.bytes);
+    if let Some(dropped) = snapshot.kernel_dropped {
+        page.family(&catalogue::CAPTURE_DROPPED).sample(&[], dropped);
+    }
+    let mut rejected = page.family(&catalogue::CAPTURE_REJECTED);
+    rejected.sample(&["truncated"], ledger.truncated.frames);
+    rejected.sample(&["malformed"], ledger.malformed.frames);
+    rejected.sample(&["too_deep"], ledger.too_deep.frames);
+    rejected.sample(&["unknown_link_type"], ledger.unknown_link_type.frames);
+    let mut not_counted = page.family(&catalogue::CAPTURE_NOT_COUNTED);
+    not_counted.sample(&["second_sighting"], ledger.second_sighting.frames);
+    not_counted.sample(&["foreign"], ledger.foreign.frames);
+    not_counted.sample(&["unknown_interface"], ledger.unknown_interface.frames);
+    not_counted.sample(&["deselected"], ledger.deselected.frames);
+    let mut non_ip = page.family(&catalogue::CAPTURE_NON_IP);
+    non_ip.sample(&["arp"], ledger.arp.frames);
+    non_ip.sample(&["other"], ledger.other_non_ip.frames);
+    page.family(&catalogue::CAPTURE_HELD).sample(&[], ledger.held.frames);
+    page.family(&catalogue::CAPTURE_BACKWARD).sample(&[], ledger.backward_steps);
+    page.family(&catalogue::FLOWTABLE_METERED).sample(&[], ledger.metered.frames);
+    page.family(&catalogue::FLOWTABLE_OVERFLOW).sample(&[], ledger.overflow.frames);
+    page.family(&catalogue::FLOWTABLE_OPENED).sample(&[], ledger.flows_opened);
+    page.family(&catalogue::FLOWTABLE_ENDED).sample(&[], ledger.flows_ended);
+    page.family(&catalogue::FLOWTABLE_EVICTED).sample(&[], ledger.flows_evicted);
+    page.family(&catalogue::FLOWTABLE_FOLDED).sample(&[], snapshot.conversations_folded);
+    page.family(&catalogue::FLOWTABLE_WITHHELD).sample(&[], snapshot.withheld.frames);
+    page.family(&catalogue::LEDGER_RESIDUAL_FRAMES).sample(&[], vitals.residual_frames);
+    page.family(&catalogue::LEDGER_RESIDUAL_BYTES).sample(&[], vitals.residual_bytes);
+    page.family(&catalogue::IDENTITY_EVENTS).sample(&[], vitals.docker_events);
+    page.family(&catalogue::IDENTITY_LISTS).sample(&[], vitals.docker_lists);
+    page.family(&catalogue::EXPORTER_FOLDED).sample(&[], memory.folded());
+    page.family(&catalogue::EXPORTER_FLOWS_FORGOTTEN).sample(&[], vitals.flows_forgotten);
+    page.family(&catalogue::TICKS).sample(&[], vitals.ticks);
+}
+
+struct Page {
+    text: String,
+}
+
+impl Page {
+    /// Begins a family. Its header is written with its first sample: an empty family is absent.
+    fn family(&mut self, metric: &'static Metric) -> Family<'_> {
+        Family { metric, text: &mut self.text, is_begun: false }
+    }
+}
+
+struct Family<'a> {
+    metric: &'static Metric,
+    text: &'a mut String,
+    is_begun: bool,
+}
+
+impl Family<'_> {
+    fn edge(&mut self, key: &EdgeKey, further: &[&str], value: impl Display) {
+        let EdgeKey { client, client_project, server, server_project, port, protocol } = key;
+        let edge = [client, client_project, server, server_project, port, protocol].map(String::as_str);
+        self.write(edge.iter().chain(further), value);
+    }
+
+    fn sample(&mut self, values: &[&str], value: impl Display) {
+        self.write(values.iter(), value);
+    }
+
+    fn write<'v>(&mut self, values: impl Iterator<Item = &'v &'v str>, value: impl Display) {
+        let Metric { name, kind, help, labels } = self.metric;
+        if !self.is_begun {
+            self.is_begun = true;
+            self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.word()));
+        }
+        self.text.push_str(name);
+        for (position, (label, value)) in labels.iter().zip(values).enumerate() {
+            self.text.push(if position == 0 { '{' } else { ',' });
+            self.text.push_str(label);
+            self.text.push_str("=\"");
+            self.text.push_str(&escape::label(value));
+            self.text.push('"');
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        self.put(format_args!(" {value}\n"));
+    }
+
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        self.text.write_fmt(text).expect("a String never refuses text");
+    }
+}

@@ -1,0 +1,142 @@
+//! The daemon's own few figures, in a registry of the `prometheus` crate.
+//!
+//! Only gauges of modest size and counters nobody else keeps: an `f64` holds them exactly. The crate panics on
+//! wrong arity and fails a whole scrape on an empty family; families are therefore built from the catalogue, which
+//! knows the labels, and encoded from `Registry::gather`, which leaves empty ones out.
+
+use portolan_flowtable::Completeness;
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use crate::catalogue::{self, Metric};
+use crate::collect::{self, EdgeMemory};
+use crate::publication::Publication;
+
+/// What the daemon counts about itself. Shared by HTTP, events and exposition.
+#[derive(Clone, Debug)]
+pub struct OwnMetrics {
+    requests: IntCounterVec,
+    closed: IntCounterVec,
+    /// Events written.
+    pub events: IntCounter,
+    /// Events that could not be written.
+    pub events_lost: IntCounter,
+    live: Registry,
+}
+
+impl Default for OwnMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OwnMetrics {
+    /// Builds a set of counters at 0.
+    pub fn new() -> Self {
+        let live = Registry::new();
+        let requests = register(
+            &live,
+            IntCounterVec::new(opts(&catalogue::EXPORTER_REQUESTS), catalogue::EXPORTER_REQUESTS.labels),
+        );
+        let closed = register(
+            &live,
+            IntCounterVec::new(opts(&catalogue::EXPORTER_CLOSED), catalogue::EXPORTER_CLOSED.labels),
+        );
+        let events = register(&live, IntCounter::with_opts(opts(&catalogue::EXPORTER_EVENTS)));
+        let events_lost = register(&live, IntCounter::with_opts(opts(&catalogue::EXPORTER_EVENTS_LOST)));
+        for reason in ["displaced", "deadline"] {
+            closed.with_label_values(&[reason]).inc_by(0);
+        }
+        Self { requests, closed, events, events_lost, live }
+    }
+
+    /// Counts an answered request. Both words come from closed sets.
+    pub fn request(&self, route: &'static str, code: u16) {
+        self.requests.with_label_values(&[route, code.to_string().as_str()]).inc();
+    }
+
+    /// Counts a connection closed for being in the way.
+    pub fn closed(&self, reason: &'static str) {
+        self.closed.with_label_values(&[reason]).inc();
+    }
+
+    /// Renders these counters and the gauges of a publication.
+    pub fn render(&self, publication: &Publication, memory: &EdgeMemory) -> String {
+        let mut families = gauges(publication, memory).gather();
+        families.extend(self.live.gather());
+        TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| {
+            // Everything above is named by constants; should the crate refuse one all the same, the edges matter more.
+            format!("# {}\n", error.to_string().replace('\n', " "))
+        })
+    }
+}
+
+/// Builds the gauges of one publication. They keep nothing between scrapes, so nothing can go stale in them.
+fn gauges(publication: &Publication, memory: &EdgeMemory) -> Registry {
+    let registry = Registry::new();
+    let snapshot = &publication.assessment.snapshot;
+    let vitals = &publication.vitals;
+
+    let blind = match &snapshot.completeness {
+        Completeness::Incomplete { blind, .. } => blind.len() as u64,
+        Completeness::Complete | Completeness::Unknown { .. } => 0,
+    };
+    whole(&registry, &catalogue::CAPTURE_BLIND, blind);
+    let states: Vec<_> = ["complete", "incomplete", "unknown"]
+        .into_iter()
+        .map(|state| (state, u64::from(state == snapshot.completeness.word())))
+        .collect();
+    labelled(&registry, &catalogue::CAPTURE_COMPLETENESS, &states);
+    whole(&registry, &catalogue::FLOWTABLE_FLOWS, vitals.flows_live);
+    whole(&registry, &catalogue::FLOWTABLE_FLOWS_MAX, vitals.flows_max);
+    whole(&registry, &catalogue::FLOWTABLE_CONVERSATIONS, vitals.conversations);
+    let containers = [
+        ("known", vitals.containers),
+        ("observable", vitals.containers_observable),
+        ("matched", vitals.containers_matched),
+        ("unobservable", vitals.unobservable.len() as u64),
+    ];
+    labelled(&registry, &catalogue::IDENTITY_CONTAINERS, &containers);
+    whole(&registry, &catalogue::IDENTITY_STALE, u64::from(snapshot.stale.is_some()));
+    whole(&registry, &catalogue::EXPORTER_SERIES, memory.series().count() as u64);
+    whole(&registry, &catalogue::CONFIG_RELOAD_OK, u64::from(vitals.reload_ok));
+    seconds(&registry, &catalogue::CONFIG_RELOAD_AT, vitals.reload_at.as_seconds());
+    seconds(&registry, &catalogue::START_TIME, vitals.started_at.as_seconds());
+    if !vitals.policy_hash.is_empty() {
+        labelled(
+            &registry,
+            &catalogue::POLICY_INFO,
+            &[(collect::label_text(&vitals.policy_hash).as_str(), 1)],
+        );
+    }
+    labelled(&registry, &catalogue::BUILD_INFO, &[(collect::label_text(&vitals.version).as_str(), 1)]);
+    registry
+}
+
+fn whole(registry: &Registry, metric: &'static Metric, value: u64) {
+    register(registry, IntGauge::with_opts(opts(metric))).set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+fn seconds(registry: &Registry, metric: &'static Metric, value: f64) {
+    register(registry, Gauge::with_opts(opts(metric))).set(value);
+}
+
+fn labelled(registry: &Registry, metric: &'static Metric, values: &[(&str, u64)]) {
+    let family = register(registry, IntGaugeVec::new(opts(metric), metric.labels));
+    for (label, value) in values {
+        family.with_label_values(&[label]).set(i64::try_from(*value).unwrap_or(i64::MAX));
+    }
+}
+
+fn opts(metric: &'static Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+/// Registers a family of the catalogue, whose names are constants and unique.
+fn register<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> C {
+    let collector = collector.expect("the catalogue's names are valid");
+    registry.register(Box::new(collector.clone())).expect("the catalogue's names are unique");
+    collector
+}
