@@ -196,12 +196,13 @@ static void keep(char **a) {
     for (;;) pause();
 }
 
+/* RFC 1071, over an even number of bytes. */
 static unsigned short checksum(const void *data, size_t size) {
-    const unsigned short *words = data;
+    const unsigned char *bytes = data;
     unsigned long sum = 0;
-    for (; size > 1; size -= 2) sum += *words++;
+    for (size_t i = 0; i + 1 < size; i += 2) sum += (unsigned long)bytes[i] << 8 | bytes[i + 1];
     while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
-    return (unsigned short)~sum;
+    return htons((unsigned short)~sum);
 }
 
 static void forge(char **a) {
