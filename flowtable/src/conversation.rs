@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delta::Delta;
 use crate::directory::{AttachmentId, Holder, ScopeId};
-use crate::flow::{Claim, Flow, InitiatorEvidence, Outcome};
+use crate::flow::{Claim, Flow, InitiatorEvidence, Outcome, Side};
 use crate::ledger::{Completeness, Ledger, Tally};
 use crate::quantiles::Quantiles;
 use crate::units::{Port, ServicePort, Timestamp};
@@ -270,6 +270,7 @@ pub(crate) struct Totals {
 struct FlowState {
     id: u64,
     conversation: u32,
+    initiator: Side,
     outcome: Outcome,
     has_rtt: bool,
 }
@@ -330,7 +331,13 @@ impl Conversations {
         self.add(conversation, delta, before);
         self.remember(
             slot,
-            FlowState { id: flow.id, conversation, outcome: flow.outcome, has_rtt: flow.rtt.is_some() },
+            FlowState {
+                id: flow.id,
+                conversation,
+                initiator: flow.initiator,
+                outcome: flow.outcome,
+                has_rtt: flow.rtt.is_some(),
+            },
         );
         if delta.ended.is_some()
             && let Some(state) = self.flows.get_mut(slot)
@@ -342,7 +349,13 @@ impl Conversations {
 
     fn remember(&mut self, slot: usize, state: FlowState) {
         if self.flows.len() <= slot {
-            let nobody = FlowState { id: 0, conversation: 0, outcome: Outcome::Pending, has_rtt: false };
+            let nobody = FlowState {
+                id: 0,
+                conversation: 0,
+                initiator: Side::A,
+                outcome: Outcome::Pending,
+                has_rtt: false,
+            };
             self.flows.resize(slot + 1, nobody);
         }
         if let Some(entry) = self.flows.get_mut(slot) {
@@ -395,8 +408,10 @@ impl Conversations {
         let is_a_initiator = totals.key.initiator.address == delta.flow.ends[0].address;
         let (sent, received) =
             if is_a_initiator { (earlier[0], earlier[1]) } else { (earlier[1], earlier[0]) };
-        totals.sent = totals.sent - sent;
-        totals.received = totals.received - received;
+        // A flow between two equal ends may have swapped sides without leaving: what one side lacks, the other has.
+        let (lack_sent, lack_received) = (sent - totals.sent, received - totals.received);
+        totals.sent = totals.sent - sent - lack_received;
+        totals.received = totals.received - received - lack_sent;
         uncount(&mut totals.connections, state.outcome);
         totals.open = totals.open.saturating_sub(1);
     }

@@ -33,7 +33,7 @@ pub struct InterfaceEntry {
     pub role: Role,
     /// The container network it belongs to.
     pub scope: ScopeId,
-    /// For a container's veth: the attachment. 0 otherwise.
+    /// For a container's veth: the attachment, 0 where only its role is known. 0 otherwise.
     pub attachment: AttachmentId,
     /// For a bridge: its own address, which tells what the host sent from what it merely forwarded.
     pub mac: MacAddr,

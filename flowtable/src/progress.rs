@@ -113,7 +113,10 @@ pub(crate) fn is_another_connection(state: State, cold: &Cold, side: Side, tcp: 
         // A SYN on a flow that both ends use: the ports were used again before FIN or RST was seen. The SYN that
         // follows a SYN-ACK out of order is the same connection's.
         State::Settled => !is_repeated && cold.flow.evidence != InitiatorEvidence::SynAck,
-        State::Attempt => false,
+        // The address's own holder calls, after an answer to somebody who forged it.
+        State::Attempt => {
+            cold.flow.claim == Claim::Backscatter && cold.flow.evidence != InitiatorEvidence::SynAck
+        }
     }
 }
 
@@ -171,7 +174,11 @@ fn advance_tcp(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Tim
         State::Attempt | State::Settled | State::Closing => match (finished(side), finished(side.other())) {
             (true, true) => State::Closed,
             (true, false) | (false, true) => State::Closing,
-            (false, false) if cold.flow.outcome == Outcome::Answered => State::Settled,
+            (false, false)
+                if cold.flow.outcome == Outcome::Answered && cold.flow.claim != Claim::Backscatter =>
+            {
+                State::Settled
+            }
             (false, false) => State::Attempt,
         },
     }

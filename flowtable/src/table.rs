@@ -672,7 +672,8 @@ impl FlowTable {
             port: destination.port,
             holder: held_by(destination.address),
         };
-        let is_provoked = !is_forged && self.is_provoked(key);
+        let is_syn = metering.packet.tcp.is_some_and(TcpFacts::is_syn);
+        let is_provoked = !is_forged && !is_syn && self.is_provoked(key);
         // A SYN-ACK without a SYN is backscatter until its supposed initiator's own veth sends.
         let is_stray =
             metering.sender != Sender::Unknown && metering.packet.tcp.is_some_and(TcpFacts::is_syn_ack);
