@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Verdict {
     /// The port is documented and this initiator is expected on it.
     Documented,
-    /// The port is documented, and nothing says who may call it.
+    /// Nothing says who may call the port, or there is nothing to judge: nobody answered on an undocumented port,
+    /// the responder is no workload, the protocol has no ports, it is a proxy's leg.
     Unjudged,
     /// The port is documented, but not for this initiator.
     UnexpectedPeer,
@@ -23,6 +24,72 @@ pub enum Verdict {
     Backscatter,
     /// One end could not be named, or its role is a guess; judging would be unfair.
     Unattributed,
+}
+
+impl Verdict {
+    /// Every verdict, gravest first.
+    pub const BY_GRAVITY: [Self; 8] = [
+        Self::SpoofedSource,
+        Self::UnexpectedPeer,
+        Self::UndocumentedPort,
+        Self::Unattributed,
+        Self::Undeclared,
+        Self::Unjudged,
+        Self::Documented,
+        Self::Backscatter,
+    ];
+
+    /// Returns how grave it is; more is graver.
+    pub fn gravity(self) -> u8 {
+        match self {
+            Self::SpoofedSource => 7,
+            Self::UnexpectedPeer => 6,
+            Self::UndocumentedPort => 5,
+            Self::Unattributed => 4,
+            Self::Undeclared => 3,
+            Self::Unjudged => 2,
+            Self::Documented => 1,
+            Self::Backscatter => 0,
+        }
+    }
+
+    /// Returns whether it is a finding by itself.
+    pub fn is_finding(self) -> bool {
+        match self {
+            Self::SpoofedSource | Self::UnexpectedPeer | Self::UndocumentedPort => true,
+            Self::Unattributed | Self::Undeclared | Self::Unjudged | Self::Documented | Self::Backscatter => {
+                false
+            }
+        }
+    }
+
+    /// Returns its name for people: `unexpected peer`.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Documented => "documented",
+            Self::Unjudged => "unjudged",
+            Self::UnexpectedPeer => "unexpected peer",
+            Self::UndocumentedPort => "undocumented port",
+            Self::Undeclared => "undeclared",
+            Self::SpoofedSource => "spoofed source",
+            Self::Backscatter => "backscatter",
+            Self::Unattributed => "unattributed",
+        }
+    }
+
+    /// Returns its name for machines, as serialised: `unexpected_peer`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Documented => "documented",
+            Self::Unjudged => "unjudged",
+            Self::UnexpectedPeer => "unexpected_peer",
+            Self::UndocumentedPort => "undocumented_port",
+            Self::Undeclared => "undeclared",
+            Self::SpoofedSource => "spoofed_source",
+            Self::Backscatter => "backscatter",
+            Self::Unattributed => "unattributed",
+        }
+    }
 }
 
 /// What kind of finding it is.
@@ -45,6 +112,34 @@ pub enum FindingKind {
     UnlistedSource,
 }
 
+impl FindingKind {
+    /// Returns its name for machines, as serialised: `unexpected_peer`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SpoofedSource => "spoofed_source",
+            Self::UnexpectedPeer => "unexpected_peer",
+            Self::UndocumentedPort => "undocumented_port",
+            Self::PortScan => "port_scan",
+            Self::HostSweep => "host_sweep",
+            Self::SynFlood => "syn_flood",
+            Self::UnlistedSource => "unlisted_source",
+        }
+    }
+
+    /// Returns its name for people: `unexpected peer`.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::SpoofedSource => "spoofed source",
+            Self::UnexpectedPeer => "unexpected peer",
+            Self::UndocumentedPort => "undocumented port",
+            Self::PortScan => "port scan",
+            Self::HostSweep => "host sweep",
+            Self::SynFlood => "SYN flood",
+            Self::UnlistedSource => "unlisted source",
+        }
+    }
+}
+
 /// How grave a finding is, least first.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,6 +154,18 @@ pub enum Severity {
     High,
 }
 
+impl Severity {
+    /// Returns its name: `high`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
 /// A standing fact an operator should hear about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -70,9 +177,10 @@ pub struct Finding {
     pub severity: Severity,
     /// `project/service` of who did it (an address where there is no roster).
     pub initiator: String,
-    /// `project/service` of the other end; for a spoofed source, whose address was used.
+    /// `project/service` of the other end; for a spoofed source, whose address was used; for a sweep, the one name
+    /// all of them share, or `several`.
     pub responder: String,
-    /// What was called; `None` for scans over many ports.
+    /// What was called; `None` for a spoofed or unlisted source, and for scans over many ports.
     pub port: Option<ServicePort>,
     /// How far it got, in a word: answered, refused, unanswered, blocked, attempted.
     pub reached: String,
@@ -153,13 +261,16 @@ pub struct Assessment {
     pub judged: Vec<Judged>,
     /// Standing findings, gravest first, then by first time and id.
     pub findings: Vec<Finding>,
+    /// Findings beyond the most that are listed, the least grave.
+    pub findings_left_out: u64,
     /// Service ports by class, sorted by service and port.
     pub listeners: Vec<Listener>,
     /// Services for which no source documents any port, sorted.
     pub undeclared: Vec<String>,
     /// Things the operator should know about the contract: services absent here, ...
     pub warnings: Vec<String>,
-    /// What the traffic was held against, in one line.
+    /// What the traffic was held against, in one line: `contract.toml, 2 services`, `none: documented ports come
+    /// from images`.
     pub contract: String,
 }
 

@@ -1,3 +1,34 @@
 //! Judgement: what was documented, held against what was seen.
+//!
+//! # Where it sits
+//!
+//! The operator's word enters as [`Contract`]s; documented ports also come with the workloads of a
+//! [`Snapshot`](portolan_flowtable::Snapshot). [`Contract::assess`] moves a snapshot's conversations into an
+//! [`Assessment`]: a [`Verdict`] on each, [`Finding`]s for what somebody should hear about. A [`Register`]
+//! remembers which findings are known and turns assessments into [`Alert`]s.
+//!
+//! # Invariants
+//!
+//! - **Pure.** No clock, no I/O, no thread: texts and snapshots come in, values go out. Two runs over the same
+//!   input are byte-identical.
+//! - **Nothing is guessed.** A conversation whose ends or roles are not proven is `unattributed`, never a finding.
+//! - **Total.** Every conversation gets a verdict; every verdict that is a finding names what it was held against.
+//! - **Bounded.** Findings, warnings, errors and remembered findings have limits, each with a counter.
+#![forbid(unsafe_code)]
+
+mod assess;
 mod assessment;
+mod contract;
+mod register;
+mod scan;
+mod selector;
+mod stable;
+mod verdict;
+mod words;
+
+pub use assess::FINDINGS_MAX;
 pub use assessment::*;
+pub use contract::{Contract, ContractError};
+pub use register::{REGISTER_MAX, Register};
+pub use scan::ScanLimits;
+pub use verdict::{Charge, Intent, Ruling};

@@ -1,0 +1,527 @@
+//! From a snapshot to an assessment: verdicts gathered into findings, service ports into classes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portolan_flowtable::{
+    Completeness, Conversation, DocumentSource, DocumentedPort, Outcomes, Peer, Port, Protocol, ServicePort,
+    Snapshot, Timestamp,
+};
+
+use crate::assessment::{
+    Assessment, Finding, FindingKind, Judged, Listener, ListenerClass, Severity, Verdict,
+};
+use crate::contract::{Contract, hinted, nearest};
+use crate::scan::{self, Pattern, ScanLimits};
+use crate::selector::{Initiator, Trait};
+use crate::stable::StableHash;
+use crate::verdict::{Intent, Ruling};
+use crate::words;
+
+/// Most findings an assessment lists; the gravest stay.
+pub const FINDINGS_MAX: usize = 4_096;
+/// Most warnings an assessment lists.
+const WARNINGS_MAX: usize = 256;
+/// Most containers a finding names on each side.
+const CONTAINERS_MAX: usize = 8;
+/// Most pairs of addresses a display filter names.
+const FILTER_PAIRS_MAX: usize = 8;
+
+impl Contract {
+    /// Judges a snapshot by this contract and by what its workloads had documented.
+    pub fn assess(&self, snapshot: Snapshot) -> Assessment {
+        self.assess_within(snapshot, &ScanLimits::default())
+    }
+
+    /// Judges a snapshot with limits of one's own for scans, sweeps and floods.
+    pub fn assess_within(&self, mut snapshot: Snapshot, limits: &ScanLimits) -> Assessment {
+        let intent = Intent::new(self, &snapshot);
+        let conversations = std::mem::take(&mut snapshot.conversations);
+        let rulings: Vec<Ruling> =
+            conversations.iter().map(|conversation| intent.judge(conversation)).collect();
+        let patterns = scan::patterns(&conversations, snapshot.at, limits);
+        let gathered = gather(&conversations, &rulings, &patterns);
+        let mut findings: Vec<Finding> = gathered
+            .drafts
+            .into_iter()
+            .map(|(key, draft)| draft.finish(&key, &snapshot.completeness))
+            .collect();
+        findings.sort_by(|a, b| {
+            b.severity
+                .cmp(&a.severity)
+                .then_with(|| a.first_at.cmp(&b.first_at))
+                .then_with(|| a.id.cmp(&b.id))
+        });
+        let findings_left_out = findings.len().saturating_sub(FINDINGS_MAX);
+        findings.truncate(FINDINGS_MAX);
+        let listeners = listeners(&intent, &conversations, &rulings);
+        let services = intent.services().iter();
+        let undeclared =
+            services.filter(|(_, service)| service.is_undeclared()).map(|(name, _)| name.clone()).collect();
+        let warnings = warnings(self, &intent, &snapshot);
+        let contract = self.title().unwrap_or_else(|| without_contract(&intent));
+        let judged = conversations
+            .into_iter()
+            .zip(rulings)
+            .zip(gathered.finding_of)
+            .map(|((conversation, ruling), finding)| Judged {
+                conversation,
+                verdict: ruling.verdict,
+                documented_by: ruling.documented_by,
+                finding,
+            })
+            .collect();
+        Assessment {
+            snapshot,
+            judged,
+            findings,
+            findings_left_out: u64::try_from(findings_left_out).unwrap_or(u64::MAX),
+            listeners,
+            undeclared,
+            warnings,
+            contract,
+        }
+    }
+}
+
+/// What makes two charges the same finding.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Key {
+    kind: FindingKind,
+    initiator: String,
+    responder: String,
+    port: Option<ServicePort>,
+}
+
+impl Key {
+    /// Returns the finding's id, the same in every run.
+    fn id(&self) -> String {
+        let port = self.port.map(|port| port.to_string()).unwrap_or_default();
+        StableHash::new()
+            .field(self.kind.name())
+            .field(&self.initiator)
+            .field(&self.responder)
+            .field(&port)
+            .digits()
+    }
+}
+
+/// A finding in the making.
+#[derive(Debug)]
+struct Draft {
+    severity: Severity,
+    against: String,
+    /// Set by patterns, which know what to say.
+    said: Option<Said>,
+    connections: Outcomes,
+    frames: u64,
+    sent_frames: u64,
+    first_at: Timestamp,
+    last_at: Timestamp,
+    first_frame: u64,
+    last_frame: u64,
+    initiators: BTreeSet<String>,
+    responders: BTreeSet<String>,
+    pairs: BTreeSet<String>,
+    /// For a forged or unlisted source: which address, whose.
+    claimed: Option<String>,
+    networks: BTreeSet<String>,
+    unit: &'static str,
+}
+
+#[derive(Clone, Debug)]
+struct Said {
+    summary: String,
+    filter: String,
+    port: Option<ServicePort>,
+    responder: String,
+    alike: u64,
+}
+
+#[derive(Debug)]
+struct Gathered {
+    drafts: BTreeMap<Key, Draft>,
+    /// Id of the gravest finding each conversation belongs to.
+    finding_of: Vec<Option<String>>,
+}
+
+fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Pattern]) -> Gathered {
+    let mut drafts: BTreeMap<Key, Draft> = BTreeMap::new();
+    let mut gravest: Vec<Option<(Severity, Key)>> = vec![None; conversations.len()];
+    let mut is_part = vec![false; conversations.len()];
+    for pattern in patterns {
+        let members = || pattern.conversations.iter().filter_map(|number| conversations.get(*number));
+        let Some(first) = members().next() else { continue };
+        let key = Key {
+            kind: pattern.kind,
+            initiator: first.initiator.service(),
+            // A sweep that spreads to further peers or ports is still the same sweep.
+            responder: if pattern.kind == FindingKind::HostSweep {
+                String::new()
+            } else {
+                pattern.responder.clone()
+            },
+            port: if pattern.kind == FindingKind::SynFlood { pattern.port } else { None },
+        };
+        let draft = drafts.entry(key.clone()).or_insert_with(|| Draft::new(first, &pattern.against));
+        draft.severity = draft.severity.max(pattern.severity);
+        draft.say(pattern);
+        for conversation in members() {
+            draft.add(conversation);
+        }
+        for number in &pattern.conversations {
+            if let (Some(mine), Some(part)) = (gravest.get_mut(*number), is_part.get_mut(*number)) {
+                keep_gravest(mine, pattern.severity, &key);
+                *part = true;
+            }
+        }
+    }
+    for (number, (conversation, ruling)) in conversations.iter().zip(rulings).enumerate() {
+        for charge in &ruling.charges {
+            let is_scanned = is_part.get(number).copied().unwrap_or_default();
+            // A scan of a thousand ports is one finding, not a thousand and one.
+            if charge.kind == FindingKind::UnexpectedPeer && charge.severity == Severity::Low && is_scanned {
+                continue;
+            }
+            let key = key_of(charge.kind, conversation);
+            let draft =
+                drafts.entry(key.clone()).or_insert_with(|| Draft::new(conversation, &charge.against));
+            if charge.severity > draft.severity {
+                draft.severity = charge.severity;
+            }
+            draft.add(conversation);
+            if let Some(mine) = gravest.get_mut(number) {
+                keep_gravest(mine, charge.severity, &key);
+            }
+        }
+    }
+    let finding_of = gravest.into_iter().map(|found| found.map(|(_, key)| key.id())).collect();
+    Gathered { drafts, finding_of }
+}
+
+fn keep_gravest(mine: &mut Option<(Severity, Key)>, severity: Severity, key: &Key) {
+    if mine.as_ref().is_none_or(|(most, _)| severity > *most) {
+        *mine = Some((severity, key.clone()));
+    }
+}
+
+fn key_of(kind: FindingKind, conversation: &Conversation) -> Key {
+    let initiator = conversation.initiator.service();
+    let (responder, port) = match kind {
+        FindingKind::SpoofedSource => (owner(conversation).service(), None),
+        FindingKind::UnlistedSource => (conversation.responder.service(), None),
+        FindingKind::UnexpectedPeer
+        | FindingKind::UndocumentedPort
+        | FindingKind::PortScan
+        | FindingKind::HostSweep
+        | FindingKind::SynFlood => (conversation.responder.service(), Some(conversation.port)),
+    };
+    Key { kind, initiator, responder, port }
+}
+
+/// Returns whose address the initiator used.
+fn owner(conversation: &Conversation) -> &Peer {
+    conversation.claimed.as_deref().unwrap_or(&conversation.initiator)
+}
+
+impl Draft {
+    fn new(first: &Conversation, against: &str) -> Self {
+        Self {
+            severity: Severity::Info,
+            against: against.to_owned(),
+            said: None,
+            connections: Outcomes::default(),
+            frames: 0,
+            sent_frames: 0,
+            first_at: first.first_at,
+            last_at: first.last_at,
+            first_frame: first.first_frame,
+            last_frame: first.last_frame,
+            initiators: BTreeSet::new(),
+            responders: BTreeSet::new(),
+            pairs: BTreeSet::new(),
+            claimed: None,
+            networks: BTreeSet::new(),
+            unit: words::unit(first.port.protocol),
+        }
+    }
+
+    /// Takes a pattern's words; of several alike, those of the first.
+    fn say(&mut self, pattern: &Pattern) {
+        match &mut self.said {
+            Some(said) => {
+                said.alike += 1;
+                if said.responder != pattern.responder {
+                    scan::SEVERAL.clone_into(&mut said.responder);
+                }
+            }
+            None => {
+                self.said = Some(Said {
+                    summary: pattern.summary.clone(),
+                    filter: pattern.filter.clone(),
+                    port: pattern.port,
+                    responder: pattern.responder.clone(),
+                    alike: 0,
+                });
+            }
+        }
+    }
+
+    fn add(&mut self, conversation: &Conversation) {
+        let more = &conversation.connections;
+        self.connections = Outcomes {
+            answered: self.connections.answered + more.answered,
+            refused: self.connections.refused + more.refused,
+            unanswered: self.connections.unanswered + more.unanswered,
+            blocked: self.connections.blocked + more.blocked,
+            pending: self.connections.pending + more.pending,
+        };
+        self.sent_frames += conversation.sent.frames;
+        self.frames += conversation.sent.frames + conversation.received.frames;
+        self.first_at = self.first_at.min(conversation.first_at);
+        self.last_at = self.last_at.max(conversation.last_at);
+        self.first_frame = self.first_frame.min(conversation.first_frame);
+        self.last_frame = self.last_frame.max(conversation.last_frame);
+        name_container(&mut self.initiators, &conversation.initiator);
+        name_container(&mut self.responders, &conversation.responder);
+        if self.networks.len() < CONTAINERS_MAX && !conversation.network.is_empty() {
+            self.networks.insert(conversation.network.clone());
+        }
+        if self.pairs.len() < FILTER_PAIRS_MAX {
+            self.pairs.insert(filter(conversation));
+        }
+        if self.claimed.is_none() {
+            let owner = owner(conversation);
+            let title = match owner {
+                Peer::Workload { workload, address } => format!("{} ({address})", workload.container),
+                Peer::Host { address } => format!("the host ({address})"),
+                Peer::External { address }
+                | Peer::Unclaimed { address, .. }
+                | Peer::Group { address }
+                | Peer::Ambiguous { address }
+                | Peer::Bare { address } => address.to_string(),
+            };
+            self.claimed = Some(title);
+        }
+    }
+
+    fn finish(self, key: &Key, completeness: &Completeness) -> Finding {
+        let summary = self.summary(key);
+        let port = self.said.as_ref().map_or(key.port, |said| said.port);
+        Finding {
+            id: key.id(),
+            kind: key.kind,
+            severity: self.severity,
+            initiator: key.initiator.clone(),
+            responder: self.said.as_ref().map_or(&key.responder, |said| &said.responder).clone(),
+            port,
+            reached: words::reached(&self.connections).to_owned(),
+            summary,
+            against: self.against,
+            first_at: self.first_at,
+            last_at: self.last_at,
+            first_frame: self.first_frame,
+            last_frame: self.last_frame,
+            connections: self.connections.attempted(),
+            frames: self.frames,
+            initiator_containers: self.initiators.into_iter().collect(),
+            responder_containers: self.responders.into_iter().collect(),
+            wireshark_filter: self
+                .said
+                .map_or_else(|| self.pairs.into_iter().collect::<Vec<_>>().join(" || "), |said| said.filter),
+            complete: is_complete(completeness, self.first_at, self.last_at),
+        }
+    }
+
+    fn summary(&self, key: &Key) -> String {
+        if let Some(said) = &self.said {
+            let alike = match said.alike {
+                0 => String::new(),
+                alike => format!("; and {} alike", words::count(alike, "pair")),
+            };
+            return format!("{}{alike}", said.summary);
+        }
+        let connections = words::count(self.connections.attempted(), self.unit);
+        let reached = words::reached(&self.connections);
+        let claimed = self.claimed.as_deref().unwrap_or_default();
+        let sender = self.initiators.first().map_or(key.initiator.as_str(), String::as_str);
+        let sent = words::count(self.sent_frames, "frame");
+        let port = key.port.map(|port| port.to_string()).unwrap_or_default();
+        match key.kind {
+            FindingKind::SpoofedSource => format!("{sender} sent {sent} as {claimed}"),
+            FindingKind::UnlistedSource => format!("{sender} sent {sent} as {claimed}, which nobody holds"),
+            FindingKind::UndocumentedPort => format!("{connections}, {reached}; nothing documents {port}"),
+            FindingKind::UnexpectedPeer => {
+                let networks: Vec<String> = self.networks.iter().cloned().collect();
+                let through = if networks.is_empty() {
+                    String::new()
+                } else {
+                    format!(" through network {}", words::list(&networks, 2, ""))
+                };
+                format!("{connections}, {reached}{through}; no rule expects {}", key.initiator)
+            }
+            FindingKind::PortScan | FindingKind::HostSweep | FindingKind::SynFlood => connections,
+        }
+    }
+}
+
+fn name_container(names: &mut BTreeSet<String>, peer: &Peer) {
+    if let Some(workload) = peer.workload() {
+        names.insert(workload.container.clone());
+        if names.len() > CONTAINERS_MAX {
+            names.pop_last();
+        }
+    }
+}
+
+/// Writes a Wireshark display filter for one conversation.
+fn filter(conversation: &Conversation) -> String {
+    let port = scan::port_filters(&[conversation.port]);
+    format!(
+        "({} && {} && {port})",
+        scan::address(owner(conversation)),
+        scan::address(&conversation.responder)
+    )
+}
+
+/// Returns whether nothing was missed between two instants; `None` where the source does not say.
+fn is_complete(completeness: &Completeness, first: Timestamp, last: Timestamp) -> Option<bool> {
+    match completeness {
+        Completeness::Complete => Some(true),
+        Completeness::Incomplete { blind, .. } => {
+            // Holes without a time may be anywhere.
+            let is_hit = blind.iter().any(|hole| hole.from <= last && first <= hole.until);
+            Some(!blind.is_empty() && !is_hit)
+        }
+        Completeness::Unknown { .. } => None,
+    }
+}
+
+/// Sorts service ports into classes.
+///
+/// A documented port is used when somebody called it, answered or not; an undocumented one when it answered.
+fn listeners(intent: &Intent<'_>, conversations: &[Conversation], rulings: &[Ruling]) -> Vec<Listener> {
+    let mut called: BTreeMap<String, BTreeMap<ServicePort, bool>> = BTreeMap::new();
+    for (conversation, ruling) in conversations.iter().zip(rulings) {
+        let Some(workload) = conversation.responder.workload() else { continue };
+        if ruling.verdict == Verdict::Backscatter || !conversation.port.protocol.has_ports() {
+            continue;
+        }
+        let is_answered = conversation.connections.answered > 0 && conversation.evidence.is_proof();
+        *called.entry(workload.qualified()).or_default().entry(conversation.port).or_default() |= is_answered;
+    }
+    let mut listeners = Vec::new();
+    let none = BTreeMap::new();
+    for (name, service) in intent.services() {
+        let calls = called.get(name).unwrap_or(&none);
+        let mut ranges: BTreeMap<(Port, Port, Protocol), Vec<DocumentedPort>> = BTreeMap::new();
+        for documented in &service.documented {
+            ranges
+                .entry((documented.first, documented.last, documented.protocol))
+                .or_default()
+                .push(documented.clone());
+        }
+        let mut mine: BTreeMap<ServicePort, Listener> = BTreeMap::new();
+        let listener = |port, class, documented| Listener {
+            service: name.clone(),
+            project: service.project.clone(),
+            port,
+            class,
+            documented,
+        };
+        for ((first, last, protocol), documented) in ranges {
+            let bounds = |port| ServicePort { port: Some(port), protocol };
+            // A range that ends before it begins covers nothing.
+            let is_used = first <= last
+                && calls.range(bounds(first)..=bounds(last)).any(|(port, _)| port.protocol == protocol);
+            let class = if is_used { ListenerClass::DocumentedUsed } else { ListenerClass::DocumentedIdle };
+            let port = bounds(first);
+            mine.entry(port)
+                .and_modify(|known| {
+                    known.documented.extend(documented.iter().cloned());
+                    known.class = known.class.min(class);
+                })
+                .or_insert_with(|| listener(port, class, documented));
+        }
+        for (port, is_answered) in calls {
+            if *is_answered && port.port.is_some() && service.documented_by(*port).is_none() {
+                mine.entry(*port)
+                    .or_insert_with(|| listener(*port, ListenerClass::UndocumentedUsed, Vec::new()));
+            }
+        }
+        listeners.extend(mine.into_values());
+    }
+    listeners
+}
+
+/// Writes what traffic is held against where there is no contract.
+fn without_contract(intent: &Intent<'_>) -> String {
+    let mut kinds: BTreeSet<&str> = BTreeSet::new();
+    for documented in intent.services().values().flat_map(|service| &service.documented) {
+        kinds.insert(match documented.source {
+            DocumentSource::Image => "images",
+            DocumentSource::Run => "run options",
+            DocumentSource::Publish { .. } => "published ports",
+            DocumentSource::Label { .. } => "labels",
+            DocumentSource::Roster { .. } => "the roster",
+            DocumentSource::Contract { .. } => "contracts",
+        });
+    }
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    match kinds.split_last() {
+        None => "none: no port is documented, no initiator is named".to_owned(),
+        Some((only, [])) => format!("none: documented ports come from {only}; no initiator is named"),
+        Some((last, others)) => {
+            format!(
+                "none: documented ports come from {} and {last}; no initiator is named",
+                others.join(", ")
+            )
+        }
+    }
+}
+
+/// Returns what the operator should know about the contract, each once, in its order.
+fn warnings(contract: &Contract, intent: &Intent<'_>, snapshot: &Snapshot) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    if !contract.is_empty() && !snapshot.has_roster {
+        warnings.push(
+            "nobody says which address belongs to which service: the contract judges nothing".to_owned(),
+        );
+        return warnings;
+    }
+    let described = contract.service_names();
+    let present: BTreeSet<&str> = intent
+        .services()
+        .keys()
+        .flat_map(|name| [name.as_str(), name.split_once('/').map_or(name.as_str(), |(_, service)| service)])
+        .collect();
+    for entry in &contract.entries {
+        if let Some(name) = entry.service()
+            && !present.contains(name)
+        {
+            let hint = hinted(nearest(name, present.iter().copied()).as_deref());
+            warnings.push(format!("{}: no service {name:?} on this host{hint}", entry.place));
+        }
+        for written in entry.expectations().flat_map(|expected| &expected.initiators) {
+            let Initiator::Workload(Trait::Service(name)) = &written.initiator else { continue };
+            let is_known = present.contains(name.as_str())
+                || described.iter().any(|known| *known == name || known.rsplit('/').next() == Some(name));
+            if !is_known {
+                let words = ["host", "external"];
+                let candidates = described.iter().chain(&present).copied().chain(words);
+                let hint = hinted(nearest(name, candidates).as_deref());
+                warnings.push(format!("{}: unknown service {name:?} in initiators{hint}", written.place));
+            }
+        }
+    }
+    for (name, service) in intent.services() {
+        if service.has_ranges_left_out() {
+            warnings.push(format!("{name} documents too many port ranges: only the first are looked at"));
+        }
+    }
+    if warnings.len() > WARNINGS_MAX {
+        let left_out = warnings.len() - WARNINGS_MAX;
+        warnings.truncate(WARNINGS_MAX);
+        warnings.push(format!("{left_out} more warnings"));
+    }
+    warnings
+}

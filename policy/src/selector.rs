@@ -1,0 +1,165 @@
+//! Whom a contract means: selectors of services and patterns of initiators.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use portolan_flowtable::{Peer, Workload};
+
+/// A pattern in which `*` stands for any text and `?` for any one character.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Glob(Vec<char>);
+
+impl Glob {
+    pub(crate) fn new(pattern: &str) -> Self {
+        Self(pattern.chars().collect())
+    }
+
+    /// Returns whether the whole of `text` fits. Costs at most pattern times text steps.
+    pub(crate) fn fits(&self, text: &str) -> bool {
+        let pattern = &self.0;
+        let text: Vec<char> = text.chars().collect();
+        let (mut at_pattern, mut at_text) = (0, 0);
+        // Where to go on when a guess about the last star was wrong: behind the star, one character later.
+        let mut retry: Option<(usize, usize)> = None;
+        while at_text < text.len() {
+            match pattern.get(at_pattern) {
+                Some('*') => {
+                    at_pattern += 1;
+                    retry = Some((at_pattern, at_text));
+                }
+                Some(wanted) if *wanted == '?' || text.get(at_text) == Some(wanted) => {
+                    at_pattern += 1;
+                    at_text += 1;
+                }
+                Some(_) | None => {
+                    let Some((behind_star, tried)) = retry else { return false };
+                    at_pattern = behind_star;
+                    at_text = tried + 1;
+                    retry = Some((behind_star, at_text));
+                }
+            }
+        }
+        pattern.iter().skip(at_pattern).all(|left| *left == '*')
+    }
+
+    /// Returns whether it fits an image reference; without a tag or digest of its own it takes any.
+    fn fits_image(&self, image: &str) -> bool {
+        let last_segment = self.0.iter().rev().take_while(|character| **character != '/');
+        let is_tagged = last_segment.clone().any(|character| *character == ':' || *character == '@');
+        self.fits(image) || (!is_tagged && self.fits(repository(image)))
+    }
+}
+
+/// Returns an image reference without tag and digest.
+fn repository(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or(image);
+    let name_from = image.rfind('/').map_or(0, |slash| slash + 1);
+    match image.get(name_from..).and_then(|name| name.find(':')) {
+        Some(colon) => image.get(..name_from + colon).unwrap_or(image),
+        None => image,
+    }
+}
+
+/// One property a workload must have.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Trait {
+    /// `project/service`, or a service of any project.
+    Service(String),
+    /// Image reference.
+    Image(Glob),
+    /// Label, with its value where one is given.
+    Label(String, Option<String>),
+    /// Name of a network it is on.
+    Network(String),
+    /// Compose or stack project.
+    Project(String),
+}
+
+impl Trait {
+    pub(crate) fn is_of(&self, workload: &Workload) -> bool {
+        match self {
+            Self::Service(name) => *name == workload.service || *name == workload.qualified(),
+            Self::Image(glob) => glob.fits_image(&workload.image),
+            Self::Label(key, None) => workload.labels.contains_key(key),
+            Self::Label(key, Some(value)) => workload.labels.get(key) == Some(value),
+            Self::Network(name) => workload.networks.contains(name),
+            Self::Project(name) => workload.project == *name,
+        }
+    }
+}
+
+/// Somebody a contract expects to call.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Initiator {
+    /// A workload with this property.
+    Workload(Trait),
+    /// The Docker host.
+    Host,
+    /// Anybody outside the container networks.
+    External,
+    /// Whoever holds an address of this range.
+    Addresses(IpNet),
+}
+
+impl Initiator {
+    /// Returns whether `peer` is meant. Ends nobody could name are never meant by a name.
+    pub(crate) fn is(&self, peer: &Peer) -> bool {
+        match self {
+            Self::Workload(property) => peer.workload().is_some_and(|workload| property.is_of(workload)),
+            Self::Host => matches!(peer, Peer::Host { .. }),
+            Self::External => matches!(peer, Peer::External { .. }),
+            Self::Addresses(range) => range.contains(&canonical(peer.address())),
+        }
+    }
+}
+
+/// An IPv4 address that came mapped into IPv6 is still that IPv4 address.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_fit_whole_texts() {
+        let cases = [
+            ("*", "", true),
+            ("*", "anything", true),
+            ("post*", "postgres", true),
+            ("post*", "compost", false),
+            ("*gres", "postgres", true),
+            ("p?stgres", "postgres", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-b-d", false),
+            ("", "", true),
+            ("", "x", false),
+            ("?", "", false),
+        ];
+        for (pattern, text, expected) in cases {
+            assert_eq!(Glob::new(pattern).fits(text), expected, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn an_image_pattern_without_a_tag_takes_any_tag_or_digest() {
+        let cases = [
+            ("postgres", "postgres:16", true),
+            ("postgres", "postgres@sha256:abc", true),
+            ("postgres:15", "postgres:16", false),
+            ("registry:5000/team/*", "registry:5000/team/db:1", true),
+            ("registry:5000/db", "registry:5000/db", true),
+            ("postgres", "evil/postgres:16", false),
+        ];
+        for (pattern, image, expected) in cases {
+            assert_eq!(Glob::new(pattern).fits_image(image), expected, "{pattern} on {image}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_full_of_stars_ends_in_time() {
+        let pattern = "*a".repeat(200);
+        assert!(!Glob::new(&pattern).fits(&"b".repeat(5_000)));
+    }
+}
