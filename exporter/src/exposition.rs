@@ -23,11 +23,17 @@ pub fn render(publication: &Publication, limits: SeriesLimits) -> String {
 
 /// Renders the publication that `memory` took in last.
 pub fn render_with(publication: &Publication, memory: &EdgeMemory, own: &OwnMetrics) -> String {
+    let mut text = render_published(publication, memory);
+    text.push_str(&own.render(publication, memory));
+    text
+}
+
+/// Renders the families that follow from the publication alone.
+pub(crate) fn render_published(publication: &Publication, memory: &EdgeMemory) -> String {
     let mut page = Page { text: String::with_capacity(4096 + 1400 * memory.series().count()) };
     write_edges(&mut page, memory);
     write_judgement(&mut page, publication, memory);
     write_accounts(&mut page, publication, memory);
-    page.text.push_str(&own.render(publication, memory));
     page.text
 }
 

@@ -1,9 +1,11 @@
 //! Metrics, HTTP pages and events.
 pub mod catalogue;
+pub mod client;
 pub mod collect;
 pub mod community_id;
 pub mod escape;
 pub mod exposition;
+pub mod http;
 mod own;
 mod publication;
 pub mod words;

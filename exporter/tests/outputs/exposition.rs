@@ -38,7 +38,7 @@ fn what_is_exported_is_what_the_catalogue_lists() {
     let own = OwnMetrics::new();
     own.request("metrics", 200);
     let publication = loaded();
-    let samples = parse(&render_with(&publication, &fed(limits(), &[publication.clone()]), &own));
+    let samples = parse(&render_with(&publication, &fed(limits(), std::slice::from_ref(&publication)), &own));
     for metric in catalogue::ALL {
         let of_family: Vec<_> = samples.keys().filter(|(name, _)| name == metric.name).collect();
         assert!(!of_family.is_empty(), "{} is listed and not exported", metric.name);

@@ -1,0 +1,250 @@
+//! HTTP: metrics, API and a page, over TCP and over a socket file for the command line.
+//!
+//! # Invariants
+//!
+//! - **Reads only.** Nothing here changes anything; what does is asked for elsewhere.
+//! - **One publication per answer**, so that no answer contradicts itself.
+//! - **Bounded.** Connections, header size and time, answer time, connection time; bodies are refused. A new
+//!   connection displaces the oldest that has not yet asked for anything, so those who hold connections open keep
+//!   nobody else out.
+//! - **Closed by default.** Other than loopback addresses need a token or an explicit word; a `Host` header that
+//!   names another place is refused (DNS rebinding).
+
+mod accept;
+mod guard;
+mod page;
+mod routes;
+mod socket;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::collect::SeriesLimits;
+use crate::own::OwnMetrics;
+use crate::publication::Publication;
+
+pub use routes::{GraphForms, plain_graph_forms};
+
+/// Port of the daemon's pages and metrics.
+pub const PORT: u16 = 9414;
+
+/// How and to whom to serve.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Whether addresses other than loopback may be served without a token.
+    pub is_open: bool,
+    /// What `Authorization: Bearer` must carry over TCP. The health probes need none.
+    pub token: Option<String>,
+    /// Further names this host is called by in a `Host` header.
+    pub hosts: Vec<String>,
+    /// Socket file for the command line; its directory must be nobody else's to write.
+    pub socket: Option<PathBuf>,
+    /// Mode of the socket file: 0o600, or 0o660 to admit its group.
+    pub socket_mode: u32,
+    /// Series limits of the exposition.
+    pub series: SeriesLimits,
+    /// Patience with clients.
+    pub patience: Patience,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))],
+            is_open: false,
+            token: None,
+            hosts: Vec::new(),
+            socket: None,
+            socket_mode: 0o600,
+            series: SeriesLimits::default(),
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// How long and how many clients are borne.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Patience {
+    /// Connections per listener.
+    pub connections_max: usize,
+    /// Time for a request's header, idle time before it included.
+    pub header: Duration,
+    /// Time without progress of an answer.
+    pub stall: Duration,
+    /// Age at which a connection is asked to end after the answer under way.
+    pub connection: Duration,
+    /// Further time until it is cut.
+    pub farewell: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connections_max: 256,
+            header: Duration::from_secs(5),
+            stall: Duration::from_secs(10),
+            connection: Duration::from_secs(60),
+            farewell: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Fewest characters of a token.
+const TOKEN_MIN: usize = 16;
+
+/// What could not be served, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Somebody else listens there.
+    #[error("{address} is in use: stop the other program or choose another address with --listen")]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// No interface has the address.
+    #[error("no interface of this host has the address {address}: choose another with --listen")]
+    NotHere {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Listening failed otherwise.
+    #[error("cannot listen on {address}: choose another address with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Everybody could read, and nobody said they may.
+    #[error("{address} can be reached from other hosts: protect it with --token-file FILE, or say --open")]
+    Exposed {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The token could be guessed.
+    #[error("the token is {found} characters long: give one of at least {TOKEN_MIN}, without spaces")]
+    WeakToken {
+        /// Its length.
+        found: usize,
+    },
+    /// A daemon is there already.
+    #[error("another daemon answers at {}: stop it or choose another socket with --socket", path.display())]
+    Answered {
+        /// The socket file.
+        path: PathBuf,
+    },
+    /// Others could put their own socket in its place.
+    #[error("others may write in {}: run chmod go-w on it or choose another socket with --socket", path.display())]
+    SharedDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something that is no socket has its name.
+    #[error("{} is not a socket: remove it or choose another with --socket", path.display())]
+    NotASocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Making the socket failed otherwise.
+    #[error("cannot make the socket {}: choose another with --socket", path.display())]
+    Socket {
+        /// The socket file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What is being served. Serving ends when `shutdown` turns true or its sender goes away.
+#[derive(Debug)]
+pub struct Served {
+    /// Addresses listened on, ports settled.
+    pub addresses: Vec<SocketAddr>,
+    /// The socket file.
+    pub socket: Option<PathBuf>,
+    tasks: JoinSet<()>,
+}
+
+impl Served {
+    /// Waits until serving has ended; at most a moment after the shutdown was asked for.
+    pub async fn ended(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Starts to serve the latest publication of `receiver`.
+///
+/// Needs a tokio runtime with time and I/O. All listeners are bound when this returns.
+///
+/// # Errors
+///
+/// Returns a [`ServeError`] where an address or the socket cannot be had, or should not be; then nothing is served.
+pub async fn serve(
+    options: ServeOptions,
+    receiver: watch::Receiver<Arc<Publication>>,
+    forms: GraphForms,
+    own: OwnMetrics,
+    shutdown: watch::Receiver<bool>,
+) -> Result<Served, ServeError> {
+    check(&options)?;
+    let mut listeners = Vec::new();
+    for &address in &options.listen {
+        listeners.push(listen(address).await?);
+    }
+    let addresses: Vec<_> = listeners.iter().map(|(_, address)| *address).collect();
+    let socket = match &options.socket {
+        Some(path) => Some(socket::bind(path, options.socket_mode).await?),
+        None => None,
+    };
+
+    let mut tasks = JoinSet::new();
+    let state = Arc::new(routes::State::new(&options, addresses.clone(), receiver.clone(), forms, own));
+    tasks.spawn(accept::remember(Arc::clone(&state), receiver, shutdown.clone()));
+    for (listener, _) in listeners {
+        tasks.spawn(accept::tcp(listener, Arc::clone(&state), options.patience, shutdown.clone()));
+    }
+    if let Some(listener) = socket {
+        tasks.spawn(accept::unix(listener, Arc::clone(&state), options.patience, shutdown));
+    }
+    Ok(Served { addresses, socket: options.socket, tasks })
+}
+
+fn check(options: &ServeOptions) -> Result<(), ServeError> {
+    if let Some(token) = &options.token
+        && (token.len() < TOKEN_MIN || token.chars().any(char::is_whitespace))
+    {
+        return Err(ServeError::WeakToken { found: token.len() });
+    }
+    let is_protected = options.token.is_some() || options.is_open;
+    match options.listen.iter().find(|address| !address.ip().is_loopback()) {
+        Some(&address) if !is_protected => Err(ServeError::Exposed { address }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let refused = |source: io::Error| {
+        // Other kinds of error have no better remedy than the general one.
+        if source.kind() == io::ErrorKind::AddrInUse {
+            ServeError::InUse { address }
+        } else if source.kind() == io::ErrorKind::AddrNotAvailable {
+            ServeError::NotHere { address }
+        } else {
+            ServeError::Listen { address, source }
+        }
+    };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let settled = listener.local_addr().map_err(refused)?;
+    Ok((listener, settled))
+}

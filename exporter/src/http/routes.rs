@@ -1,0 +1,613 @@
+//! What is answered to which request.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hint::black_box;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
+
+use super::{ServeOptions, page};
+use crate::collect::EdgeMemory;
+use crate::escape;
+use crate::exposition;
+use crate::own::OwnMetrics;
+use crate::publication::{FlowRecord, Publication};
+
+/// Draws a publication's graph: grouping and format in, content type and text out; or what was wrong with either.
+pub type GraphForms = Arc<dyn Fn(&Publication, &str, &str) -> Result<(String, String), String> + Send + Sync>;
+
+/// Draws what a publication holds already: the graph by service, as JSON.
+pub fn plain_graph_forms() -> GraphForms {
+    Arc::new(|publication, group, format| match (group, format) {
+        ("service", "json") => serde_json::to_string(&publication.graph)
+            .map(|text| ("application/json".to_owned(), text))
+            .map_err(|error| error.to_string()),
+        ("service", other) => Err(format!("unknown format {other:?}: the only one is json")),
+        (other, _) => Err(format!("unknown group {other:?}: the only one is service")),
+    })
+}
+
+/// Which way a request came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Door {
+    /// Over TCP, to this address of ours.
+    Tcp(SocketAddr),
+    /// By the socket file, whose mode says who may.
+    Socket,
+}
+
+pub(super) struct State {
+    listen: Vec<SocketAddr>,
+    hosts: Vec<String>,
+    token: Option<String>,
+    receiver: watch::Receiver<Arc<Publication>>,
+    forms: GraphForms,
+    pub(super) own: OwnMetrics,
+    exposed: Mutex<Exposed>,
+    /// Answers being written at once; more would only take the processors from the capture.
+    writers: Semaphore,
+}
+
+/// The exposition of one publication, written once however many ask.
+struct Exposed {
+    memory: EdgeMemory,
+    publication: Option<Arc<Publication>>,
+    text: Option<Arc<str>>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("listen", &self.listen)
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub(super) fn new(
+        options: &ServeOptions,
+        listen: Vec<SocketAddr>,
+        receiver: watch::Receiver<Arc<Publication>>,
+        forms: GraphForms,
+        own: OwnMetrics,
+    ) -> Self {
+        let exposed = Exposed { memory: EdgeMemory::new(options.series), publication: None, text: None };
+        Self {
+            listen,
+            hosts: options.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            token: options.token.clone(),
+            receiver,
+            forms,
+            own,
+            exposed: Mutex::new(exposed),
+            writers: Semaphore::new(WRITERS_MAX),
+        }
+    }
+
+    /// Takes a publication into the exposition's memory, once.
+    pub(super) fn remember(&self, publication: &Arc<Publication>) {
+        self.exposed.lock().unwrap_or_else(PoisonError::into_inner).remember(publication);
+    }
+
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        door: Door,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        // A body is not read: the connection closes after the answer that refuses it.
+        drop(body);
+        let route = Route::of(parts.uri.path());
+        let answer = match self.refuse(door, &parts.method, &parts.uri, &parts.headers, route) {
+            Some(refusal) => refusal,
+            None => Arc::clone(&self).write(route, parts.uri).await,
+        };
+        self.own.request(route.word(), answer.status.as_u16());
+        answer.into_response()
+    }
+
+    async fn write(self: Arc<Self>, route: Route, uri: Uri) -> Answer {
+        let Ok(_permit) = self.writers.acquire().await else {
+            return Answer::error(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending: ask its successor");
+        };
+        let state = Arc::clone(&self);
+        let written =
+            tokio::task::spawn_blocking(move || state.written(route, uri.query().unwrap_or_default())).await;
+        written.unwrap_or_else(|_| {
+            Answer::error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the answer could not be written: report this as a defect",
+            )
+        })
+    }
+
+    /// Returns the answer to a request that is not entitled to another.
+    fn refuse(
+        &self,
+        door: Door,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        route: Route,
+    ) -> Option<Answer> {
+        if let Door::Tcp(local) = door
+            && !self.is_called(local, uri, headers)
+        {
+            let remedy = "this host is not known by that name: use its address, or add the name with --host";
+            return Some(Answer::error(StatusCode::MISDIRECTED_REQUEST, remedy).closing());
+        }
+        if method != Method::GET && method != Method::HEAD {
+            let mut answer =
+                Answer::error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here");
+            answer.further.push((header::ALLOW, HeaderValue::from_static("GET, HEAD")));
+            return Some(answer.closing());
+        }
+        let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+        if length || headers.contains_key(header::TRANSFER_ENCODING) {
+            let remedy = "a request with a body is not read: ask with GET and a query";
+            return Some(Answer::error(StatusCode::PAYLOAD_TOO_LARGE, remedy).closing());
+        }
+        if matches!(door, Door::Tcp(_)) && !route.is_probe() && !self.has_token(headers) {
+            let remedy = "a token is needed: send the header Authorization: Bearer TOKEN";
+            let mut answer = Answer::error(StatusCode::UNAUTHORIZED, remedy);
+            answer.further.push((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+            return Some(answer.closing());
+        }
+        None
+    }
+
+    /// Returns whether every name the request has for this host is one of ours.
+    fn is_called(&self, local: SocketAddr, uri: &Uri, headers: &HeaderMap) -> bool {
+        let mut names = headers.get_all(header::HOST).iter();
+        let (Some(name), None) = (names.next(), names.next()) else {
+            return false;
+        };
+        let is_ours = |authority: &str| self.is_ours(host_of(authority), local);
+        name.to_str().is_ok_and(is_ours)
+            && uri.authority().is_none_or(|authority| is_ours(authority.as_str()))
+    }
+
+    fn is_ours(&self, host: &str, local: SocketAddr) -> bool {
+        if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            return address.is_loopback()
+                || address == local.ip()
+                || self.listen.iter().any(|listened| listened.ip() == address)
+                || self.hosts.iter().any(|name| name == host);
+        }
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        host == "localhost" || self.hosts.contains(&host)
+    }
+
+    fn has_token(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else {
+            return true;
+        };
+        let presented = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let (scheme, presented) = presented.split_at(presented.len().min(BEARER.len()));
+        scheme.eq_ignore_ascii_case(BEARER) && is_equal_in_constant_time(presented, token.as_bytes())
+    }
+
+    /// Writes an answer. Runs where it may take time.
+    fn written(&self, route: Route, query: &str) -> Answer {
+        let publication = Arc::clone(&self.receiver.borrow());
+        let allowed: &[&str] = match route {
+            Route::Graph => &["format", "group"],
+            Route::Flows => &["limit", "after"],
+            Route::Page
+            | Route::Style
+            | Route::Metrics
+            | Route::Healthy
+            | Route::Ready
+            | Route::Findings
+            | Route::Status
+            | Route::Unknown => &[],
+        };
+        let query = match Query::read(query, allowed) {
+            Ok(query) => query,
+            Err(error) => return Answer::error(StatusCode::BAD_REQUEST, &error),
+        };
+        match route {
+            Route::Page => Answer::text("text/html; charset=utf-8", page::page(&publication)),
+            Route::Style => Answer::text("text/css; charset=utf-8", page::STYLE.to_owned()),
+            Route::Metrics => Answer::text(EXPOSITION_TYPE, self.exposition(&publication)),
+            Route::Healthy => Answer::text("text/plain; charset=utf-8", "healthy\n".to_owned()),
+            Route::Ready => ready(&publication),
+            Route::Graph => self.graph(&publication, &query),
+            Route::Flows => flows(&publication, &query),
+            Route::Findings => Answer::json(&Findings::of(&publication)),
+            Route::Status => Answer::json(&Status::of(&publication)),
+            Route::Unknown => Answer::error(StatusCode::NOT_FOUND, NOT_FOUND),
+        }
+    }
+
+    fn exposition(&self, publication: &Arc<Publication>) -> String {
+        let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
+        exposed.remember(publication);
+        let published = match &exposed.text {
+            Some(text) => Arc::clone(text),
+            None => {
+                let text: Arc<str> = exposition::render_published(publication, &exposed.memory).into();
+                exposed.text = Some(Arc::clone(&text));
+                text
+            }
+        };
+        let own = self.own.render(publication, &exposed.memory);
+        drop(exposed);
+        format!("{published}{own}")
+    }
+
+    fn graph(&self, publication: &Publication, query: &Query) -> Answer {
+        let group = query.get("group").unwrap_or("service");
+        let format = query.get("format").unwrap_or("json");
+        match (self.forms)(publication, group, format) {
+            Ok((content_type, text)) if content_type.starts_with("application/json") => {
+                Answer::text(JSON_TYPE, escape::json(&text).into_owned())
+            }
+            Ok((content_type, text)) => Answer::text(&content_type, text),
+            Err(error) => Answer::error(StatusCode::BAD_REQUEST, &error),
+        }
+    }
+}
+
+impl Exposed {
+    fn remember(&mut self, publication: &Arc<Publication>) {
+        let is_known = self.publication.as_ref().is_some_and(|known| Arc::ptr_eq(known, publication));
+        // A slow answer may still hold the publication before the latest; time does not run backwards for it.
+        let is_older = self
+            .publication
+            .as_ref()
+            .is_some_and(|known| known.assessment.snapshot.at > publication.assessment.snapshot.at);
+        if !is_known && !is_older {
+            self.memory.turn(publication);
+            self.publication = Some(Arc::clone(publication));
+            self.text = None;
+        }
+    }
+}
+
+/// Answers written at once.
+const WRITERS_MAX: usize = 2;
+const BEARER: &[u8] = b"Bearer ";
+const EXPOSITION_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON_TYPE: &str = "application/json";
+const NOT_FOUND: &str = "no such page: there are /, /metrics, /-/healthy, /-/ready, /api/v1/graph, /api/v1/flows, \
+                         /api/v1/findings and /api/v1/status";
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Route {
+    Page,
+    Style,
+    Metrics,
+    Healthy,
+    Ready,
+    Graph,
+    Flows,
+    Findings,
+    Status,
+    Unknown,
+}
+
+impl Route {
+    fn of(path: &str) -> Self {
+        match path {
+            "/" => Self::Page,
+            "/style.css" => Self::Style,
+            "/metrics" => Self::Metrics,
+            "/-/healthy" => Self::Healthy,
+            "/-/ready" => Self::Ready,
+            "/api/v1/graph" => Self::Graph,
+            "/api/v1/flows" => Self::Flows,
+            "/api/v1/findings" => Self::Findings,
+            "/api/v1/status" => Self::Status,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Style => "style",
+            Self::Metrics => "metrics",
+            Self::Healthy => "healthy",
+            Self::Ready => "ready",
+            Self::Graph => "graph",
+            Self::Flows => "flows",
+            Self::Findings => "findings",
+            Self::Status => "status",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Returns whether an orchestrator asks for it, which has no token and learns a word.
+    fn is_probe(self) -> bool {
+        matches!(self, Self::Healthy | Self::Ready)
+    }
+}
+
+fn ready(publication: &Publication) -> Answer {
+    match (publication.vitals.is_capturing, publication.vitals.is_named) {
+        (true, true) => Answer::text("text/plain; charset=utf-8", "ready\n".to_owned()),
+        (false, _) => {
+            Answer::error(StatusCode::SERVICE_UNAVAILABLE, "not ready: no frames are being captured yet")
+        }
+        (true, false) => Answer::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: Docker has not listed its containers yet",
+        ),
+    }
+}
+
+/// Flows in one answer unless asked otherwise, and at most.
+const FLOWS_DEFAULT: usize = 1_000;
+const FLOWS_MAX: usize = 10_000;
+
+fn flows(publication: &Publication, query: &Query) -> Answer {
+    let limit = match query.number("limit") {
+        Ok(limit) => limit.map_or(FLOWS_DEFAULT, |limit| usize::try_from(limit).unwrap_or(FLOWS_MAX)),
+        Err(error) => return Answer::error(StatusCode::BAD_REQUEST, &error),
+    };
+    if !(1..=FLOWS_MAX).contains(&limit) {
+        return Answer::error(StatusCode::BAD_REQUEST, &format!("limit must lie between 1 and {FLOWS_MAX}"));
+    }
+    let after = match query.number("after") {
+        Ok(after) => after,
+        Err(error) => return Answer::error(StatusCode::BAD_REQUEST, &error),
+    };
+    let mut later: Vec<&FlowRecord> =
+        publication.flows.iter().filter(|flow| after.is_none_or(|after| flow.flow_id > after)).collect();
+    later.sort_by_key(|flow| flow.flow_id);
+    let has_more = later.len() > limit;
+    later.truncate(limit);
+    let next = later.last().filter(|_| has_more).map(|flow| flow.flow_id);
+    let snapshot = &publication.assessment.snapshot;
+    Answer::json(&serde_json::json!({
+        "at": snapshot.at,
+        "completeness": snapshot.completeness,
+        "flows": later,
+        "next": next,
+        "forgotten": publication.vitals.flows_forgotten,
+    }))
+}
+
+#[derive(Serialize)]
+struct Findings<'a> {
+    at: portolan_flowtable::Timestamp,
+    completeness: &'a portolan_flowtable::Completeness,
+    findings: &'a [portolan_policy::Finding],
+    listeners: &'a [portolan_policy::Listener],
+    undeclared: &'a [String],
+    warnings: &'a [String],
+    contract: &'a str,
+}
+
+impl<'a> Findings<'a> {
+    fn of(publication: &'a Publication) -> Self {
+        let assessment = &publication.assessment;
+        Self {
+            at: assessment.snapshot.at,
+            completeness: &assessment.snapshot.completeness,
+            findings: &assessment.findings,
+            listeners: &assessment.listeners,
+            undeclared: &assessment.undeclared,
+            warnings: &assessment.warnings,
+            contract: &assessment.contract,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    at: portolan_flowtable::Timestamp,
+    from: portolan_flowtable::Timestamp,
+    completeness: &'a portolan_flowtable::Completeness,
+    kernel_dropped: Option<u64>,
+    ledger: &'a portolan_flowtable::Ledger,
+    withheld: portolan_flowtable::Tally,
+    stale: Option<&'a str>,
+    findings: usize,
+    vitals: &'a crate::publication::Vitals,
+}
+
+impl<'a> Status<'a> {
+    fn of(publication: &'a Publication) -> Self {
+        let snapshot = &publication.assessment.snapshot;
+        Self {
+            at: snapshot.at,
+            from: snapshot.from,
+            completeness: &snapshot.completeness,
+            kernel_dropped: snapshot.kernel_dropped,
+            ledger: &snapshot.ledger,
+            withheld: snapshot.withheld,
+            stale: snapshot.stale.as_deref(),
+            findings: publication.assessment.findings.len(),
+            vitals: &publication.vitals,
+        }
+    }
+}
+
+struct Query {
+    values: BTreeMap<String, String>,
+}
+
+impl Query {
+    fn read(query: &str, allowed: &[&str]) -> Result<Self, String> {
+        let mut values = BTreeMap::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (percent_decoded(name)?, percent_decoded(value)?);
+            if !allowed.contains(&name.as_str()) {
+                let known = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(" and ") };
+                return Err(format!("unknown query {name:?}: this page understands {known}"));
+            }
+            if values.insert(name.clone(), value).is_some() {
+                return Err(format!("the query has {name:?} twice: give it once"));
+            }
+        }
+        Ok(Self { values })
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, String> {
+        let parsed =
+            self.get(name).map(|text| text.parse().map_err(|_| format!("{name} must be a number: {text:?}")));
+        parsed.transpose()
+    }
+}
+
+fn percent_decoded(text: &str) -> Result<String, String> {
+    let wrong = || format!("the query is not well formed: {text:?}");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit =
+                    || rest.next().and_then(|digit| char::from(digit).to_digit(16)).ok_or_else(wrong);
+                let (high, low) = (digit()?, digit()?);
+                u8::try_from(high * 16 + low).map_err(|_| wrong())?
+            }
+            plain => plain,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| wrong())
+}
+
+fn host_of(authority: &str) -> &str {
+    if authority.starts_with('[') {
+        return authority.find(']').and_then(|end| authority.get(..=end)).unwrap_or(authority);
+    }
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+}
+
+/// Compares without telling by its duration how much agrees; the length is no secret.
+fn is_equal_in_constant_time(one: &[u8], other: &[u8]) -> bool {
+    let difference = one.iter().zip(other).fold(0, |difference, (a, b)| black_box(difference | (a ^ b)));
+    one.len() == other.len() && difference == 0
+}
+
+struct Answer {
+    status: StatusCode,
+    content_type: String,
+    body: String,
+    further: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Answer {
+    fn text(content_type: &str, body: String) -> Self {
+        Self { status: StatusCode::OK, content_type: content_type.to_owned(), body, further: Vec::new() }
+    }
+
+    fn json(value: &impl Serialize) -> Self {
+        match serde_json::to_string(value) {
+            Ok(text) => Self::text(JSON_TYPE, format!("{}\n", escape::json(&text))),
+            Err(error) => Self::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        }
+    }
+
+    fn error(status: StatusCode, sentence: &str) -> Self {
+        let quoted = serde_json::Value::from(sentence).to_string();
+        let body = format!("{{\"error\":{}}}\n", escape::json(&quoted));
+        Self { status, ..Self::text(JSON_TYPE, body) }
+    }
+
+    fn closing(mut self) -> Self {
+        self.further.push((header::CONNECTION, HeaderValue::from_static("close")));
+        self
+    }
+
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        for (name, value) in [
+            (header::CACHE_CONTROL, "no-store"),
+            (
+                header::CONTENT_SECURITY_POLICY,
+                "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            ),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::X_FRAME_OPTIONS, "DENY"),
+            (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        // What draws the graph names its own type; one that is no header value is no type either.
+        let content_type = HeaderValue::from_str(&self.content_type);
+        headers.insert(
+            header::CONTENT_TYPE,
+            content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")),
+        );
+        headers.extend(self.further);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_yields_its_host() {
+        #[rustfmt::skip]
+        let cases = [
+            // authority         expected
+            ("localhost",        "localhost"),
+            ("localhost:9414",   "localhost"),
+            ("127.0.0.1:1",      "127.0.0.1"),
+            ("[::1]:9414",       "[::1]"),
+            ("[::1]",            "[::1]"),
+            ("[::1",             "[::1"),
+            ("",                 ""),
+        ];
+        for (authority, expected) in cases {
+            assert_eq!(host_of(authority), expected, "{authority}");
+        }
+    }
+
+    #[test]
+    fn queries_are_read_or_refused_with_the_reason() {
+        #[rustfmt::skip]
+        let cases = [
+            // query                 expected
+            ("",                     Ok(None)),
+            ("limit=5",              Ok(Some("5"))),
+            ("limit=%35&&",          Ok(Some("5"))),
+            ("limit=a+b%20c",        Ok(Some("a b c"))),
+            ("limit=",               Ok(None)),
+            ("limit=%",              Err("the query is not well formed: \"%\"")),
+            ("limit=%f",             Err("the query is not well formed: \"%f\"")),
+            ("limit=%ff",            Err("the query is not well formed: \"%ff\"")),
+            ("limit=1&limit=2",      Err("the query has \"limit\" twice: give it once")),
+            ("limt=1",               Err("unknown query \"limt\": this page understands limit")),
+        ];
+        for (query, expected) in cases {
+            let read = Query::read(query, &["limit"]);
+            let value = read.as_ref().map(|query| query.get("limit")).map_err(String::as_str);
+            assert_eq!(value, expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn equal_means_equal() {
+        #[rustfmt::skip]
+        let cases: [(&[u8], &[u8], bool); 5] = [
+            (b"abc", b"abc", true), (b"abc", b"abd", false), (b"abc", b"ab", false), (b"", b"a", false), (b"", b"", true),
+        ];
+        for (one, other, expected) in cases {
+            assert_eq!(is_equal_in_constant_time(one, other), expected, "{one:?} {other:?}");
+        }
+    }
+}
