@@ -1,3 +1,21 @@
 //! The service graph and its forms.
+//!
+//! # Where it sits
+//!
+//! [`Graph::draw`] turns an [`Assessment`](portolan_policy::Assessment) into nodes and edges at one [`Group`]ing;
+//! `to_json`, `to_dot` and `to_mermaid` write it. The exporter serves the same value, so no two views of a tick can
+//! disagree.
+//!
+//! # Invariants
+//!
+//! - **Every end of an edge is a node**, also where edges were folded.
+//! - **Conservation.** Frames and bytes of the edges add up to those of all conversations but backscatter.
+//! - **Pure and ordered.** No clock, no I/O; nodes and edges are sorted, so two drawings are byte-identical.
+//! - **Hostile names** are escaped by each form for its own syntax, and cannot pass for `host` or an address.
+#![forbid(unsafe_code)]
+
+mod dot;
 mod graph;
+mod style;
+
 pub use graph::*;

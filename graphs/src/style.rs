@@ -1,0 +1,127 @@
+//! What every picture of a graph shares: how an edge looks, short figures, visible text.
+
+use portolan_policy::Verdict;
+
+use crate::graph::Edge;
+
+/// How an edge is drawn; each variant differs in colour, line and word, so that it reads without colour.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Look {
+    /// Expected, or nothing to say against it.
+    Plain,
+    /// Who called whom is a guess.
+    Guess,
+    /// The host's or docker-proxy's leg towards a published port.
+    ProxyLeg,
+    /// Undocumented, unexpected or forged.
+    Fault(Verdict),
+    /// Never answered.
+    Failed(&'static str),
+}
+
+impl Look {
+    /// Returns the word that goes with it.
+    pub(crate) fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Guess => Some("direction guessed"),
+            Self::ProxyLeg => Some("host or docker-proxy"),
+            Self::Fault(verdict) => Some(verdict.words()),
+            Self::Failed(word) => Some(word),
+        }
+    }
+}
+
+/// Returns how an edge is drawn: fault before failure before guess.
+pub(crate) fn look(edge: &Edge) -> Look {
+    if edge.verdict.is_finding() {
+        Look::Fault(edge.verdict)
+    } else if edge.is_failed() {
+        Look::Failed(failure(edge))
+    } else if edge.is_proxy_leg {
+        Look::ProxyLeg
+    } else if edge.is_guess && edge.port.port.is_some() {
+        Look::Guess
+    } else {
+        Look::Plain
+    }
+}
+
+/// Returns how most of an edge's connections failed.
+fn failure(edge: &Edge) -> &'static str {
+    let connections = &edge.connections;
+    if connections.blocked > 0 && connections.blocked >= connections.refused.max(connections.unanswered) {
+        "blocked"
+    } else if connections.refused >= connections.unanswered {
+        "refused"
+    } else {
+        "unanswered"
+    }
+}
+
+/// Writes bytes as `412 B`, `1.2 MiB`.
+pub(crate) fn short_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1_024 {
+        return format!("{bytes} B");
+    }
+    // Whole tenths of a unit, so that no rounding by floating point differs between machines.
+    let mut tenths = u128::from(bytes) * 10 / 1_024;
+    let mut unit = "KiB";
+    for next in UNITS.iter().skip(1) {
+        if tenths < 10_240 {
+            break;
+        }
+        tenths /= 1_024;
+        unit = next;
+    }
+    if tenths < 100 {
+        format!("{}.{} {unit}", tenths / 10, tenths % 10)
+    } else {
+        format!("{} {unit}", tenths / 10)
+    }
+}
+
+/// Writes a count as `9,999` or `12 k`, `3 M`.
+pub(crate) fn short_count(count: u64) -> String {
+    match count {
+        0..1_000 => count.to_string(),
+        1_000..10_000 => format!("{},{:03}", count / 1_000, count % 1_000),
+        10_000..10_000_000 => format!("{} k", count / 1_000),
+        _ => format!("{} M", count / 1_000_000),
+    }
+}
+
+/// Makes a text safe to look at: control characters, line and paragraph separators, and what changes the reading
+/// direction or is not seen at all are written out as `<U+202E>`; at most 200 characters are kept.
+pub(crate) fn visible(text: &str) -> String {
+    const KEPT: usize = 200;
+    let mut out = String::with_capacity(text.len().min(KEPT));
+    for (position, character) in text.chars().enumerate() {
+        if position == KEPT {
+            out.push('…');
+            break;
+        }
+        if is_hidden(character) {
+            out.push_str(&format!("<U+{:04X}>", u32::from(character)));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Returns whether a character shows nothing, breaks lines or turns the text around.
+///
+/// # Sources
+///
+/// Unicode 16: general categories Cc, Zl and Zp, the bidirectional controls of UAX #9, zero-width characters, the
+/// byte order mark and the tag characters.
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        )
+}
