@@ -1,0 +1,17 @@
+//! Tests on real networks: T1 between namespaces made here, T2 beside a private Docker engine.
+//!
+//! All live tests are modules of this one target, so that its helpers are compiled once and none goes unused:
+//!
+//! - [`engine::Lab`]: a Docker engine in a network namespace of its own, the internet beside it (`scripts/lab`).
+//! - [`bridge::BridgeLab`]: a bridge and its members without any Docker, silent but for what a test sends.
+//! - [`traffic`]: exact, bounded traffic from within any namespace.
+//!
+//! They need root and what `scripts/prepare test` installs, and are therefore ignored by a bare `cargo test`:
+//! `cargo test -p portolan-daemon --test lab -- --include-ignored`. Nothing leaves the namespaces, and dropping a
+//! laboratory fails the test if anything of it is left.
+
+mod bridge;
+mod engine;
+mod namespace;
+mod traffic;
+mod works;
