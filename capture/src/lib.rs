@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Capture: bytes in, facts out.
+//!
+//! # Where it sits
+//!
+//! A [`Tap`] yields [`Frame`]s: from the one socket that hears all interfaces (`LiveTap`) or from
+//! capture files ([`file::FileTap`], [`file::MergedFiles`]). [`parse::parse`] reduces a frame to a
+//! `portolan_flowtable::Observation`, which is all that anybody further down ever sees.
+//!
+//! # Invariants
+//!
+//! - **Every frame is accounted for.** A frame is parsed or refused with a reason; a damaged file gives
+//!   everything before the damage, and then says where it is.
+//! - **Nothing on the wire panics, allocates or recurses without bound.** Frames borrow from the tap's buffer and
+//!   live inside the callback; observations are `Copy`.
+//! - **Wire lengths, never IP lengths.** GSO and BIG TCP make the IP header's length field a lie.
+//! - **No container is known here.** Interfaces are numbers.
+
+pub mod file;
+pub mod frame;
+pub mod parse;
+
+pub use file::{FileInterface, FileTap, MergedFiles};
+pub use frame::{Frame, LinkType, Polled, Tap};
+pub use parse::{ParseError, ParseOptions, parse};
+
+mod error;
+pub use error::TapError;

@@ -1,0 +1,123 @@
+//! Several capture files as one tap, merged by time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use portolan_flowtable::{InterfaceId, Timestamp};
+
+use crate::error::TapError;
+use crate::file::{FRAMES_PER_POLL, FileInterface, FileTap};
+use crate::frame::{Frame, Polled, Tap};
+
+/// Capture files merged by time, frames of equal time in the order of the files.
+///
+/// Where time runs backwards within a file, its own order is kept. Frame numbers run over the merged stream;
+/// interfaces of different files stay apart, but for `LINUX_SLL2` frames, whose header names the kernel's index.
+pub struct MergedFiles {
+    files: Vec<FileTap>,
+    /// Files whose next record is known: its time, and the file.
+    heads: BinaryHeap<Reverse<(Timestamp, usize)>>,
+    /// For each file, the merged number of each of its interfaces.
+    numbering: Vec<Vec<InterfaceId>>,
+    interfaces: Vec<FileInterface>,
+    frames: u64,
+    /// Files are first looked at when the first frame is asked for, so that opening waits for no packet of a pipe.
+    is_begun: bool,
+}
+
+impl MergedFiles {
+    /// Opens all files; `-` is standard input.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the first of them that cannot be read at all cannot be.
+    pub fn open<S: AsRef<str>>(paths: &[S]) -> Result<Self, TapError> {
+        let files = paths.iter().map(|path| FileTap::open(path.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let mut merged = Self {
+            numbering: vec![Vec::new(); files.len()],
+            files,
+            heads: BinaryHeap::new(),
+            interfaces: Vec::new(),
+            frames: 0,
+            is_begun: false,
+        };
+        for file in 0..merged.files.len() {
+            merged.number_interfaces(file);
+        }
+        Ok(merged)
+    }
+
+    /// Returns the interfaces described so far, over all files; the list grows while they are read.
+    pub fn interfaces(&self) -> &[FileInterface] {
+        &self.interfaces
+    }
+
+    /// Returns what ended the reading of each damaged file; everything before was handed over.
+    pub fn damage(&self) -> impl Iterator<Item = &TapError> {
+        self.files.iter().filter_map(FileTap::damage)
+    }
+
+    /// Returns how many frames the kernel dropped while the files were written, if all of them say so.
+    pub fn kernel_dropped(&self) -> Option<u64> {
+        self.files.iter().try_fold(0_u64, |sum, file| Some(sum.saturating_add(file.kernel_dropped()?)))
+    }
+
+    /// Returns how many bytes of the files were read, before decompression.
+    pub fn position(&self) -> u64 {
+        self.files.iter().map(FileTap::position).sum()
+    }
+
+    /// Returns the files' length together; `None` where one of them is a pipe.
+    pub fn length(&self) -> Option<u64> {
+        self.files.iter().try_fold(0_u64, |sum, file| Some(sum.saturating_add(file.length()?)))
+    }
+
+    fn number_interfaces(&mut self, file: usize) {
+        let (Some(tap), Some(numbers)) = (self.files.get(file), self.numbering.get_mut(file)) else { return };
+        for interface in tap.interfaces().iter().skip(numbers.len()) {
+            let id = InterfaceId(u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX));
+            numbers.push(id);
+            self.interfaces.push(FileInterface { id, file, ..interface.clone() });
+        }
+    }
+
+    /// Finds the next record of a file and puts it among the heads.
+    fn advance(&mut self, file: usize) {
+        if let Some(at) = self.files.get_mut(file).and_then(FileTap::advance) {
+            self.heads.push(Reverse((at, file)));
+        }
+        self.number_interfaces(file);
+    }
+
+    fn deliver(&mut self, file: usize, each: &mut dyn FnMut(&Frame<'_>)) {
+        self.frames += 1;
+        let Some(tap) = self.files.get_mut(file) else { return };
+        if let Some(mut frame) = tap.frame() {
+            frame.number = self.frames;
+            let number = self.numbering.get(file).and_then(|numbers| numbers.get(frame.interface.0 as usize));
+            frame.interface = number.copied().unwrap_or(frame.interface);
+            each(&frame);
+        }
+        tap.pass();
+    }
+}
+
+impl Tap for MergedFiles {
+    /// Never fails: a damaged file ends early, and [`MergedFiles::damage`] says why.
+    fn poll(&mut self, each: &mut dyn FnMut(&Frame<'_>)) -> Result<Polled, TapError> {
+        if !self.is_begun {
+            self.is_begun = true;
+            for file in 0..self.files.len() {
+                self.advance(file);
+            }
+        }
+        let mut count = 0;
+        while count < FRAMES_PER_POLL {
+            let Some(Reverse((_, file))) = self.heads.pop() else { break };
+            self.deliver(file, each);
+            self.advance(file);
+            count += 1;
+        }
+        Ok(if count == 0 { Polled::End } else { Polled::Frames(count) })
+    }
+}

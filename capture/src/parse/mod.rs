@@ -1,0 +1,248 @@
+//! Parsing: one frame to one observation.
+//!
+//! A short fast path takes plain Ethernet or cooked frames with whole IPv4 or IPv6 and TCP or UDP headers;
+//! everything else walks the layers one by one. A property test holds the two equal.
+//!
+//! # Sources
+//!
+//! Ethernet and VLAN tags: IEEE 802.3, 802.1Q, 802.1ad; LLC and SNAP: IEEE 802.2, RFC 1042; PPP: RFC 1661, RFC 1662;
+//! PPPoE: RFC 2516; MPLS: RFC 3032; cooked frames: tcpdump.org/linktypes. IPv4: RFC 791; IPv6: RFC 8200; AH: RFC 4302;
+//! TCP: RFC 9293; UDP: RFC 768; SCTP: RFC 9260; ICMP: RFC 792, RFC 4443. IP in IP: RFC 2003, RFC 4213; GRE: RFC 2784,
+//! RFC 2890, RFC 2637; VXLAN: RFC 7348; Geneve: RFC 8926.
+
+mod fast;
+mod fingerprint;
+mod ip;
+mod link;
+mod transport;
+mod tunnel;
+
+use portolan_flowtable::{Direction, InterfaceId, MacAddr, Network, NonIp, Observation, Packet, Rejected};
+
+use crate::frame::{Frame, LinkType};
+use crate::parse::ip::Header;
+use crate::parse::link::{Content, Located};
+
+/// What is to be read of a frame.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ParseOptions {
+    /// Whether to look through tunnels and meter the innermost packet instead of the outermost.
+    pub innermost: bool,
+    /// Whether to compute [`Observation::fingerprint`].
+    pub fingerprint: bool,
+}
+
+/// Why a frame could not be read. Weather, not failure: counted by reason, never logged one by one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ParseError {
+    /// The capture kept too few bytes to reach the addresses.
+    #[error("{layer} header truncated: needs {required_bytes} bytes, {available_bytes} captured")]
+    Truncated {
+        /// The header that is cut.
+        layer: Layer,
+        /// Its least length.
+        required_bytes: usize,
+        /// What there is of it.
+        available_bytes: usize,
+    },
+    /// A length or version field contradicts the header it stands in.
+    #[error("{layer} header contradicts itself")]
+    Malformed {
+        /// The header.
+        layer: Layer,
+    },
+    /// More nested headers than are followed.
+    #[error("more {layer} headers within each other than are followed")]
+    TooDeep {
+        /// The kind of header.
+        layer: Layer,
+    },
+    /// Nobody here reads frames of this link type.
+    #[error("link type {} cannot be read", .0.0)]
+    UnknownLinkType(LinkType),
+}
+
+impl ParseError {
+    /// Returns the account a refused frame goes to.
+    pub fn reason(&self) -> Rejected {
+        match self {
+            Self::Truncated { .. } => Rejected::Truncated,
+            Self::Malformed { .. } => Rejected::Malformed,
+            Self::TooDeep { .. } => Rejected::TooDeep,
+            Self::UnknownLinkType(_) => Rejected::UnknownLinkType,
+        }
+    }
+}
+
+/// The headers a frame can be refused for.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Layer {
+    /// The link layer's own header.
+    Link,
+    /// A VLAN tag.
+    Vlan,
+    /// An MPLS label.
+    Mpls,
+    /// PPP or PPPoE.
+    Ppp,
+    /// LLC or SNAP.
+    Llc,
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+    /// An IPv6 extension header, or AH.
+    Extension,
+    /// A tunnel.
+    Tunnel,
+}
+
+impl std::fmt::Display for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Link => "link",
+            Self::Vlan => "VLAN",
+            Self::Mpls => "MPLS",
+            Self::Ppp => "PPP",
+            Self::Llc => "LLC",
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+            Self::Extension => "extension",
+            Self::Tunnel => "tunnel",
+        })
+    }
+}
+
+/// Tunnels followed within each other.
+const TUNNELS_MAX: usize = 8;
+
+/// Reads one frame.
+///
+/// Allocates nothing; the result borrows nothing from `frame.bytes`. A packet whose ports cannot be read is still a
+/// packet.
+///
+/// # Errors
+///
+/// Returns [`ParseError::Truncated`] if the capture kept too few bytes to reach the addresses,
+/// [`ParseError::Malformed`] if a length or version field contradicts the header it stands in,
+/// [`ParseError::TooDeep`] if headers are nested beyond the limits, [`ParseError::UnknownLinkType`] if nobody here
+/// reads the frame's link type.
+pub fn parse(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, ParseError> {
+    if !options.fingerprint
+        && let Some(seen) = fast::parse(frame)
+    {
+        return Ok(seen);
+    }
+    walk(frame, options)
+}
+
+/// Reads a frame layer by layer.
+fn walk(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, ParseError> {
+    let located = link::locate(frame)?;
+    let cut_bytes = frame.original_bytes as usize - frame.bytes.len().min(frame.original_bytes as usize);
+    let mut fingerprint = 0;
+    let network = match located.content {
+        Content::Arp => Network::NonIp(NonIp::Arp),
+        Content::Other => Network::NonIp(NonIp::Other),
+        Content::Ipv4(bytes) | Content::Ipv6(bytes) => {
+            let outermost = Header::read(located.content, cut_bytes)?;
+            if options.fingerprint {
+                fingerprint = fingerprint::of(bytes, &outermost);
+            }
+            Network::Ip(packet(outermost, cut_bytes, options.innermost, located.vlan)?)
+        }
+    };
+    Ok(observation(frame, &located, fingerprint, network))
+}
+
+/// Reads the transport header of a packet, or of the innermost packet it carries.
+fn packet(
+    outermost: Header<'_>,
+    cut_bytes: usize,
+    is_innermost: bool,
+    vlan: Option<u16>,
+) -> Result<Packet, ParseError> {
+    let mut header = outermost;
+    let mut inside = tunnel::inside(&header);
+    if is_innermost {
+        let mut depth = 0;
+        while let Some(next) = inside.and_then(|content| Header::read(content, cut_bytes).ok()) {
+            depth += 1;
+            if depth > TUNNELS_MAX {
+                return Err(ParseError::TooDeep { layer: Layer::Tunnel });
+            }
+            header = next;
+            inside = tunnel::inside(&header);
+        }
+    }
+    Ok(Packet {
+        source: header.source,
+        destination: header.destination,
+        protocol: header.protocol,
+        ports: transport::ports(&header),
+        tcp: transport::tcp(&header),
+        icmp: transport::icmp(&header),
+        fragment: header.fragment,
+        vlan,
+        is_tunnel: inside.is_some(),
+    })
+}
+
+fn observation(frame: &Frame<'_>, located: &Located<'_>, fingerprint: u64, network: Network) -> Observation {
+    Observation {
+        at: frame.at,
+        is_timed: frame.is_timed,
+        frame: frame.number,
+        interface: located.interface,
+        direction: located.direction,
+        source_mac: located.source_mac,
+        wire_bytes: located.wire_bytes,
+        fingerprint,
+        network,
+    }
+}
+
+impl<'a> Located<'a> {
+    fn new(frame: &Frame<'_>, content: Content<'a>) -> Self {
+        Self {
+            content,
+            interface: frame.interface,
+            direction: frame.direction,
+            source_mac: MacAddr::default(),
+            wire_bytes: frame.original_bytes,
+            vlan: None,
+        }
+    }
+}
+
+/// Length of an Ethernet header: what cooked headers are replaced by, so that bytes mean the same on every tap.
+const ETHERNET_BYTES: u32 = 14;
+
+/// What a cooked header says: interface, direction and sender.
+#[derive(Clone, Copy, Debug)]
+struct Cooked {
+    interface: InterfaceId,
+    direction: Direction,
+    source_mac: MacAddr,
+}
+
+impl Cooked {
+    /// `PACKET_OUTGOING` (packet(7)).
+    const OUTGOING: u16 = 4;
+
+    fn new(interface: InterfaceId, packet_type: u16, address_bytes: u16, address: [u8; 8]) -> Self {
+        let direction = if packet_type == Self::OUTGOING { Direction::Outgoing } else { Direction::Incoming };
+        let [a, b, c, d, e, f, ..] = address;
+        let source_mac = if address_bytes == 6 { MacAddr([a, b, c, d, e, f]) } else { MacAddr::default() };
+        Self { interface, direction, source_mac }
+    }
+}
+
+/// Returns a cooked frame's length on an Ethernet wire.
+fn uncooked(original_bytes: u32, header_bytes: usize) -> u32 {
+    let header_bytes = u32::try_from(header_bytes).unwrap_or(u32::MAX);
+    original_bytes.saturating_sub(header_bytes).saturating_add(ETHERNET_BYTES)
+}
+
+#[cfg(test)]
+mod tests;
