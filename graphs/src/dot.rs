@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::graph::{Edge, Graph, Group, Node, NodeKind};
-use crate::style::{Look, look, short_bytes, short_count, visible};
+use crate::style::{Look, look, visible, volume};
 
 impl Graph {
     /// Writes the graph for `dot -Tsvg`.
@@ -17,6 +17,7 @@ impl Graph {
         let mut text = String::new();
         let _ = writeln!(text, "digraph portolan {{");
         text.push_str(HEADER);
+        let ids = Ids::new(&self.nodes);
         let mut projects: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
         for node in &self.nodes {
             projects.entry(&node.project).or_default().push(node);
@@ -29,19 +30,18 @@ impl Graph {
             }
             for node in nodes {
                 let _ =
-                    writeln!(text, "  {}{}", if is_cluster { "  " } else { "" }, node_line(node, self.group));
+                    writeln!(text, "  {}{}", if is_cluster { "  " } else { "" }, node_line(&ids, node, self.group));
             }
             if is_cluster {
                 text.push_str("  }\n");
             }
         }
         for edge in &self.edges {
-            let _ = writeln!(text, "  {}", edge_line(edge));
+            let _ = writeln!(text, "  {}", edge_line(&ids, edge));
         }
-        if self.edges_folded > 0 {
-            let note = format!("{} edges folded into other", self.edges_folded);
-            let _ = writeln!(text, "  label={};", quoted(&[&note]));
-        }
+        let caption = self.caption();
+        let caption: Vec<&str> = caption.iter().map(String::as_str).collect();
+        let _ = writeln!(text, "  label={}; labelloc=\"b\"; labeljust=\"l\";", quoted(&caption));
         text.push_str("}\n");
         text
     }
@@ -55,7 +55,7 @@ const CLUSTER: &str = "    style=\"rounded\"; color=\"#bbbbbb\"; fontcolor=\"#55
 /// Most idle ports a node spells out.
 const IDLE_PORTS_MAX: usize = 4;
 
-fn node_line(node: &Node, group: Group) -> String {
+fn node_line(ids: &Ids<'_>, node: &Node, group: Group) -> String {
     let mut lines = vec![node.title.clone()];
     let is_many = node.containers > 1;
     match group {
@@ -75,8 +75,7 @@ fn node_line(node: &Node, group: Group) -> String {
         lines.push(format!("idle: {}", ports.join(", ")));
     }
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let is_silent = node.kind == NodeKind::Workload && node.sent_bytes + node.received_bytes == 0;
-    let silent = if is_silent { ", style=\"rounded,dotted\", fontcolor=\"#777777\"" } else { "" };
+    let silent = if node.is_silent() { ", style=\"rounded,dotted\", fontcolor=\"#777777\"" } else { "" };
     let shape = match node.kind {
         NodeKind::Workload => "box",
         NodeKind::Host => "house",
@@ -86,10 +85,10 @@ fn node_line(node: &Node, group: Group) -> String {
         NodeKind::Address => "ellipse",
         NodeKind::Other => "folder",
     };
-    format!("{} [label={}, shape={shape}{silent}];", quoted(&[&node.id]), quoted(&lines))
+    format!("{} [label={}, shape={shape}{silent}];", ids.quoted(&node.id), quoted(&lines))
 }
 
-fn edge_line(edge: &Edge) -> String {
+fn edge_line(ids: &Ids<'_>, edge: &Edge) -> String {
     let look = look(edge);
     let mut lines = vec![edge.port.to_string()];
     if let Some(via) = &edge.via {
@@ -107,18 +106,29 @@ fn edge_line(edge: &Edge) -> String {
         Look::Fault(_) => ", color=\"#c00000\", fontcolor=\"#c00000\", penwidth=2.6",
         Look::Failed(_) => ", color=\"#999999\", fontcolor=\"#777777\", arrowhead=\"teetee\"",
     };
-    format!("{} -> {} [label={}{style}];", quoted(&[&edge.source]), quoted(&[&edge.target]), quoted(&lines))
+    format!("{} -> {} [label={}{style}];", ids.quoted(&edge.source), ids.quoted(&edge.target), quoted(&lines))
 }
 
-/// Writes `112 conns, 471 KiB`.
-fn volume(edge: &Edge) -> String {
-    let connections = edge.connections.attempted();
-    let bytes = edge.sent.bytes.saturating_add(edge.received.bytes);
-    format!("{}x, {}", short_count(connections), short_bytes(bytes))
+/// Names the nodes of one picture.
+struct Ids<'a>(BTreeMap<&'a str, usize>);
+
+impl<'a> Ids<'a> {
+    fn new(nodes: &'a [Node]) -> Self {
+        Self(nodes.iter().enumerate().map(|(number, node)| (node.id.as_str(), number)).collect())
+    }
+
+    /// Quotes a node's id. One that cannot be shown as it is goes by a number behind a blank, which no id that is
+    /// shown begins with, so that two nodes never become one.
+    fn quoted(&self, id: &str) -> String {
+        match self.0.get(id) {
+            Some(number) if visible(id) != id || id.starts_with(' ') => format!("\" {number}\""),
+            Some(_) | None => quoted(&[id]),
+        }
+    }
 }
 
-/// Quotes lines of text for DOT, as id or as label: characters that mean something are escaped, those that would
-/// break lines or change the reading direction are written out as `<U+202E>`.
+/// Quotes lines of text for DOT: characters that mean something are escaped, those that would break lines or
+/// change the reading direction are written out as `<U+202E>`.
 fn quoted(lines: &[&str]) -> String {
     let mut text = String::from("\"");
     for (number, line) in lines.iter().enumerate() {
@@ -126,10 +136,13 @@ fn quoted(lines: &[&str]) -> String {
             text.push_str("\\n");
         }
         for character in visible(line).chars() {
-            if character == '"' || character == '\\' {
-                text.push('\\');
+            match character {
+                '"' => text.push_str("\\\""),
+                '\\' => text.push_str("\\\\"),
+                // Graphviz reads HTML's character references in every text.
+                '&' => text.push_str("&amp;"),
+                plain => text.push(plain),
             }
-            text.push(character);
         }
     }
     text.push('"');

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use portolan_flowtable::{Outcomes, Peer, ServicePort, Tally, Timestamp, Workload};
+use portolan_flowtable::{Completeness, Outcomes, Peer, ServicePort, Tally, Timestamp, Workload};
 use portolan_policy::{Assessment, Judged, ListenerClass, Severity, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +123,12 @@ pub struct Graph {
     pub edges: Vec<Edge>,
     /// Edges that were folded into the node `other` because there were too many; their frames are in its edges.
     pub edges_folded: u64,
+    /// First frame's time, or the tap's start.
+    pub from: Timestamp,
+    /// When the picture was taken, in engine time.
+    pub at: Timestamp,
+    /// Whether anything was missed in between.
+    pub completeness: Completeness,
 }
 
 /// Most edges a graph shows before the least telling ones are folded into `other`.
@@ -171,6 +177,13 @@ impl NodeKind {
             Self::Address => "address",
             Self::Other => "other",
         }
+    }
+}
+
+impl Node {
+    /// Returns whether it is a workload without a byte on any edge.
+    pub fn is_silent(&self) -> bool {
+        self.kind == NodeKind::Workload && self.sent_bytes.saturating_add(self.received_bytes) == 0
     }
 }
 
@@ -228,7 +241,15 @@ impl Graph {
         }
         let (edges, edges_folded) = fold(drafts, edges_max);
         settle_nodes(&mut nodes, &edges, &containers, assessment, group);
-        Self { group, nodes: nodes.into_values().collect(), edges, edges_folded }
+        Self {
+            group,
+            nodes: nodes.into_values().collect(),
+            edges,
+            edges_folded,
+            from: assessment.snapshot.from,
+            at: assessment.snapshot.at,
+            completeness: assessment.snapshot.completeness.clone(),
+        }
     }
 }
 

@@ -16,6 +16,9 @@
 
 mod dot;
 mod graph;
+mod json;
+mod mermaid;
 mod style;
 
 pub use graph::*;
+pub use json::SCHEMA;

@@ -2,7 +2,18 @@
 
 use portolan_policy::Verdict;
 
-use crate::graph::Edge;
+use crate::graph::{Edge, Graph};
+
+impl Graph {
+    /// Returns what a picture says below itself: the span, whether it is complete, what was folded.
+    pub(crate) fn caption(&self) -> Vec<String> {
+        let mut lines = vec![format!("{} to {}, {}", self.from, self.at, self.completeness.word())];
+        if self.edges_folded > 0 {
+            lines.push(format!("{} edges folded into other", self.edges_folded));
+        }
+        lines
+    }
+}
 
 /// How an edge is drawn; each variant differs in colour, line and word, so that it reads without colour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,8 +70,15 @@ fn failure(edge: &Edge) -> &'static str {
     }
 }
 
+/// Writes `112×, 471 KiB`.
+pub(crate) fn volume(edge: &Edge) -> String {
+    let connections = edge.connections.attempted();
+    let bytes = edge.sent.bytes.saturating_add(edge.received.bytes);
+    format!("{}×, {}", short_count(connections), short_bytes(bytes))
+}
+
 /// Writes bytes as `412 B`, `1.2 MiB`.
-pub(crate) fn short_bytes(bytes: u64) -> String {
+fn short_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1_024 {
         return format!("{bytes} B");
@@ -83,7 +101,7 @@ pub(crate) fn short_bytes(bytes: u64) -> String {
 }
 
 /// Writes a count as `9,999` or `12 k`, `3 M`.
-pub(crate) fn short_count(count: u64) -> String {
+fn short_count(count: u64) -> String {
     match count {
         0..1_000 => count.to_string(),
         1_000..10_000 => format!("{},{:03}", count / 1_000, count % 1_000),
@@ -115,7 +133,7 @@ pub(crate) fn visible(text: &str) -> String {
 ///
 /// # Sources
 ///
-/// Unicode 16: general categories Cc, Zl and Zp, the bidirectional controls of UAX #9, zero-width characters, the
+/// Unicode, general categories Cc, Zl and Zp, the bidirectional controls of UAX #9, zero-width characters, the
 /// byte order mark and the tag characters.
 fn is_hidden(character: char) -> bool {
     character.is_control()
