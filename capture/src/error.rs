@@ -76,7 +76,7 @@ pub enum TapError {
         ends_at: u64,
     },
     /// The file contradicts itself.
-    #[error("{path}: damaged at byte {}: {what}; {} before it were counted", grouped(*.at), count_of(*.packets))]
+    #[error("{path}: damaged at byte {}: {what}; {}", grouped(*.at), kept(*.packets))]
     Damaged {
         /// The file.
         path: String,
@@ -88,7 +88,7 @@ pub enum TapError {
         what: String,
     },
     /// Reading the file failed.
-    #[error("{path}: reading failed at byte {}: {source}; {} before it were counted", grouped(*.at), count_of(*.packets))]
+    #[error("{path}: reading failed at byte {}: {source}; {}", grouped(*.at), kept(*.packets))]
     Read {
         /// The file.
         path: String,
@@ -159,7 +159,7 @@ pub enum TapError {
 }
 
 /// Writes `4813` as `4,813`.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (position, digit) in digits.chars().enumerate() {
@@ -171,10 +171,13 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// Writes `1 packet`, `4,813 packets`.
-fn count_of(number: u64) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} packet{plural}", grouped(number))
+/// Says what became of the packets before the damage.
+fn kept(packets: u64) -> String {
+    match packets {
+        0 => "there was no packet before it".to_owned(),
+        1 => "the packet before it was counted".to_owned(),
+        many => format!("the {} packets before it were counted", grouped(many)),
+    }
 }
 
 #[cfg(test)]
@@ -195,7 +198,6 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
         }
-        assert_eq!(count_of(1), "1 packet");
-        assert_eq!(count_of(2_000), "2,000 packets");
+        assert_eq!(kept(2_000), "the 2,000 packets before it were counted");
     }
 }

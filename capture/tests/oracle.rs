@@ -2,7 +2,7 @@
 //!
 //! `PORTOLAN_ORACLE_CASES` names another folder of captures, with their oracles in its `oracle/`.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may end by panicking, and reports")]
+#![expect(clippy::unwrap_used, reason = "a test may end by panicking, and reports")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@
 
 use portolan_flowtable::{Direction, InterfaceId};
 
+use crate::error::grouped;
 use crate::file::stamp::{self, Resolution};
 use crate::file::window::Window;
 use crate::file::{Damage, FileInterface, Head, RECORD_BYTES_MAX, take};
@@ -183,7 +184,10 @@ impl Blocks {
         let stated = self.order.word(start, 4);
         let length = stated as usize;
         if length < FRAMING_BYTES || !length.is_multiple_of(4) || length > BLOCK_BYTES_MAX {
-            return Err(corrupt(at, &format!("a block of type {kind} claims {stated} bytes")));
+            return Err(corrupt(
+                at,
+                &format!("a block of type {kind:#x} claims {} bytes", grouped(u64::from(stated))),
+            ));
         }
         if window.fill(length)? < length {
             return Err(Damage::Cut { ends_at: window.ends_at() });
@@ -192,7 +196,7 @@ impl Blocks {
         if again != stated {
             return Err(corrupt(
                 at,
-                &format!("a block of type {kind} states two lengths, {stated} and {again}"),
+                &format!("a block of type {kind:#x} states two lengths, {stated} and {again}"),
             ));
         }
         Ok(Some((kind, length)))
@@ -280,7 +284,10 @@ impl Blocks {
         if end > body.len() {
             return Err(corrupt(
                 at,
-                &format!("a packet claims {captured} captured bytes, more than its block holds"),
+                &format!(
+                    "a packet claims {} captured bytes, more than its block holds",
+                    grouped(captured as u64)
+                ),
             ));
         }
         let mut direction = Direction::Unstated;

@@ -7,6 +7,7 @@
 
 use portolan_flowtable::{Direction, InterfaceId};
 
+use crate::error::grouped;
 use crate::file::window::Window;
 use crate::file::{Damage, FileInterface, Head, RECORD_BYTES_MAX, stamp, take};
 use crate::frame::LinkType;
@@ -75,7 +76,11 @@ impl Classic {
             self.lengths(word(header, 8, self.is_big_endian), word(header, 12, self.is_big_endian));
         let length = captured as usize;
         if length > RECORD_BYTES_MAX {
-            let what = format!("a packet claims {captured} captured bytes, more than {RECORD_BYTES_MAX}");
+            let what = format!(
+                "a packet claims {} captured bytes; no capture tool writes more than {}",
+                grouped(u64::from(captured)),
+                grouped(RECORD_BYTES_MAX as u64)
+            );
             return Err(Damage::Corrupt { at: window.position(), what });
         }
         let end = self.record_header_bytes + length;
