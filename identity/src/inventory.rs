@@ -330,8 +330,36 @@ pub(crate) fn mac(text: &str) -> Option<MacAddr> {
     (parts.next().is_none() && mac != [0; 6]).then_some(MacAddr(mac))
 }
 
-/// The name of a container network's driver that shows nothing on the host's interfaces, as a reason.
-pub(crate) fn unobservable_driver(driver: &str) -> Option<&'static str> {
+impl Container {
+    /// Returns whether it has no network namespace of its own but another container's.
+    pub(crate) fn shares_a_network(&self) -> bool {
+        self.network_mode.starts_with("container:")
+    }
+}
+
+/// Why a container's traffic does not show on the host's interfaces, if it does not. `driver_of` tells a network's
+/// driver, `name_of` a container's name.
+pub(crate) fn unobservable<'a>(
+    container: &Container,
+    driver_of: impl Fn(&Endpoint) -> &'a str,
+    name_of: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    if let Some(owner) = container.network_mode.strip_prefix("container:") {
+        let name = name_of(owner).unwrap_or_else(|| owner.to_owned());
+        return Some(format!("shares the network of {name}"));
+    }
+    match container.network_mode.as_str() {
+        "host" => return Some("host network".to_owned()),
+        "none" => return Some("no network".to_owned()),
+        _ => {}
+    }
+    let reasons: Vec<_> =
+        container.endpoints.iter().map(|endpoint| unobservable_driver(driver_of(endpoint))).collect();
+    let first = reasons.first().copied().flatten()?;
+    reasons.iter().all(Option::is_some).then(|| first.to_owned())
+}
+
+fn unobservable_driver(driver: &str) -> Option<&'static str> {
     match driver {
         "macvlan" => Some("macvlan"),
         "ipvlan" => Some("ipvlan"),

@@ -17,14 +17,22 @@
 //! - **Only questions.** Docker is asked by GET requests alone.
 
 mod directory;
+mod docker;
+mod follow;
 mod inventory;
+pub mod links;
+mod namespaces;
 mod naming;
 mod picture;
 mod random_names;
+mod registry;
 pub mod roster;
 mod subnet;
 
 pub use directory::RosterDirectory;
+pub use follow::{FollowOptions, IdentityError, follow};
+pub use links::{Link, LinkAddress, LinkError, LinkFollower, LinkPicture};
 pub use picture::{Counts, DockerState, Picture};
+pub use registry::RosterBook;
 pub use roster::{Roster, RosterError, RosterFile, RosterInterface};
 pub use subnet::Subnet;

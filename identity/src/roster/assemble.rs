@@ -13,7 +13,7 @@ use portolan_flowtable::{
 use super::written::{AddressRow, InterfaceRow};
 use super::{Roster, RosterFile, RosterInterface};
 use crate::directory::{ScopeAddresses, link_local};
-use crate::inventory::{Container, DockerNetwork, Endpoint, Image, unobservable_driver};
+use crate::inventory::{Container, DockerNetwork, Endpoint, Image, unobservable};
 use crate::naming::{published, repository, workload};
 use crate::picture::Counts;
 use crate::subnet::Subnet;
@@ -266,7 +266,7 @@ fn join(
     let mut counts = Counts::default();
     let mut stopped = 0_u64;
     for member in &members {
-        let unobservable = unobservable(member, &members, &scopes);
+        let unobservable = unobservable_member(member, &members, &scopes);
         let mut named = named(member, images);
         named.unobservable.clone_from(&unobservable);
         let named = Arc::new(named);
@@ -476,22 +476,11 @@ fn is_image_of(image: &Image, container: &Container) -> bool {
     repository(&container.image).is_some() && image.tags.contains(&tagged)
 }
 
-/// Why a container's traffic does not show on the host's interfaces, if it does not.
-fn unobservable(member: &Member, members: &[Member], scopes: &Scopes) -> Option<String> {
-    let container = &member.container;
-    match container.network_mode.as_str() {
-        "host" => return Some("host network".to_owned()),
-        "none" if member.rows.is_empty() => return Some("no network".to_owned()),
-        mode => {
-            if let Some(owner) = mode.strip_prefix("container:") {
-                let name = members.iter().find(|member| member.is_called(owner));
-                let name = name.map_or(owner, |member| member.container.name.as_str());
-                return Some(format!("shares the network of {name}"));
-            }
-        }
-    }
-    let mut reasons =
-        container.endpoints.iter().map(|endpoint| unobservable_driver(scopes.driver_of(endpoint)));
-    let first = reasons.next()??;
-    (reasons.all(|reason| reason.is_some()) && member.rows.is_empty()).then(|| first.to_owned())
+/// A container with an address row is observed at that address, whatever its networks are.
+fn unobservable_member(member: &Member, members: &[Member], scopes: &Scopes) -> Option<String> {
+    let name_of = |owner: &str| {
+        members.iter().find(|member| member.is_called(owner)).map(|member| member.container.name.clone())
+    };
+    let reason = unobservable(&member.container, |endpoint| scopes.driver_of(endpoint), name_of);
+    reason.filter(|_| member.rows.iter().all(|row| row.addresses.is_empty()))
 }
