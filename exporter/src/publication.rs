@@ -41,14 +41,16 @@ impl Publication {
             snapshot,
             judged: Vec::new(),
             findings: Vec::new(),
+            findings_left_out: 0,
             listeners: Vec::new(),
             undeclared: Vec::new(),
             warnings: Vec::new(),
             contract: String::new(),
         };
+        let graph = Graph::draw(&assessment, Group::Service);
         Self {
             assessment,
-            graph: Graph { group: Group::Service, nodes: Vec::new(), edges: Vec::new() },
+            graph,
             vitals: Vitals {
                 version: version.to_owned(),
                 host: host.to_owned(),

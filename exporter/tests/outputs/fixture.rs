@@ -23,13 +23,18 @@ pub(crate) fn empty() -> Publication {
 
 pub(crate) fn workload(project: &str, service: &str) -> Arc<Workload> {
     Arc::new(Workload {
-        container_id: format!("{:0<64}", "c0ffee"),
+        container_id: container_id(project, service),
         container: format!("{project}-{service}-1"),
         project: project.to_owned(),
         service: service.to_owned(),
         image: format!("{service}:latest"),
         ..Workload::default()
     })
+}
+
+fn container_id(project: &str, service: &str) -> String {
+    let digits: String = format!("{project}/{service}").bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("c0ffee{digits:0<58}")
 }
 
 pub(crate) fn service(project: &str, service: &str) -> Peer {

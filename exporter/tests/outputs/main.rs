@@ -1,6 +1,8 @@
 //! The exporter from outside: what it says on each of its outputs, and what it makes of hostile input.
 
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod exposition;
 #[cfg(test)]
 mod fixture;

@@ -1,0 +1,298 @@
+//! Events: the news of each tick, one JSON object a line, in the shape of Suricata's EVE.
+//!
+//! # Where it sits
+//!
+//! [`EventSource`] compares a publication with what it has told already and says what is new; it touches nothing.
+//! [`EventWriter`] carries that to a file or a stream, in its own thread, so that a full disk or a reader who does
+//! not read never holds the control plane. The fields are documented in `docs/events.md`.
+
+mod source;
+mod writer;
+
+use std::net::IpAddr;
+
+use portolan_flowtable::flow::Claim;
+use portolan_flowtable::{
+    Blindness, EndReason, InitiatorEvidence, Outcome, Outcomes, Port, Protocol, Tally, Timestamp,
+};
+use portolan_policy::{AlertState, Finding, ListenerClass, Verdict};
+use serde::Serialize;
+
+pub use source::EventSource;
+pub use writer::{EventCounts, EventLog, EventWriter, EventsError};
+
+/// One piece of news. Its envelope (host, sequence number) is added when it is written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Event {
+    /// When it was noticed, in engine time.
+    #[serde(rename = "timestamp")]
+    pub at: Timestamp,
+    /// What it is about.
+    #[serde(flatten)]
+    pub news: News,
+}
+
+/// What an event is about. The variant's name is `event_type`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event_type", rename_all = "snake_case")]
+pub enum News {
+    /// A flow ended.
+    Flow {
+        /// Whose packets.
+        #[serde(flatten)]
+        tuple: Tuple,
+        /// What became of it.
+        flow: FlowNews,
+    },
+    /// An edge was seen for the first time.
+    Edge {
+        /// Its first conversation.
+        #[serde(flatten)]
+        tuple: Tuple,
+        /// How it stands.
+        edge: EdgeNews,
+    },
+    /// A finding was raised, became graver, or was cleared.
+    Finding {
+        /// A conversation it rests on.
+        #[serde(flatten)]
+        tuple: Tuple,
+        /// What it says.
+        finding: Box<FindingNews>,
+        /// Whether the capture was complete while it was seen; `None` where that is unknown.
+        complete: Option<bool>,
+    },
+    /// A service port appeared or changed its class.
+    Listener {
+        /// Which and how.
+        listener: ListenerNews,
+    },
+    /// A container became known or was forgotten.
+    Container {
+        /// Which.
+        container: ContainerNews,
+    },
+    /// Frames were lost.
+    BlindInterval {
+        /// When, how many, why.
+        blind_interval: Blindness,
+    },
+    /// The contract was loaded, reloaded or refused.
+    Policy {
+        /// Which.
+        policy: PolicyNews,
+    },
+    /// A sign of life; its absence is news too.
+    Heartbeat {
+        /// How Portolan is doing.
+        heartbeat: Box<HeartbeatNews>,
+    },
+    /// Events are missing before this one. Written by the writer itself.
+    Lost {
+        /// How many and why.
+        lost: LostNews,
+    },
+}
+
+/// Whose packets an event is about.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tuple {
+    /// Number of the flow, where one is known.
+    pub flow_id: Option<u64>,
+    /// Community ID version 1, seed 0, where the packets have one.
+    pub community_id: Option<String>,
+    /// The initiator.
+    pub src: EndNews,
+    /// The responder.
+    pub dest: EndNews,
+    /// Transport protocol; `None` for findings over several.
+    pub proto: Option<Protocol>,
+}
+
+/// One end.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EndNews {
+    /// Address, where one is known.
+    pub ip: Option<IpAddr>,
+    /// Port, where the protocol has one.
+    pub port: Option<Port>,
+    /// `project/service`, `host`, `external`, ...
+    pub service: String,
+    /// Container name, or empty.
+    pub container: String,
+    /// Image reference, or empty.
+    pub image: String,
+}
+
+/// What became of a flow.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FlowNews {
+    /// Network it was seen in.
+    pub network: String,
+    /// Why `src` is believed to be the initiator.
+    pub evidence: InitiatorEvidence,
+    /// How the initiator stands to its address.
+    pub claim: Claim,
+    /// How far it got.
+    pub outcome: Outcome,
+    /// Why it ended.
+    pub reason: EndReason,
+    /// Sent by the initiator.
+    pub sent: Tally,
+    /// Received by the initiator.
+    pub received: Tally,
+    /// First frame's time.
+    pub start: Timestamp,
+    /// Last frame's time.
+    pub end: Timestamp,
+    /// First frame's number.
+    pub first_frame: u64,
+    /// Last frame's number.
+    pub last_frame: u64,
+    /// SYN to SYN-ACK in nanoseconds.
+    pub rtt_ns: Option<i64>,
+}
+
+/// How a new edge stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EdgeNews {
+    /// Network it was seen in.
+    pub network: String,
+    /// Host binding it went through.
+    pub via: Option<String>,
+    /// How it is judged.
+    pub verdict: Verdict,
+    /// Who documents its port, as printed; empty for nobody.
+    pub documented_by: String,
+    /// How its connections fared so far.
+    pub connections: Outcomes,
+    /// First frame's time.
+    pub start: Timestamp,
+    /// First frame's number.
+    pub first_frame: u64,
+}
+
+/// A finding and what happened to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FindingNews {
+    /// What happened to it.
+    pub state: AlertState,
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: Finding,
+}
+
+/// A service port.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ListenerNews {
+    /// `project/service`.
+    pub service: String,
+    /// Compose or stack project, or empty.
+    pub project: String,
+    /// Port.
+    pub port: Option<Port>,
+    /// Protocol.
+    pub proto: Protocol,
+    /// Its class.
+    pub class: ListenerClass,
+    /// The class it had; `None` where it is new.
+    pub previous: Option<ListenerClass>,
+    /// Who documents it, as printed.
+    pub documented_by: Vec<String>,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ContainerNews {
+    /// What happened.
+    pub action: ContainerAction,
+    /// Docker's id.
+    pub id: String,
+    /// Container name.
+    pub name: String,
+    /// `project/service`.
+    pub service: String,
+    /// Image reference.
+    pub image: String,
+    /// Networks it is on.
+    pub networks: Vec<String>,
+    /// Start of this life of it.
+    pub started_at: Timestamp,
+    /// Why its traffic cannot be observed, where it cannot.
+    pub unobservable: Option<String>,
+}
+
+/// What happened to a container.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerAction {
+    /// It is known since this tick.
+    Known,
+    /// It ended, and its time of grace is over.
+    Forgotten,
+}
+
+/// The contract in force.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PolicyNews {
+    /// What happened.
+    pub state: PolicyState,
+    /// Its hash, or empty.
+    pub hash: String,
+    /// What traffic is held against, in one line.
+    pub contract: String,
+    /// What the operator should know about it.
+    pub warnings: Vec<String>,
+}
+
+/// What happened to the contract.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyState {
+    /// It is the first one.
+    Loaded,
+    /// It was read again, changed or not.
+    Reloaded,
+    /// It could not be read; the one before stays in force.
+    Refused,
+}
+
+/// How Portolan is doing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HeartbeatNews {
+    /// `complete`, `incomplete` or `unknown`.
+    pub completeness: &'static str,
+    /// Why it is not complete.
+    pub reasons: Vec<String>,
+    /// Hash of the contract in force, or empty.
+    pub policy_hash: String,
+    /// Frames by which the accounts do not balance.
+    pub residual_frames: i128,
+    /// Bytes by which they do not.
+    pub residual_bytes: i128,
+    /// Frames delivered so far.
+    pub frames: u64,
+    /// Frames the kernel dropped; `None` where the source does not say.
+    pub kernel_dropped: Option<u64>,
+    /// Live flows.
+    pub flows: u64,
+    /// Conversations held.
+    pub conversations: u64,
+    /// Findings that stand.
+    pub findings: u64,
+    /// Containers known.
+    pub containers: u64,
+    /// Flow records that fell off the list before a flow event could be made of them, at most.
+    pub flows_forgotten: u64,
+    /// Why names may be out of date, where they may.
+    pub stale: Option<String>,
+}
+
+/// Events that are missing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LostNews {
+    /// How many.
+    pub events: u64,
+    /// Why the first of them could not be written.
+    pub cause: String,
+}
