@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::graph::{Edge, Graph, Group, Node, NodeKind};
-use crate::style::{Look, look, visible, volume};
+use crate::graph::{Graph, Group, Node, NodeKind};
+use crate::strands::{Strand, strands};
+use crate::style::{Look, visible};
 
 impl Graph {
     /// Writes the graph for `dot -Tsvg`.
@@ -29,15 +30,26 @@ impl Graph {
                 text.push_str(CLUSTER);
             }
             for node in nodes {
-                let _ =
-                    writeln!(text, "  {}{}", if is_cluster { "  " } else { "" }, node_line(&ids, node, self.group));
+                let _ = writeln!(
+                    text,
+                    "  {}{}",
+                    if is_cluster { "  " } else { "" },
+                    node_line(&ids, node, self.group)
+                );
             }
             if is_cluster {
                 text.push_str("  }\n");
             }
         }
-        for edge in &self.edges {
-            let _ = writeln!(text, "  {}", edge_line(&ids, edge));
+        // Callers from outside stand on the left, whatever is called out there.
+        for caller in ["external", "host"] {
+            let mut own = self.edges.iter().filter(|edge| edge.source == caller && edge.target != caller);
+            if own.next().is_some() {
+                let _ = writeln!(text, "  {{ rank=source; {}; }}", quoted(&[caller]));
+            }
+        }
+        for strand in strands(&self.edges) {
+            let _ = writeln!(text, "  {}", strand_line(&ids, &strand));
         }
         let caption = self.caption();
         let caption: Vec<&str> = caption.iter().map(String::as_str).collect();
@@ -79,7 +91,7 @@ fn node_line(ids: &Ids<'_>, node: &Node, group: Group) -> String {
     let shape = match node.kind {
         NodeKind::Workload => "box",
         NodeKind::Host => "house",
-        NodeKind::External => "doublecircle",
+        NodeKind::External => "ellipse, peripheries=2",
         NodeKind::Unclaimed | NodeKind::Ambiguous => "diamond",
         NodeKind::Multicast => "trapezium",
         NodeKind::Address => "ellipse",
@@ -88,25 +100,21 @@ fn node_line(ids: &Ids<'_>, node: &Node, group: Group) -> String {
     format!("{} [label={}, shape={shape}{silent}];", ids.quoted(&node.id), quoted(&lines))
 }
 
-fn edge_line(ids: &Ids<'_>, edge: &Edge) -> String {
-    let look = look(edge);
-    let mut lines = vec![edge.port.to_string()];
-    if let Some(via) = &edge.via {
-        lines.push(format!("via {via}"));
-    }
-    lines.push(volume(edge));
-    if let Some(word) = look.word() {
-        lines.insert(0, word.to_owned());
-    }
-    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let style = match look {
+fn strand_line(ids: &Ids<'_>, strand: &Strand<'_>) -> String {
+    let style = match strand.look {
         Look::Plain => "",
         Look::Guess => ", style=\"dashed\"",
         Look::ProxyLeg => ", style=\"dotted\", color=\"#777777\", fontcolor=\"#777777\"",
         Look::Fault(_) => ", color=\"#c00000\", fontcolor=\"#c00000\", penwidth=2.6",
         Look::Failed(_) => ", color=\"#999999\", fontcolor=\"#777777\", arrowhead=\"teetee\"",
     };
-    format!("{} -> {} [label={}{style}];", ids.quoted(&edge.source), ids.quoted(&edge.target), quoted(&lines))
+    let lines: Vec<&str> = strand.lines.iter().map(String::as_str).collect();
+    format!(
+        "{} -> {} [label={}{style}];",
+        ids.quoted(strand.source),
+        ids.quoted(strand.target),
+        quoted(&lines)
+    )
 }
 
 /// Names the nodes of one picture.

@@ -530,3 +530,47 @@ fn workload_node(workload: &Workload, group: Group, network: &str) -> Node {
     }
     node
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_lies_where_half_of_the_connections_do() {
+        let cases: [(&[(i64, u64)], Option<i64>); 5] = [
+            (&[], None),
+            (&[(7, 1)], Some(7)),
+            (&[(100, 1), (1, 1)], Some(1)),
+            (&[(1, 2), (100, 1_000), (5_000, 3)], Some(100)),
+            (&[(1, u64::MAX), (2, u64::MAX), (3, u64::MAX)], Some(2)),
+        ];
+        for (values, expected) in cases {
+            assert_eq!(weighted_median(&mut values.to_vec()), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_workload_cannot_take_a_reserved_name() {
+        let cases = [
+            ("shop/web", "shop/web"),
+            ("host", "workload:host"),
+            ("10.0.0.1", "workload:10.0.0.1"),
+            ("", "workload:"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(guarded(name), expected);
+        }
+    }
+
+    #[test]
+    fn groupings_are_read_as_they_are_written() {
+        for group in Group::ALL {
+            assert_eq!(group.name().parse(), Ok(group));
+        }
+        let error = "services".parse::<Group>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown grouping \"services\": expected service, container, project or network"
+        );
+    }
+}

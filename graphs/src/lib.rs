@@ -18,6 +18,7 @@ mod dot;
 mod graph;
 mod json;
 mod mermaid;
+mod strands;
 mod style;
 
 pub use graph::*;

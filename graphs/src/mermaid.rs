@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::graph::{Graph, Node, NodeKind};
-use crate::style::{Look, look, visible, volume};
+use crate::strands::strands;
+use crate::style::{Look, visible};
 
 impl Graph {
     /// Writes the graph as Mermaid.
@@ -36,21 +37,16 @@ impl Graph {
         }
         let mut styles: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut drawn = 0_usize;
-        for edge in &self.edges {
-            let ends = (numbers.get(edge.source.as_str()), numbers.get(edge.target.as_str()));
+        for strand in strands(&self.edges) {
+            let ends = (numbers.get(strand.source), numbers.get(strand.target));
             let (Some(source), Some(target)) = ends else { continue };
-            let look = look(edge);
-            let (arrow, class) = match look {
+            let (arrow, class) = match strand.look {
                 Look::Plain => ("-->", None),
                 Look::Guess | Look::ProxyLeg => ("-.->", None),
                 Look::Fault(_) => ("==>", Some(FAULT)),
                 Look::Failed(_) => ("--x", Some(FAILED)),
             };
-            let mut lines: Vec<String> = look.word().map(str::to_owned).into_iter().collect();
-            lines.push(edge.port.to_string());
-            lines.extend(edge.via.as_ref().map(|via| format!("via {via}")));
-            lines.push(volume(edge));
-            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            let lines: Vec<&str> = strand.lines.iter().map(String::as_str).collect();
             let _ = writeln!(text, "  n{source} {arrow}|{}| n{target}", quoted(&lines));
             if let Some(class) = class {
                 styles.entry(class).or_default().push(drawn.to_string());

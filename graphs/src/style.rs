@@ -1,5 +1,6 @@
 //! What every picture of a graph shares: how an edge looks, short figures, visible text.
 
+use portolan_flowtable::Timestamp;
 use portolan_policy::Verdict;
 
 use crate::graph::{Edge, Graph};
@@ -7,7 +8,7 @@ use crate::graph::{Edge, Graph};
 impl Graph {
     /// Returns what a picture says below itself: the span, whether it is complete, what was folded.
     pub(crate) fn caption(&self) -> Vec<String> {
-        let mut lines = vec![format!("{} to {}, {}", self.from, self.at, self.completeness.word())];
+        let mut lines = vec![format!("{}, {}", span(self.from, self.at), self.completeness.word())];
         if self.edges_folded > 0 {
             lines.push(format!("{} edges folded into other", self.edges_folded));
         }
@@ -15,19 +16,35 @@ impl Graph {
     }
 }
 
-/// How an edge is drawn; each variant differs in colour, line and word, so that it reads without colour.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Writes `2026-11-20 13:58:00 to 13:58:41 UTC`, in whole seconds, the second date only where it is another.
+fn span(from: Timestamp, to: Timestamp) -> String {
+    let split = |at: Timestamp| {
+        let text = at.to_string();
+        let (date, time) = text.split_once('T').unwrap_or((&text, ""));
+        (date.to_owned(), time.split('.').next().unwrap_or_default().to_owned())
+    };
+    let ((from_date, from_time), (to_date, to_time)) = (split(from), split(to));
+    if from_date == to_date {
+        format!("{from_date} {from_time} to {to_time} UTC")
+    } else {
+        format!("{from_date} {from_time} to {to_date} {to_time} UTC")
+    }
+}
+
+/// How an edge is drawn, gravest first; each variant differs in colour, line and word, so that it reads without
+/// colour.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Look {
-    /// Expected, or nothing to say against it.
-    Plain,
-    /// Who called whom is a guess.
-    Guess,
-    /// The host's or docker-proxy's leg towards a published port.
-    ProxyLeg,
     /// Undocumented, unexpected or forged.
     Fault(Verdict),
     /// Never answered.
     Failed(&'static str),
+    /// Who called whom is a guess.
+    Guess,
+    /// The host's or docker-proxy's leg towards a published port.
+    ProxyLeg,
+    /// Expected, or nothing to say against it.
+    Plain,
 }
 
 impl Look {
@@ -100,12 +117,12 @@ fn short_bytes(bytes: u64) -> String {
     }
 }
 
-/// Writes a count as `9,999` or `12 k`, `3 M`.
+/// Writes a count as `99,999` or `120 k`, `30 M`.
 fn short_count(count: u64) -> String {
     match count {
         0..1_000 => count.to_string(),
-        1_000..10_000 => format!("{},{:03}", count / 1_000, count % 1_000),
-        10_000..10_000_000 => format!("{} k", count / 1_000),
+        1_000..100_000 => format!("{},{:03}", count / 1_000, count % 1_000),
+        100_000..10_000_000 => format!("{} k", count / 1_000),
         _ => format!("{} M", count / 1_000_000),
     }
 }
@@ -142,4 +159,50 @@ fn is_hidden(character: char) -> bool {
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_short_and_exact_below_a_unit() {
+        let cases = [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (10_239, "9.9 KiB"),
+            (10_240, "10 KiB"),
+            (1_048_575, "1023 KiB"),
+            (1_048_576, "1.0 MiB"),
+            (u64::MAX, "15 EiB"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(short_bytes(bytes), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn counts_are_short() {
+        let cases =
+            [(999, "999"), (1_000, "1,000"), (99_999, "99,999"), (100_000, "100 k"), (10_000_000, "10 M")];
+        for (count, expected) in cases {
+            assert_eq!(short_count(count), expected);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_spelled_out() {
+        assert_eq!(visible("a\nb\u{202e}c\u{200b}"), "a<U+000A>b<U+202E>c<U+200B>");
+        assert_eq!(visible("größe-日本"), "größe-日本");
+        assert_eq!(visible(&"x".repeat(500)).chars().count(), 201);
+    }
+
+    #[test]
+    fn a_span_names_the_second_date_only_where_it_differs() {
+        let noon = Timestamp(1_795_176_000 * Timestamp::SECOND);
+        assert_eq!(span(noon, noon.plus(90 * Timestamp::SECOND)), "2026-11-20 12:00:00 to 12:01:30 UTC");
+        let tomorrow = noon.plus(86_400 * Timestamp::SECOND);
+        assert_eq!(span(noon, tomorrow), "2026-11-20 12:00:00 to 2026-11-21 12:00:00 UTC");
+    }
 }

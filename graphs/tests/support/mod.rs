@@ -7,15 +7,15 @@ use std::sync::Arc;
 use portolan_flowtable::conversation::{Conversation, Outcomes, Peer, Snapshot};
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::{
-    Completeness, DocumentSource, DocumentedPort, InitiatorEvidence, Ledger, Port, Protocol, Provenance, ServicePort,
-    Tally, Timestamp, Workload,
+    Completeness, DocumentSource, DocumentedPort, InitiatorEvidence, Ledger, Port, Protocol, Provenance,
+    ServicePort, Tally, Timestamp, Workload,
 };
 
-pub const SECOND: i64 = 1_000_000_000;
-pub const START: i64 = 1_795_183_080 * SECOND;
+pub(crate) const SECOND: i64 = 1_000_000_000;
+pub(crate) const START: i64 = 1_795_183_080 * SECOND;
 
 /// Builds a container of `project/service` (or of `service`) that documents `ports` by image.
-pub fn workload(container: &str, qualified: &str, ports: &[u16]) -> Arc<Workload> {
+pub(crate) fn workload(container: &str, qualified: &str, ports: &[u16]) -> Arc<Workload> {
     let (project, service) = qualified.split_once('/').unwrap_or(("", qualified));
     Arc::new(Workload {
         container_id: format!("id-of-{container}"),
@@ -41,17 +41,18 @@ pub fn workload(container: &str, qualified: &str, ports: &[u16]) -> Arc<Workload
     })
 }
 
-pub fn address(last: u8) -> IpAddr {
+pub(crate) fn address(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(172, 20, 0, last))
 }
 
-pub fn peer(workload: &Arc<Workload>, last: u8) -> Peer {
+pub(crate) fn peer(workload: &Arc<Workload>, last: u8) -> Peer {
     Peer::Workload { workload: Arc::clone(workload), address: address(last) }
 }
 
 /// Builds a conversation with `answered` and `refused` connections.
-pub fn talk(initiator: Peer, responder: Peer, port: u16, answered: u64, refused: u64) -> Conversation {
-    let network = initiator.workload().or(responder.workload()).map(|workload| format!("{}_default", workload.project));
+pub(crate) fn talk(initiator: Peer, responder: Peer, port: u16, answered: u64, refused: u64) -> Conversation {
+    let network =
+        initiator.workload().or(responder.workload()).map(|workload| format!("{}_default", workload.project));
     Conversation {
         initiator,
         responder,
@@ -78,7 +79,7 @@ pub fn talk(initiator: Peer, responder: Peer, port: u16, answered: u64, refused:
     }
 }
 
-pub fn snapshot(workloads: Vec<Arc<Workload>>, conversations: Vec<Conversation>) -> Snapshot {
+pub(crate) fn snapshot(workloads: Vec<Arc<Workload>>, conversations: Vec<Conversation>) -> Snapshot {
     Snapshot {
         at: Timestamp(START + 41 * SECOND),
         from: Timestamp(START),
@@ -95,7 +96,7 @@ pub fn snapshot(workloads: Vec<Arc<Workload>>, conversations: Vec<Conversation>)
 }
 
 /// Twelve services in two projects with every look an edge can have.
-pub fn shop() -> Snapshot {
+pub(crate) fn shop() -> Snapshot {
     let w = |container, qualified, ports: &[u16]| workload(container, qualified, ports);
     let web = w("web-1", "shop/web", &[80]);
     let cart = [w("cart-1", "shop/cart", &[8080, 8443]), w("cart-2", "shop/cart", &[8080, 8443])];
@@ -150,7 +151,7 @@ pub fn shop() -> Snapshot {
     snapshot(workloads, conversations)
 }
 
-pub const CONTRACT: &str = r#"
+pub(crate) const CONTRACT: &str = r#"
 [[service]]
 service = "shop/db"
 ports = ["5432/tcp", "9187/tcp"]
