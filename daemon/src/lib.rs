@@ -1,1 +1,122 @@
-//! The daemon.
+//! The daemon: starts the rooms, owns the clock, the command line and the configuration.
+//!
+//! # Where it sits
+//!
+//! Everything below is pure or has one outside thing of its own; here they are put together. [`engine`] is the
+//! walk of a frame from the tap to a publication, the same for `run`, `look` and `replay`; the rest is what stands
+//! around it: arguments, files, threads, signals, and what a person reads.
+
+pub mod ask;
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod replay;
+mod select_stub;
+pub mod report;
+pub mod result;
+mod survey;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use portolan_policy::Severity;
+
+use cli::{Cli, Command, Format, ReplayArgs};
+use error::Failure;
+use report::Style;
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            say(&format!("portolan: {}", failure.message));
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    match command {
+        Command::Replay(args) => replay_command(&args, &mut out),
+        Command::Flows(args) => ask::flows(&args, &mut out).map(|()| 0),
+        Command::Findings(args) => ask::findings(&args, &mut out).map(|()| 0),
+        Command::Graph(args) => ask::graph(&args, &mut out).map(|()| 0),
+        Command::Status(args) => ask::status(&args, &mut out).map(|()| 0),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut out);
+            Ok(0)
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut out)
+                .map_err(|error| Failure::error(format!("cannot write the manual page: {error}")))?;
+            Ok(0)
+        }
+        Command::Run(_) | Command::Look(_) | Command::Doctor(_) => Err(Failure::error("not there yet")),
+    }
+}
+
+fn replay_command(args: &ReplayArgs, out: &mut impl Write) -> Result<u8, Failure> {
+    let knowledge = replay::Knowledge::read(&args.knowledge)?;
+    let request = replay::Request {
+        files: &args.files,
+        knowledge: &knowledge,
+        read: &args.read,
+        conversations: args.conversations.as_deref(),
+        shows_progress: !args.quiet,
+    };
+    let replayed = replay::replay(&request)?;
+    if !args.quiet {
+        for warning in knowledge.notes.iter().chain(&replayed.warnings) {
+            say(&format!("portolan: warning: {}", portolan_exporter::escape::terminal(warning)));
+        }
+    }
+    if let Some(path) = &args.output {
+        result::write(path, &replayed.publication)?;
+    }
+    if !args.quiet {
+        print_publication(args, &replayed, out)?;
+    }
+    if !replayed.damage.is_empty() {
+        return Err(Failure::error(replayed.damage.join("\nportolan: ")));
+    }
+    let gravest = replayed.publication.assessment.findings.iter().map(|finding| finding.severity).max();
+    Ok(match (args.fail_on.map(Severity::from), gravest) {
+        (Some(limit), Some(gravest)) if gravest >= limit => 3,
+        (Some(_) | None, Some(_) | None) => 0,
+    })
+}
+
+fn print_publication(args: &ReplayArgs, replayed: &replay::Replayed, out: &mut impl Write) -> Result<(), Failure> {
+    let publication = &replayed.publication;
+    let written = match args.print.format {
+        Format::Table => {
+            let style =
+                Style { is_coloured: is_coloured(), is_whole: args.print.all, is_local: args.print.local };
+            out.write_all(report::report(publication, &replay::title(&args.files), style).as_bytes())
+        }
+        Format::Json => result::print(out, publication),
+        Format::Ndjson => Ok(()),
+    };
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::error(format!("cannot write the report: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Returns whether standard output may be coloured: a terminal, and nobody asked for none (no-color.org).
+pub fn is_coloured() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes one line to standard error; there is nobody to tell if that fails.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

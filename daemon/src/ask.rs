@@ -1,0 +1,149 @@
+//! Questions: `flows`, `findings`, `graph` and `status`, of the daemon or of a result or capture.
+
+use std::io::Write;
+use std::path::Path;
+
+use portolan_exporter::{Publication, client};
+use portolan_graphs::{Graph, Group};
+
+use crate::cli::{AskArgs, Format, GraphArgs, GraphFormat, GroupBy, KnowledgeArgs, ReadArgs};
+use crate::error::Failure;
+use crate::replay::{self, Knowledge, Request};
+use crate::report::{self, Style};
+use crate::result;
+
+/// Reads a result, or replays a capture.
+///
+/// # Errors
+///
+/// Returns why neither can be done.
+pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, Failure> {
+    if let Some(publication) = result::read(path)? {
+        if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() {
+            return Err(Failure::usage(format!(
+                "{}: a result is already named and judged; --roster and --contract go with a capture",
+                path.display()
+            )));
+        }
+        return Ok(publication);
+    }
+    let knowledge = Knowledge::read(knowledge)?;
+    let files = [path.to_owned()];
+    let read = ReadArgs { flows_max: 131_072, flows_kept: 100_000, ..ReadArgs::default() };
+    let request =
+        Request { files: &files, knowledge: &knowledge, read: &read, conversations: None, shows_progress: false };
+    let replayed = replay::replay(&request)?;
+    if let Some(damage) = replayed.damage.first() {
+        crate::say(&format!("portolan: {damage}"));
+    }
+    Ok(replayed.publication)
+}
+
+/// `portolan findings`.
+///
+/// # Errors
+///
+/// Returns why there is no answer.
+pub fn findings(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let publication = publication_of(args)?;
+    match args.print.format {
+        Format::Table => print(out, &report::findings(&publication, style(args))),
+        Format::Json => print_json(out, &publication.assessment.findings),
+        Format::Ndjson => publication.assessment.findings.iter().try_for_each(|finding| print_json(out, finding)),
+    }
+}
+
+/// `portolan flows`.
+///
+/// # Errors
+///
+/// Returns why there is no answer.
+pub fn flows(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let publication = publication_of(args)?;
+    match args.print.format {
+        Format::Table => print(out, &report::flows(&publication.flows, style(args))),
+        Format::Json => print_json(out, &publication.flows),
+        Format::Ndjson => publication.flows.iter().try_for_each(|flow| print_json(out, flow)),
+    }
+}
+
+/// `portolan status`.
+///
+/// # Errors
+///
+/// Returns why there is no answer.
+pub fn status(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let publication = publication_of(args)?;
+    match args.print.format {
+        Format::Table => print(out, &report::status(&publication, style(args))),
+        Format::Json | Format::Ndjson => print_json(out, &portolan_exporter::http::Status::of(&publication)),
+    }
+}
+
+/// `portolan graph`.
+///
+/// # Errors
+///
+/// Returns why there is no answer.
+pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let group = match args.group {
+        GroupBy::Service => Group::Service,
+        GroupBy::Container => Group::Container,
+        GroupBy::Project => Group::Project,
+        GroupBy::Network => Group::Network,
+    };
+    let publication = match &args.from {
+        Some(path) => from_file(path, &args.knowledge)?,
+        None => of_daemon(&args.server, &args.knowledge)?,
+    };
+    let graph = Graph::draw(&publication.assessment, group);
+    let text = match args.format {
+        GraphFormat::Json => graph
+            .to_json()
+            .map_err(|error| Failure::error(format!("cannot write the graph as JSON: {error}")))?,
+        GraphFormat::Dot => graph.to_dot(),
+        GraphFormat::Mermaid => graph.to_mermaid(),
+    };
+    print(out, &text)
+}
+
+fn publication_of(args: &AskArgs) -> Result<Publication, Failure> {
+    match &args.from {
+        Some(path) => from_file(path, &args.knowledge),
+        None => of_daemon(&args.server, &args.knowledge),
+    }
+}
+
+fn of_daemon(server: &str, knowledge: &KnowledgeArgs) -> Result<Publication, Failure> {
+    if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() {
+        return Err(Failure::usage("--roster and --contract go with --from CAPTURE; the daemon has its own"));
+    }
+    let address: client::Server = server.parse().map_err(|error: client::UnknownServer| Failure::usage(error.to_string()))?;
+    let answer = client::Client::new(address)
+        .ask("/api/v1/publication")
+        .map_err(|error| Failure::error(error.to_string()))?;
+    serde_json::from_str(&answer.body).map_err(|error| {
+        Failure::error(format!("the daemon at {server} answers in another version's words: {error}"))
+    })
+}
+
+fn style(args: &AskArgs) -> Style {
+    Style { is_coloured: crate::is_coloured(), is_whole: args.print.all, is_local: args.print.local }
+}
+
+/// Writes an answer; a reader that stopped reading is no error.
+fn print(out: &mut impl Write, text: &str) -> Result<(), Failure> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::error(format!("cannot write the answer: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Failure::error(format!("cannot write the answer as JSON: {error}")))?;
+    print(out, &portolan_exporter::escape::json(&text))?;
+    print(out, "\n")
+}

@@ -1,0 +1,407 @@
+//! The command line: one tree, each command with examples.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use portolan_policy::Severity;
+
+/// The chart of who talks to whom on a Docker host, and of what should not be talking.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portolan",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        sudo portolan run                              beside Docker: map, findings, metrics on 127.0.0.1:9414\n  \
+        sudo portolan look --for 30s                   no daemon, no port: watch, then print the report\n  \
+        portolan replay shop.pcap --roster shop.json   the same answers from a capture\n  \
+        portolan findings                              ask the daemon\n  \
+        portolan graph --from shop.pcap --format dot | dot -Tsvg > shop.svg\n\n\
+        Exit codes: 0 fine, 1 error, 2 usage, 3 findings at or above --fail-on."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The command tree.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch this host: capture, name, judge and serve, until stopped
+    #[command(after_help = "Examples:\n  sudo portolan run\n  \
+        sudo portolan run --contract contract.toml --events /var/log/portolan/events.ndjson\n  \
+        sudo portolan run --config /etc/portolan/portolan.toml --check")]
+    Run(Box<RunArgs>),
+    /// Watch this host for a while, then print the report; opens no port
+    #[command(after_help = "Examples:\n  sudo portolan look --for 30s\n  \
+        sudo portolan look --for 2m --contract contract.toml --fail-on medium")]
+    Look(Box<LookArgs>),
+    /// Read capture files and print the same report
+    #[command(after_help = "Examples:\n  \
+        portolan replay shop.pcap --roster inspect.json --roster interfaces.toml --contract contract.toml\n  \
+        portolan replay monday.pcapng.zst tuesday.pcapng.zst --filter 'port 5432' --format ndjson\n  \
+        zcat big.pcap.gz | portolan replay - -o big.result\n  \
+        portolan replay suspect.pcap --quiet --fail-on medium || echo findings\n\n\
+        A roster names addresses: output of docker inspect (containers, networks, images, in any mix), or TOML.\n  \
+        docker inspect $(docker ps -aq) $(docker network ls -q) $(docker image ls -q) > inspect.json")]
+    Replay(Box<ReplayArgs>),
+    /// List flows, of the daemon or of a result or capture
+    #[command(after_help = "Examples:\n  portolan flows\n  portolan flows --from shop.result --format ndjson")]
+    Flows(Box<AskArgs>),
+    /// List findings, of the daemon or of a result or capture
+    #[command(after_help = "Examples:\n  portolan findings\n  portolan findings --from shop.pcap --roster inspect.json")]
+    Findings(Box<AskArgs>),
+    /// Print the graph of who talks to whom
+    #[command(after_help = "Examples:\n  portolan graph --format dot | dot -Tsvg > map.svg\n  \
+        portolan graph --from shop.result --format mermaid --group project")]
+    Graph(Box<GraphArgs>),
+    /// Print how the daemon is doing: completeness, accounts, identity
+    Status(Box<AskArgs>),
+    /// Check what Portolan can see and name on this host
+    #[command(after_help = "Examples:\n  sudo portolan doctor\n  portolan doctor --docker-socket /run/user/1000/docker.sock")]
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// How the graph is printed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum GraphFormat {
+    /// Nodes and edges as JSON.
+    #[default]
+    Json,
+    /// Graphviz.
+    Dot,
+    /// Mermaid.
+    Mermaid,
+}
+
+/// What a node of the graph stands for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum GroupBy {
+    /// The name replicas share.
+    #[default]
+    Service,
+    /// Each container.
+    Container,
+    /// Compose projects.
+    Project,
+    /// Container networks.
+    Network,
+}
+
+/// Which sightings of a frame count.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Vantage {
+    /// Chosen from what the capture and the roster say.
+    #[default]
+    Auto,
+    /// One interface: every frame counts.
+    Interface,
+    /// All interfaces of a host: count at the sender's veth, or at the bridge for what the host sends.
+    Any,
+    /// Several interfaces without roles: count each packet once, by its contents.
+    Dedup,
+    /// Every sighting counts; totals may be multiples.
+    Every,
+}
+
+/// A severity, on the command line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum SeverityArg {
+    /// For the record.
+    Info,
+    /// An attempt that led nowhere.
+    Low,
+    /// Somebody should look.
+    Medium,
+    /// Somebody should look now.
+    High,
+}
+
+impl From<SeverityArg> for Severity {
+    fn from(arg: SeverityArg) -> Self {
+        match arg {
+            SeverityArg::Info => Self::Info,
+            SeverityArg::Low => Self::Low,
+            SeverityArg::Medium => Self::Medium,
+            SeverityArg::High => Self::High,
+        }
+    }
+}
+
+/// How a report is printed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PrintArgs {
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Print long tables whole
+    #[arg(long)]
+    pub all: bool,
+    /// Print times in local time instead of UTC
+    #[arg(long)]
+    pub local: bool,
+}
+
+/// What traffic is held against, and who is who.
+#[derive(Clone, Debug, Default, Args)]
+pub struct KnowledgeArgs {
+    /// Who is who: docker inspect output or TOML; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub roster: Vec<PathBuf>,
+    /// What was documented: a contract in TOML; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub contract: Vec<PathBuf>,
+}
+
+/// How captures are read.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ReadArgs {
+    /// Which sightings of a frame count
+    #[arg(long, value_enum, default_value_t)]
+    pub vantage: Vantage,
+    /// Leave out frames before this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<portolan_flowtable::Timestamp>,
+    /// Leave out frames from this time on (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<portolan_flowtable::Timestamp>,
+    /// Leave out frames that do not match this capture filter (pcap-filter(7))
+    #[arg(long, value_name = "BPF")]
+    pub filter: Option<String>,
+    /// Meter what tunnels carry instead of the tunnels
+    #[arg(long)]
+    pub innermost: bool,
+    /// Most flows held at once
+    #[arg(long, value_name = "COUNT", default_value_t = 131_072)]
+    pub flows_max: usize,
+    /// Most flow records kept in the result
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+    pub flows_kept: usize,
+}
+
+/// `portolan replay`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ReplayArgs {
+    /// Captures (pcap or pcapng, gzip or zstd, `-` for standard input), merged by time
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Who is who, and what was documented.
+    #[command(flatten)]
+    pub knowledge: KnowledgeArgs,
+    /// How captures are read.
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// How the report is printed.
+    #[command(flatten)]
+    pub print: PrintArgs,
+    /// Write the whole result here, for `--from`
+    #[arg(short, long, value_name = "RESULT")]
+    pub output: Option<PathBuf>,
+    /// Write the plain conversation table by address here (every frame counts, no timeouts)
+    #[arg(long, value_name = "OUT")]
+    pub conversations: Option<PathBuf>,
+    /// Do all the work and print only errors
+    #[arg(long)]
+    pub quiet: bool,
+    /// Exit with 3 if there is a finding at least this grave
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<SeverityArg>,
+}
+
+/// `portolan flows`, `findings`, `status`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AskArgs {
+    /// Ask this result or capture instead of the daemon
+    #[arg(long, value_name = "RESULT|CAPTURE")]
+    pub from: Option<PathBuf>,
+    /// Ask the daemon here: a socket's path or http://host:port
+    #[arg(long, env = "PORTOLAN_SERVER", value_name = "ADDRESS", default_value = crate::config::SOCKET)]
+    pub server: String,
+    /// Who is who, and what was documented, for `--from CAPTURE`.
+    #[command(flatten)]
+    pub knowledge: KnowledgeArgs,
+    /// How the answer is printed.
+    #[command(flatten)]
+    pub print: PrintArgs,
+}
+
+/// `portolan graph`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct GraphArgs {
+    /// Ask this result or capture instead of the daemon
+    #[arg(long, value_name = "RESULT|CAPTURE")]
+    pub from: Option<PathBuf>,
+    /// Ask the daemon here: a socket's path or http://host:port
+    #[arg(long, env = "PORTOLAN_SERVER", value_name = "ADDRESS", default_value = crate::config::SOCKET)]
+    pub server: String,
+    /// Who is who, and what was documented, for `--from CAPTURE`.
+    #[command(flatten)]
+    pub knowledge: KnowledgeArgs,
+    /// How to print the graph
+    #[arg(long, value_enum, default_value_t)]
+    pub format: GraphFormat,
+    /// What a node stands for
+    #[arg(long, value_enum, default_value_t)]
+    pub group: GroupBy,
+}
+
+/// Where the live tap and the names come from. Unset values come from the environment, the file, the defaults.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LiveArgs {
+    /// Configuration file
+    #[arg(long, env = "PORTOLAN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What was documented: a contract in TOML; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub contract: Vec<PathBuf>,
+    /// Docker's socket
+    #[arg(long, env = "PORTOLAN_DOCKER_SOCKET", value_name = "PATH")]
+    pub docker_socket: Option<PathBuf>,
+    /// Where the host's /proc is mounted
+    #[arg(long, env = "PORTOLAN_PROC_ROOT", value_name = "PATH")]
+    pub proc_root: Option<PathBuf>,
+    /// Capture on this interface alone; every frame of it counts
+    #[arg(long, env = "PORTOLAN_INTERFACE", value_name = "NAME")]
+    pub interface: Option<String>,
+    /// Bytes kept of each frame
+    #[arg(long, env = "PORTOLAN_SNAPLEN", value_name = "BYTES")]
+    pub snaplen: Option<u32>,
+    /// Size of the kernel's ring in MiB
+    #[arg(long, env = "PORTOLAN_RING_MIB", value_name = "MIB")]
+    pub ring_mib: Option<u32>,
+    /// Most flows held at once
+    #[arg(long, env = "PORTOLAN_FLOWS_MAX", value_name = "COUNT")]
+    pub flows_max: Option<usize>,
+}
+
+/// `portolan run`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Tap and names.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// Serve HTTP here; repeatable
+    #[arg(long, env = "PORTOLAN_LISTEN", value_name = "ADDRESS:PORT", value_delimiter = ',')]
+    pub listen: Vec<String>,
+    /// Ask HTTP clients for the token in this file
+    #[arg(long, env = "PORTOLAN_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Serve other machines without a token
+    #[arg(long)]
+    pub open: bool,
+    /// Answer requests for this host name too; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub host_name: Vec<String>,
+    /// Socket for the command line
+    #[arg(long, env = "PORTOLAN_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Append events here, one JSON object a line (`-` for standard output)
+    #[arg(long, env = "PORTOLAN_EVENTS", value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Check the configuration and the contract, and stop
+    #[arg(long)]
+    pub check: bool,
+    /// Print the configuration in force, and stop
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// `portolan look`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LookArgs {
+    /// Tap and names.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// How long to watch: 30s, 5m, 1h
+    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = parse_span)]
+    pub span: std::time::Duration,
+    /// How the report is printed.
+    #[command(flatten)]
+    pub print: PrintArgs,
+    /// Write the whole result here, for `--from`
+    #[arg(short, long, value_name = "RESULT")]
+    pub output: Option<PathBuf>,
+    /// Exit with 3 if there is a finding at least this grave
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<SeverityArg>,
+}
+
+/// `portolan doctor`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DoctorArgs {
+    /// Tap and names.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reads `500ms`, `30s`, `5m`, `1h`.
+fn parse_span(text: &str) -> Result<std::time::Duration, String> {
+    let digits = text.chars().take_while(char::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| format!("{text:?} is not a time: write 30s, 5m or 1h"))?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" | "" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(format!("{unit:?} is not a unit of time: write 30s, 5m or 1h")),
+    };
+    number
+        .checked_mul(milliseconds)
+        .map(std::time::Duration::from_millis)
+        .ok_or_else(|| format!("{text} is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans_are_read_with_their_unit() {
+        #[rustfmt::skip]
+        let cases = [
+            ("30s",   Some(30_000)),
+            ("30",    Some(30_000)),
+            ("500ms", Some(500)),
+            ("2m",    Some(120_000)),
+            ("1h",    Some(3_600_000)),
+            ("1d",    None),
+            ("",      None),
+            ("99999999999999999999s", None),
+        ];
+        for (text, expected) in cases {
+            let milliseconds = parse_span(text).ok().map(|span| span.as_millis());
+            assert_eq!(milliseconds, expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Configuration: defaults < file < `PORTOLAN_*` < flags. `portolan.toml` spells out the defaults and is the
+//! reference; a test keeps it true.
+
+use std::path::{Path, PathBuf};
+
+use portolan_flowtable::{Limits, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{LiveArgs, RunArgs};
+use crate::error::Failure;
+
+/// The socket for the command line.
+pub const SOCKET: &str = "/run/portolan/portolan.sock";
+
+/// Everything that can be configured, one table a room.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The live tap.
+    pub capture: Capture,
+    /// The flow table.
+    pub flowtable: Flowtable,
+    /// Docker and links.
+    pub identity: Identity,
+    /// Contracts.
+    pub policy: Policy,
+    /// HTTP and the socket.
+    pub exporter: Exporter,
+    /// The event log.
+    pub events: Events,
+    /// The process.
+    pub daemon: Daemon,
+}
+
+/// The live tap.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capture {
+    /// One interface, or empty for all.
+    pub interface: String,
+    /// Bytes kept of each frame.
+    pub snaplen: u32,
+    /// Size of the kernel's ring in MiB.
+    pub ring_mib: u32,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self { interface: String::new(), snaplen: 256, ring_mib: 64 }
+    }
+}
+
+/// The flow table.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Flowtable {
+    /// Most flows held at once.
+    pub flows_max: usize,
+    /// Silence after which an established TCP flow is forgotten, in seconds.
+    pub tcp_idle_seconds: u32,
+    /// Silence after which an answered flow of another protocol is forgotten, in seconds.
+    pub other_idle_seconds: u32,
+    /// Silence after which an unanswered attempt is forgotten, in seconds.
+    pub attempt_idle_seconds: u32,
+    /// Silence after which a closed flow is forgotten, in seconds.
+    pub linger_seconds: u32,
+}
+
+impl Default for Flowtable {
+    fn default() -> Self {
+        let limits = Limits::default();
+        let seconds = |span: i64| u32::try_from(span / Timestamp::SECOND).unwrap_or(u32::MAX);
+        Self {
+            flows_max: limits.flows_max,
+            tcp_idle_seconds: seconds(limits.tcp_idle),
+            other_idle_seconds: seconds(limits.other_idle),
+            attempt_idle_seconds: seconds(limits.attempt_idle),
+            linger_seconds: seconds(limits.linger),
+        }
+    }
+}
+
+impl Flowtable {
+    /// Returns the table's limits.
+    pub fn limits(&self) -> Limits {
+        let span = |seconds: u32| i64::from(seconds) * Timestamp::SECOND;
+        Limits {
+            flows_max: self.flows_max,
+            tcp_idle: span(self.tcp_idle_seconds),
+            other_idle: span(self.other_idle_seconds),
+            attempt_idle: span(self.attempt_idle_seconds),
+            linger: span(self.linger_seconds),
+            ..Limits::default()
+        }
+    }
+}
+
+/// Docker and links.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identity {
+    /// Docker's socket.
+    pub docker_socket: PathBuf,
+    /// Where the host's /proc is.
+    pub proc_root: PathBuf,
+    /// Bridges of container networks that Docker does not know.
+    pub bridges: Vec<String>,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self { docker_socket: "/var/run/docker.sock".into(), proc_root: "/proc".into(), bridges: Vec::new() }
+    }
+}
+
+/// Contracts.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Contract files.
+    pub contracts: Vec<PathBuf>,
+}
+
+/// HTTP and the socket.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Exporter {
+    /// Where HTTP is served.
+    pub listen: Vec<String>,
+    /// Whether other machines are served without a token.
+    pub open: bool,
+    /// File with the token; empty for none.
+    pub token_file: PathBuf,
+    /// Further host names requests may name.
+    pub host_names: Vec<String>,
+    /// Most edge series.
+    pub series_max: usize,
+    /// The socket for the command line.
+    pub socket: PathBuf,
+    /// Flow records kept.
+    pub flows_kept: usize,
+}
+
+impl Default for Exporter {
+    fn default() -> Self {
+        Self {
+            listen: vec!["127.0.0.1:9414".to_owned()],
+            open: false,
+            token_file: PathBuf::new(),
+            host_names: Vec::new(),
+            series_max: 10_000,
+            socket: SOCKET.into(),
+            flows_kept: 10_000,
+        }
+    }
+}
+
+/// The event log.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// Where events go; empty for nowhere, `-` for standard output.
+    pub file: PathBuf,
+    /// Silence after which a heartbeat is written, in seconds.
+    pub heartbeat_seconds: u32,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { file: PathBuf::new(), heartbeat_seconds: 30 }
+    }
+}
+
+/// The process.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Daemon {
+    /// Time between two ticks, in milliseconds.
+    pub tick_milliseconds: u32,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self { tick_milliseconds: 1_000 }
+    }
+}
+
+impl Config {
+    /// Reads a configuration from TOML; `name` stands in messages.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first place that is wrong, as `file:line:column: ...`.
+    pub fn from_toml(text: &str, name: &str) -> Result<Self, Failure> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let before = text.get(..at).unwrap_or(text);
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+            Failure::error(format!("{name}:{line}:{column}: {}", error.message()))
+        })?;
+        config.check(name)?;
+        Ok(config)
+    }
+
+    /// Checks what the types cannot know.
+    fn check(&self, name: &str) -> Result<(), Failure> {
+        let wrong = |what: String| Err(Failure::error(format!("{name}: {what}")));
+        let Flowtable { flows_max, linger_seconds, tcp_idle_seconds, .. } = self.flowtable;
+        if flows_max < Limits::FLOWS_MIN || flows_max > 1 << 26 {
+            return wrong(format!("flowtable.flows_max ({flows_max}) must lie between {} and 67108864", Limits::FLOWS_MIN));
+        }
+        if linger_seconds > tcp_idle_seconds {
+            return wrong(format!(
+                "flowtable.linger_seconds ({linger_seconds}) must not exceed tcp_idle_seconds ({tcp_idle_seconds})"
+            ));
+        }
+        if !(64..=65_535).contains(&self.capture.snaplen) {
+            return wrong(format!("capture.snaplen ({}) must lie between 64 and 65535", self.capture.snaplen));
+        }
+        if !(1..=2_048).contains(&self.capture.ring_mib) {
+            return wrong(format!("capture.ring_mib ({}) must lie between 1 and 2048", self.capture.ring_mib));
+        }
+        if !(50..=60_000).contains(&self.daemon.tick_milliseconds) {
+            return wrong(format!(
+                "daemon.tick_milliseconds ({}) must lie between 50 and 60000",
+                self.daemon.tick_milliseconds
+            ));
+        }
+        Ok(())
+    }
+
+    /// Reads the file, then lets flags and environment (which `clap` has joined) win over it.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the file cannot be read, or which place in it is wrong.
+    pub fn load(live: &LiveArgs) -> Result<Self, Failure> {
+        let mut config = match &live.config {
+            Some(path) => Self::from_path(path)?,
+            None => Self::default(),
+        };
+        if !live.contract.is_empty() {
+            config.policy.contracts.clone_from(&live.contract);
+        }
+        if let Some(socket) = &live.docker_socket {
+            config.identity.docker_socket.clone_from(socket);
+        }
+        if let Some(proc_root) = &live.proc_root {
+            config.identity.proc_root.clone_from(proc_root);
+        }
+        if let Some(interface) = &live.interface {
+            config.capture.interface.clone_from(interface);
+        }
+        config.capture.snaplen = live.snaplen.unwrap_or(config.capture.snaplen);
+        config.capture.ring_mib = live.ring_mib.unwrap_or(config.capture.ring_mib);
+        config.flowtable.flows_max = live.flows_max.unwrap_or(config.flowtable.flows_max);
+        config.check("command line")?;
+        Ok(config)
+    }
+
+    /// Like [`Config::load`], with the flags of `run`.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the file cannot be read, or which place in it is wrong.
+    pub fn load_run(args: &RunArgs) -> Result<Self, Failure> {
+        let mut config = Self::load(&args.live)?;
+        if !args.listen.is_empty() {
+            config.exporter.listen.clone_from(&args.listen);
+        }
+        if let Some(token_file) = &args.token_file {
+            config.exporter.token_file.clone_from(token_file);
+        }
+        config.exporter.open |= args.open;
+        config.exporter.host_names.extend(args.host_name.iter().cloned());
+        if let Some(socket) = &args.socket {
+            config.exporter.socket.clone_from(socket);
+        }
+        if let Some(events) = &args.events {
+            config.events.file.clone_from(events);
+        }
+        Ok(config)
+    }
+
+    fn from_path(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::cannot_read(path, &error))?;
+        Self::from_toml(&text, &path.display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_file_spells_out_the_defaults() {
+        let sample = include_str!("../portolan.toml");
+        let config = Config::from_toml(sample, "portolan.toml").unwrap();
+        assert_eq!(config, Config::default());
+        // Every option is there: what the defaults print has no key the sample lacks.
+        let printed = toml::to_string(&Config::default()).unwrap();
+        for line in printed.lines().filter(|line| line.contains(" = ")) {
+            let key = line.split(" = ").next().unwrap();
+            assert!(sample.lines().any(|it| it.starts_with(&format!("{key} = "))), "{key} is not in the sample");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_and_a_wrong_value_are_refused_with_their_place() {
+        #[rustfmt::skip]
+        let cases = [
+            ("[capture]\nsnaplenn = 3\n",               "portolan.toml:2:1: unknown field `snaplenn`"),
+            ("[capture]\nsnaplen = \"many\"\n",         "portolan.toml:2:11: invalid type"),
+            ("[capture]\nsnaplen = 3\n",                "portolan.toml: capture.snaplen (3) must lie between 64 and 65535"),
+            ("[flowtable]\nlinger_seconds = 9999\n",    "portolan.toml: flowtable.linger_seconds (9999) must not exceed tcp_idle_seconds (1800)"),
+        ];
+        for (text, expected) in cases {
+            let message = Config::from_toml(text, "portolan.toml").unwrap_err().message;
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
+}

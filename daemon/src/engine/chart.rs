@@ -1,0 +1,119 @@
+//! The control plane: deltas become conversations, are judged and published.
+
+use std::sync::Arc;
+
+use portolan_exporter::{Publication, Vitals};
+use portolan_flowtable::{Conversations, Delta, Ledger, Names, Occasion, Timestamp};
+use portolan_graphs::{Graph, Group};
+use portolan_policy::{Alert, Contract, Register};
+
+use super::completeness::{Losses, Source, judge_completeness};
+use super::flow_book::FlowBook;
+
+/// What a chart is told once.
+#[derive(Clone, Debug)]
+pub struct ChartOptions {
+    /// Where frames come from.
+    pub source: Source,
+    /// How long conversations with a nameless end are withheld, in nanoseconds of engine time.
+    pub withhold: i64,
+    /// Flow records kept and published at most.
+    pub flows_kept: usize,
+}
+
+/// What one tick brings besides deltas.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// Engine time of the tick.
+    pub at: Timestamp,
+    /// The data plane's accounts when it handed its deltas over.
+    pub ledger: Ledger,
+    /// What was lost so far.
+    pub losses: Losses,
+    /// Live flows in the table, and its slots.
+    pub occupancy: (usize, usize),
+}
+
+/// The control plane's state.
+#[derive(Debug)]
+pub struct Chart {
+    options: ChartOptions,
+    conversations: Conversations,
+    flows: FlowBook,
+    names: Arc<Names>,
+    contract: Arc<Contract>,
+    register: Register,
+    ticks: u64,
+}
+
+impl Chart {
+    /// Builds an empty chart.
+    pub fn new(options: ChartOptions, names: Arc<Names>, contract: Arc<Contract>) -> Self {
+        let flows = FlowBook::new(options.flows_kept);
+        Self {
+            options,
+            conversations: Conversations::new(),
+            flows,
+            names,
+            contract,
+            register: Register::default(),
+            ticks: 0,
+        }
+    }
+
+    /// Adds one flow's growth.
+    pub fn apply(&mut self, delta: &Delta) {
+        self.conversations.apply(delta);
+        self.flows.apply(delta);
+    }
+
+    /// Takes new names.
+    pub fn set_names(&mut self, names: Arc<Names>) {
+        self.names = names;
+    }
+
+    /// Says where frames come from, once that is known.
+    pub fn set_source(&mut self, source: Source) {
+        self.options.source = source;
+    }
+
+    /// Takes another contract.
+    pub fn set_contract(&mut self, contract: Arc<Contract>) {
+        self.contract = contract;
+    }
+
+    /// Publishes: one immutable value, and the news since the last one. `vitals` carries what the daemon knows of
+    /// itself; what follows from the accounts is filled in here.
+    pub fn turn(&mut self, turn: Turn, vitals: Vitals) -> (Publication, Vec<Alert>) {
+        self.ticks += 1;
+        let completeness = judge_completeness(&self.options.source, &turn.losses, &turn.ledger);
+        let occasion = Occasion {
+            at: turn.at,
+            ledger: turn.ledger,
+            kernel_dropped: turn.losses.dropped,
+            completeness,
+            withhold: self.options.withhold,
+        };
+        let snapshot = self.conversations.snapshot(occasion, &self.names);
+        let (residual_frames, residual_bytes) = turn.ledger.residual(self.conversations.sum());
+        let assessment = self.contract.assess(snapshot);
+        let graph = Graph::draw(&assessment, Group::Service);
+        let alerts = self.register.update(&assessment);
+        let flows = self.flows.records(&self.names, self.options.flows_kept);
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let vitals = Vitals {
+            ticks: self.ticks,
+            residual_frames,
+            residual_bytes,
+            flows_live: count(turn.occupancy.0),
+            flows_max: count(turn.occupancy.1),
+            conversations: count(self.conversations.len()),
+            flows_kept: count(self.options.flows_kept),
+            flows_forgotten: self.flows.forgotten(),
+            policy_hash: self.contract.hash(),
+            ..vitals
+        };
+        let documented_edges = Vec::new();
+        (Publication { assessment, graph, vitals, flows, documented_edges }, alerts)
+    }
+}

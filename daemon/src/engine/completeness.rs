@@ -1,0 +1,82 @@
+//! Whether anything was missed (DESIGN.md, law 10).
+
+use portolan_flowtable::{Blindness, Completeness, Ledger};
+
+/// Where frames come from, and what it says about losses.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// The live socket: the kernel counts its drops.
+    Live,
+    /// A capture that states its drops.
+    StatedDrops,
+    /// A capture that does not.
+    Silent,
+}
+
+/// What was lost before, beside and after the accounts.
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    /// Frames the kernel or the capturing program dropped.
+    pub dropped: Option<u64>,
+    /// When.
+    pub blind: Vec<Blindness>,
+    /// Damage of the capture files, and vantages that count twice: sentences without a full stop.
+    pub remarks: Vec<String>,
+}
+
+/// Weighs losses, and says them in words.
+pub fn judge_completeness(source: &Source, losses: &Losses, ledger: &Ledger) -> Completeness {
+    let mut reasons = losses.remarks.clone();
+    let mut say = |count: u64, what: &str| {
+        if count > 0 {
+            reasons.push(format!("{} {what}", grouped(count)));
+        }
+    };
+    say(losses.dropped.unwrap_or(0), "frames dropped before they could be read");
+    say(ledger.all_rejected().frames, "frames rejected: cut short or malformed");
+    say(ledger.unknown_interface.frames, "frames of interfaces nobody could place");
+    say(ledger.overflow.frames, "frames found no room in the flow table");
+    let is_silent = *source == Source::Silent;
+    match (reasons.is_empty() && losses.blind.is_empty(), is_silent) {
+        (true, false) => Completeness::Complete,
+        (true, true) => {
+            Completeness::Unknown { reasons: vec!["this kind of capture carries no drop counts".to_owned()] }
+        }
+        (false, _) => Completeness::Incomplete { reasons, blind: losses.blind.clone() },
+    }
+}
+
+/// Writes a count with thousands separated: `4,813`.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_separated() {
+        for (count, expected) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(count), expected);
+        }
+    }
+
+    #[test]
+    fn a_silent_source_is_unknown_and_a_drop_is_incomplete() {
+        let ledger = Ledger::default();
+        let none = Losses::default();
+        assert_eq!(judge_completeness(&Source::Live, &none, &ledger), Completeness::Complete);
+        assert_eq!(judge_completeness(&Source::Silent, &none, &ledger).word(), "unknown");
+        let some = Losses { dropped: Some(7), ..Losses::default() };
+        assert_eq!(judge_completeness(&Source::Live, &some, &ledger).word(), "incomplete");
+    }
+}

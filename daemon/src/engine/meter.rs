@@ -1,0 +1,174 @@
+//! The data plane: batches of observations into the flow table.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portolan_flowtable::directory::BareDirectory;
+use portolan_flowtable::{
+    AttachmentId, DeltaSink, Directory, FlowTable, Holder, InterfaceTable, Ledger, Limits, NotCounted, Observation,
+    Rejected, ScopeId, ServicePort, Timestamp,
+};
+use portolan_identity::RosterDirectory;
+
+/// Observations decoded before they are metered together.
+const BATCH: usize = 32;
+/// Largest step of engine time between two frames (DESIGN.md, law 3).
+const STEP_MAX: i64 = 60 * Timestamp::SECOND;
+
+/// Who is asked for the holder of an address.
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// Nobody: addresses stand for themselves.
+    Bare(BareDirectory),
+    /// A roster.
+    Roster(Arc<RosterDirectory>),
+}
+
+impl Directory for Who {
+    fn holder(&self, scope: ScopeId, address: IpAddr) -> Holder {
+        match self {
+            Self::Bare(bare) => bare.holder(scope, address),
+            Self::Roster(roster) => roster.holder(scope, address),
+        }
+    }
+
+    fn is_known_listener(&self, attachment: AttachmentId, port: ServicePort) -> bool {
+        match self {
+            Self::Bare(bare) => bare.is_known_listener(attachment, port),
+            Self::Roster(roster) => roster.is_known_listener(attachment, port),
+        }
+    }
+
+    fn epoch(&self) -> u16 {
+        match self {
+            Self::Bare(bare) => bare.epoch(),
+            Self::Roster(roster) => roster.epoch(),
+        }
+    }
+}
+
+/// The data plane's state: the flow table, the roles it is given, and engine time.
+#[derive(Debug)]
+pub struct Meter {
+    table: FlowTable,
+    interfaces: Arc<InterfaceTable>,
+    who: Who,
+    batch: Vec<Observation>,
+    engine_now: Timestamp,
+    previous_at: Option<Timestamp>,
+    skew: i64,
+}
+
+impl Meter {
+    /// Builds a meter. `seed` is fixed in replay and random live.
+    pub fn new(limits: Limits, seed: u64, interfaces: Arc<InterfaceTable>, who: Who) -> Self {
+        Self {
+            table: FlowTable::new(limits, seed),
+            interfaces,
+            who,
+            batch: Vec::with_capacity(BATCH),
+            engine_now: Timestamp(0),
+            previous_at: None,
+            skew: 0,
+        }
+    }
+
+    /// Takes one frame in; meters the batch when it is full.
+    pub fn frame(&mut self, seen: Observation, deltas: &mut impl DeltaSink) {
+        self.follow_time(seen.at, deltas);
+        self.batch.push(seen);
+        if self.batch.len() == BATCH {
+            self.flush();
+            if self.table.wants_drain() {
+                self.table.drain(deltas);
+            }
+        }
+    }
+
+    /// Counts a frame that could not be read.
+    pub fn reject(&mut self, reason: Rejected, wire_bytes: u32) {
+        self.table.reject(reason, wire_bytes);
+    }
+
+    /// Counts a frame left out before it could be metered.
+    pub fn leave_out(&mut self, reason: NotCounted, wire_bytes: u32) {
+        self.table.leave_out(reason, wire_bytes);
+    }
+
+    /// Meters what is waiting in the batch.
+    pub fn flush(&mut self) {
+        self.table.observe(&self.batch, &self.interfaces, &self.who);
+        self.batch.clear();
+    }
+
+    /// Takes new roles and bindings, between batches; frames held for a role are looked at again.
+    pub fn set_roles(&mut self, interfaces: Arc<InterfaceTable>, who: Who) {
+        self.flush();
+        self.interfaces = interfaces;
+        self.who = who;
+        self.table.release(self.engine_now, &self.interfaces, &self.who);
+    }
+
+    /// Closes a tick: held frames, silent flows, overdue attempts; hands deltas over and returns the accounts.
+    ///
+    /// `now` is the wall clock where frames may be absent (live); `None` takes the last frame's time.
+    pub fn tick(
+        &mut self,
+        now: Option<Timestamp>,
+        last_loss: Option<Timestamp>,
+        deltas: &mut impl DeltaSink,
+    ) -> Ledger {
+        self.flush();
+        if let Some(now) = now {
+            self.follow_time(now, deltas);
+        }
+        self.table.release(self.engine_now, &self.interfaces, &self.who);
+        self.table.tick(self.engine_now, last_loss);
+        self.table.drain(deltas);
+        *self.table.ledger()
+    }
+
+    /// Gives up on held frames and hands every delta over: the last step of settlement.
+    pub fn settle(&mut self, deltas: &mut impl DeltaSink) -> Ledger {
+        self.flush();
+        self.table.release(self.engine_now, &self.interfaces, &self.who);
+        self.table.give_up_held();
+        self.table.drain(deltas);
+        *self.table.ledger()
+    }
+
+    /// Hands over what was left in the table because the ring was full.
+    pub fn drain(&mut self, deltas: &mut impl DeltaSink) -> Ledger {
+        self.table.drain(deltas);
+        *self.table.ledger()
+    }
+
+    /// Returns (live flows, slots).
+    pub fn occupancy(&self) -> (usize, usize) {
+        (self.table.live(), self.table.capacity())
+    }
+
+    /// Returns the last frame's time.
+    pub fn last_at(&self) -> Option<Timestamp> {
+        self.previous_at
+    }
+
+    /// Moves engine time by each positive step, capped; a jump changes the skew between the two times.
+    fn follow_time(&mut self, at: Timestamp, deltas: &mut impl DeltaSink) {
+        let Some(previous) = self.previous_at else {
+            self.previous_at = Some(at);
+            self.engine_now = at;
+            return;
+        };
+        let step = at.since(previous);
+        self.previous_at = Some(at);
+        let taken = step.clamp(0, STEP_MAX);
+        self.engine_now = self.engine_now.plus(taken);
+        if taken != step {
+            self.flush();
+            self.table.drain(deltas);
+            self.skew = at.since(self.engine_now);
+            self.table.set_skew(self.skew);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The engine: the same for a live tap and for a capture file.
+//!
+//! [`Meter`] is the data plane: frames in, [`Delta`](portolan_flowtable::Delta)s out, no name and no clock.
+//! [`Chart`] is the control plane: deltas in, one immutable publication per tick out. Live they run on two
+//! threads with a bounded ring between them; replay calls one after the other.
+
+mod chart;
+mod completeness;
+mod flow_book;
+mod meter;
+
+pub use chart::{Chart, ChartOptions, Turn};
+pub use completeness::{Losses, Source, grouped, judge_completeness};
+pub use flow_book::FlowBook;
+pub use meter::{Meter, Who};

@@ -1,0 +1,111 @@
+//! Blind intervals: when frames were lost (DESIGN.md, law 10).
+
+use portolan_flowtable::{Blindness, Timestamp};
+
+/// Intervals kept; beyond, the two oldest become one.
+const KEPT_MAX: usize = 256;
+
+/// Watches a counter of lost frames, read now and then, and bounds the time of each loss by frames: from the last
+/// one delivered before the previous reading to the first one after this reading.
+#[derive(Debug, Default)]
+pub struct BlindSpots {
+    intervals: Vec<Blindness>,
+    lost: u64,
+    /// Last frame delivered before the previous reading.
+    before: Option<Timestamp>,
+    latest: Option<Timestamp>,
+    /// Whether the last interval still waits for the first frame after it.
+    is_open: bool,
+}
+
+impl BlindSpots {
+    /// Notes that frames were delivered, the first and last of them at these times.
+    pub fn delivered(&mut self, first: Timestamp, last: Timestamp) {
+        if self.is_open {
+            self.is_open = false;
+            if let Some(interval) = self.intervals.last_mut() {
+                interval.until = first;
+            }
+        }
+        self.latest = Some(last);
+    }
+
+    /// Notes a reading of the counter, `lost` frames in all; `now` stands in until a frame comes.
+    pub fn read(&mut self, lost: u64, now: Timestamp) {
+        let more = lost.saturating_sub(self.lost);
+        let from = self.before.unwrap_or(now);
+        if more > 0 {
+            self.lost = lost;
+            self.add(Blindness { from, until: now, frames: Some(more), cause: "ring full".to_owned() });
+            self.is_open = true;
+        } else if self.is_open
+            && let Some(interval) = self.intervals.last_mut()
+        {
+            interval.until = now;
+        }
+        self.before = self.latest.or(self.before);
+    }
+
+    /// Notes an interval that was caused on purpose or by the host.
+    pub fn add(&mut self, interval: Blindness) {
+        if let Some(last) = self.intervals.last_mut()
+            && last.cause == interval.cause
+            && interval.from <= last.until
+        {
+            last.until = last.until.max(interval.until);
+            last.frames = last.frames.zip(interval.frames).map(|(one, other)| one + other);
+            return;
+        }
+        if self.intervals.len() >= KEPT_MAX {
+            let second = self.intervals.remove(1);
+            if let Some(first) = self.intervals.first_mut() {
+                first.until = second.until;
+                first.frames = first.frames.zip(second.frames).map(|(one, other)| one + other);
+            }
+        }
+        self.intervals.push(interval);
+    }
+
+    /// Returns the intervals so far.
+    pub fn intervals(&self) -> &[Blindness] {
+        &self.intervals
+    }
+
+    /// Returns until when frames were last lost.
+    pub fn last_loss(&self) -> Option<Timestamp> {
+        self.intervals.last().map(|interval| interval.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_lies_between_the_last_frame_before_and_the_first_after() {
+        let mut spots = BlindSpots::default();
+        spots.delivered(Timestamp(10), Timestamp(20));
+        spots.read(0, Timestamp(25));
+        spots.delivered(Timestamp(30), Timestamp(40));
+        spots.read(5, Timestamp(45));
+        spots.delivered(Timestamp(60), Timestamp(70));
+        spots.read(5, Timestamp(75));
+        assert_eq!(
+            spots.intervals(),
+            [Blindness { from: Timestamp(20), until: Timestamp(60), frames: Some(5), cause: "ring full".into() }]
+        );
+    }
+
+    #[test]
+    fn losses_that_meet_are_one_and_their_number_is_bounded() {
+        let mut spots = BlindSpots::default();
+        for reading in 0..1_000_i64 {
+            let at = Timestamp(reading * 100);
+            spots.delivered(at, at.plus(10));
+            spots.read(u64::try_from(reading / 2).unwrap(), at.plus(20));
+        }
+        assert!(spots.intervals().len() <= KEPT_MAX);
+        let sum: u64 = spots.intervals().iter().filter_map(|interval| interval.frames).sum();
+        assert_eq!(sum, 499);
+    }
+}

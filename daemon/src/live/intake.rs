@@ -1,0 +1,225 @@
+//! The tap's thread: frames into the meter, deltas into the ring. It waits for frames and for nothing else.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use portolan_capture::{LiveTap, ParseOptions, Polled, Tap, TapError, parse};
+use portolan_flowtable::{Blindness, Delta, DeltaSink, InterfaceTable, Ledger, Timestamp};
+use rtrb::Producer;
+
+use super::blind::BlindSpots;
+use crate::engine::{Meter, Who};
+
+/// Longest wait for a frame; commands wake the thread at once.
+const WAIT: Duration = Duration::from_millis(100);
+/// Polls of a settlement at most: the ring is finite, and its intake is closed.
+const DRAIN_POLLS_MAX: usize = 1_000_000;
+
+/// What the control plane asks of the tap's thread. Applied between batches.
+#[derive(Debug)]
+pub enum Command {
+    /// New roles and bindings.
+    Roles(Arc<InterfaceTable>, Who),
+    /// Close a tick and report; `now` is the wall clock.
+    Tick {
+        /// Wall clock.
+        now: Timestamp,
+    },
+    /// Hand over what the ring had no room for, and report.
+    Drain,
+    /// Stop the intake, drain, balance, report, and end.
+    Settle {
+        /// Wall clock.
+        now: Timestamp,
+    },
+}
+
+/// What the tap's thread reports after a command that asks for it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The accounts, in step with `pushed`.
+    pub ledger: Ledger,
+    /// Deltas pushed into the ring so far: apply as many before reading the accounts.
+    pub pushed: u64,
+    /// Frames the kernel dropped so far.
+    pub dropped: u64,
+    /// When frames were lost.
+    pub blind: Vec<Blindness>,
+    /// Live flows, slots.
+    pub occupancy: (usize, usize),
+    /// Why the tap ended, if it did.
+    pub failure: Option<String>,
+    /// Whether this is the last report.
+    pub is_final: bool,
+}
+
+/// The data plane's end of the delta ring.
+struct RingSink {
+    producer: Producer<Delta>,
+    pushed: u64,
+}
+
+impl DeltaSink for RingSink {
+    fn push(&mut self, delta: Delta) -> Result<(), Box<Delta>> {
+        match self.producer.push(delta) {
+            Ok(()) => {
+                self.pushed += 1;
+                Ok(())
+            }
+            Err(rtrb::PushError::Full(refused)) => Err(Box::new(refused)),
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.producer.slots()
+    }
+}
+
+/// The tap's thread.
+pub struct Intake {
+    tap: LiveTap,
+    meter: Meter,
+    sink: RingSink,
+    commands: Receiver<Command>,
+    reports: Sender<Report>,
+    wake: OwnedFd,
+    blind: BlindSpots,
+    dropped: u64,
+    failure: Option<TapError>,
+}
+
+impl Intake {
+    /// Puts the thread's parts together. `wake` becomes readable when a command was sent.
+    pub fn new(
+        tap: LiveTap,
+        meter: Meter,
+        producer: Producer<Delta>,
+        commands: Receiver<Command>,
+        reports: Sender<Report>,
+        wake: OwnedFd,
+    ) -> Self {
+        let sink = RingSink { producer, pushed: 0 };
+        Self { tap, meter, sink, commands, reports, wake, blind: BlindSpots::default(), dropped: 0, failure: None }
+    }
+
+    /// Runs until it is told to settle, or the control plane is gone.
+    pub fn run(mut self) {
+        loop {
+            match self.obey() {
+                Obeyed::GoOn => {}
+                Obeyed::Ended => return,
+            }
+            let is_idle = self.failure.is_some() || !self.poll();
+            if is_idle {
+                self.meter.flush();
+                if self.tap.wait(WAIT, Some(self.wake.as_fd())).is_err() {
+                    // A wait that fails must not become a busy loop.
+                    std::thread::sleep(WAIT);
+                }
+            }
+        }
+    }
+
+    /// Applies what was asked since the last batch.
+    fn obey(&mut self) -> Obeyed {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Roles(interfaces, who)) => self.meter.set_roles(interfaces, who),
+                Ok(Command::Tick { now }) => {
+                    let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
+                    self.read_statistics(now);
+                    let ledger = self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);
+                    self.report(ledger, false);
+                }
+                Ok(Command::Drain) => {
+                    let ledger = self.meter.drain(&mut self.sink);
+                    self.report(ledger, false);
+                }
+                Ok(Command::Settle { now }) => {
+                    self.settle(now);
+                    return Obeyed::Ended;
+                }
+                Err(std::sync::mpsc::TryRecvError::Empty) => return Obeyed::GoOn,
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return Obeyed::Ended,
+            }
+        }
+    }
+
+    /// Takes in what the ring holds; false where it holds nothing.
+    fn poll(&mut self) -> bool {
+        let Self { tap, meter, sink, blind, .. } = self;
+        let options = ParseOptions::default();
+        let mut span: Option<(Timestamp, Timestamp)> = None;
+        let polled = tap.poll(&mut |frame| {
+            span = Some((span.map_or(frame.at, |(first, _)| first), frame.at));
+            match parse(frame, &options) {
+                Ok(seen) => meter.frame(seen, sink),
+                Err(error) => meter.reject(error.reason(), frame.original_bytes),
+            }
+        });
+        if let Some((first, last)) = span {
+            blind.delivered(first, last);
+        }
+        match polled {
+            Ok(Polled::Frames(_)) => true,
+            Ok(Polled::Idle | Polled::End) => false,
+            Err(error) => {
+                self.failure = Some(error);
+                false
+            }
+        }
+    }
+
+    fn read_statistics(&mut self, now: Timestamp) {
+        if let Ok(statistics) = self.tap.statistics() {
+            self.dropped = statistics.dropped;
+        }
+        self.blind.read(self.dropped, now);
+    }
+
+    /// Closes the kernel's intake, empties its ring and balances the accounts exactly.
+    fn settle(&mut self, now: Timestamp) {
+        let is_closed = self.tap.drop_all().is_ok();
+        let mut polls = 0;
+        while is_closed && self.failure.is_none() && polls < DRAIN_POLLS_MAX && self.poll() {
+            polls += 1;
+        }
+        self.read_statistics(now);
+        self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);
+        let ledger = self.meter.settle(&mut self.sink);
+        // Where the ring is full, the control plane asks again until nothing is left.
+        self.report(ledger, ledger.undrained.frames == 0);
+        let mut left = ledger.undrained.frames;
+        while left > 0 {
+            match self.commands.recv() {
+                Ok(Command::Drain) => {
+                    let ledger = self.meter.drain(&mut self.sink);
+                    left = ledger.undrained.frames;
+                    self.report(ledger, left == 0);
+                }
+                Ok(Command::Roles(..) | Command::Tick { .. } | Command::Settle { .. }) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn report(&self, ledger: Ledger, is_final: bool) {
+        // A control plane that is gone is noticed by the next command.
+        let _ = self.reports.send(Report {
+            ledger,
+            pushed: self.sink.pushed,
+            dropped: self.dropped,
+            blind: self.blind.intervals().to_vec(),
+            occupancy: self.meter.occupancy(),
+            failure: self.failure.as_ref().map(ToString::to_string),
+            is_final,
+        });
+    }
+}
+
+enum Obeyed {
+    GoOn,
+    Ended,
+}

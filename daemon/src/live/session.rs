@@ -1,0 +1,332 @@
+//! A live session: tap, identity and control plane, started in the order that loses nothing.
+//!
+//! The socket is open before anything else; then links are followed, then Docker; frames of interfaces nobody has
+//! placed yet wait in the meter.
+
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use portolan_capture::{LiveOptions, LiveTap};
+use portolan_exporter::{Publication, Vitals};
+use portolan_flowtable::directory::BareDirectory;
+use portolan_flowtable::{Delta, InterfaceTable, Timestamp};
+use portolan_identity::{FollowOptions, Picture, RosterBook, follow};
+use portolan_policy::{Alert, Contract};
+use rtrb::Consumer;
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use super::intake::{Command, Intake, Report};
+use crate::config::Config;
+use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
+use crate::error::Failure;
+
+/// Deltas in flight between the planes.
+const DELTAS: usize = 65_536;
+/// Time a conversation with a nameless end waits for a name (DESIGN.md, section 4).
+const WITHHOLD: i64 = 5 * Timestamp::SECOND;
+/// Longest wait for the tap's thread to close a tick. Beyond, something is badly wrong.
+const REPORT_WAIT: Duration = Duration::from_secs(10);
+/// Rounds of draining within one tick; what is left then waits for the next.
+const DRAINS_MAX: usize = 64;
+
+/// What a session is told once.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// The configuration.
+    pub config: Config,
+    /// What was documented.
+    pub contract: Arc<Contract>,
+    /// Name of this host.
+    pub host: String,
+}
+
+/// One tick's outcome.
+#[derive(Debug)]
+pub struct Pulse {
+    /// The answer.
+    pub publication: Publication,
+    /// The news.
+    pub alerts: Vec<Alert>,
+    /// Why the tap ended, if it did.
+    pub failure: Option<String>,
+}
+
+/// A live session.
+pub struct Session {
+    options: SessionOptions,
+    runtime: Runtime,
+    pictures: watch::Receiver<Arc<Picture>>,
+    commands: Sender<Command>,
+    wake: OwnedFd,
+    reports: Receiver<Report>,
+    deltas: Consumer<Delta>,
+    popped: u64,
+    chart: Chart,
+    intake: Option<JoinHandle<()>>,
+    started_at: Timestamp,
+    reloaded: (bool, Timestamp),
+    bridges_seen: Option<Arc<Picture>>,
+}
+
+impl Session {
+    /// Opens the tap, then starts to follow links and Docker.
+    ///
+    /// # Errors
+    ///
+    /// Returns why nothing can be captured.
+    pub fn start(options: SessionOptions) -> Result<Self, Failure> {
+        let config = &options.config;
+        let interface = Some(config.capture.interface.clone()).filter(|name| !name.is_empty());
+        let is_single = interface.is_some();
+        let tap = LiveTap::open(&LiveOptions {
+            interface,
+            snaplen: config.capture.snaplen,
+            ring_bytes: config.capture.ring_mib.saturating_mul(1 << 20),
+        })?;
+        let started_at = clock();
+        let internal = |what: &str, error: std::io::Error| Failure::error(format!("cannot {what}: {error}"));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("portolan-control")
+            .enable_all()
+            .build()
+            .map_err(|error| internal("start the control threads", error))?;
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+            .map_err(|error| internal("make a wake-up descriptor", error.into()))?;
+        let wake_there = wake.try_clone().map_err(|error| internal("make a wake-up descriptor", error))?;
+        let wake_task = wake.try_clone().map_err(|error| internal("make a wake-up descriptor", error))?;
+
+        let interfaces = if is_single { InterfaceTable::plain() } else { InterfaceTable::new() };
+        let seed = RandomState::new().hash_one(started_at);
+        let meter =
+            Meter::new(config.flowtable.limits(), seed, Arc::new(interfaces), Who::Bare(BareDirectory));
+        let (producer, deltas) = rtrb::RingBuffer::new(DELTAS);
+        let (commands, orders) = channel();
+        let (reporter, reports) = channel();
+        let intake = Intake::new(tap, meter, producer, orders, reporter, wake_there);
+        let intake = std::thread::Builder::new()
+            .name("portolan-tap".to_owned())
+            .spawn(move || intake.run())
+            .map_err(|error| internal("start the tap's thread", error))?;
+
+        let book = RosterBook::new(&config.identity.bridges, &config.identity.proc_root);
+        let pictures = book.subscribe();
+        let follow_options =
+            FollowOptions { docker_socket: Some(config.identity.docker_socket.clone()), ..FollowOptions::default() };
+        runtime.spawn(async move {
+            if let Err(error) = follow(follow_options, book).await {
+                crate::say(&format!("portolan: cannot follow this host's links: {error}"));
+            }
+        });
+        runtime.spawn(forward_roles(pictures.clone(), commands.clone(), wake_task, is_single));
+
+        let chart_options = ChartOptions {
+            source: Source::Live,
+            withhold: WITHHOLD,
+            flows_kept: config.exporter.flows_kept,
+        };
+        let names = Arc::clone(&pictures.borrow().names);
+        let chart = Chart::new(chart_options, names, Arc::clone(&options.contract));
+        Ok(Self {
+            options,
+            runtime,
+            pictures,
+            commands,
+            wake,
+            reports,
+            deltas,
+            popped: 0,
+            chart,
+            intake: Some(intake),
+            started_at,
+            reloaded: (true, started_at),
+            bridges_seen: None,
+        })
+    }
+
+    /// Returns the runtime that other control-plane work may share.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Returns when the tap was opened.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// Returns the latest picture of who is who.
+    pub fn picture(&self) -> Arc<Picture> {
+        Arc::clone(&self.pictures.borrow())
+    }
+
+    /// Takes another contract, or notes that the one asked for was bad.
+    pub fn set_contract(&mut self, contract: Option<Arc<Contract>>) {
+        self.reloaded = (contract.is_some(), clock());
+        if let Some(contract) = contract {
+            self.chart.set_contract(contract);
+        }
+    }
+
+    /// Waits until Docker has answered a full listing or said that it will not, at most `patience`.
+    pub fn wait_for_names(&self, patience: Duration) {
+        let mut pictures = self.pictures.clone();
+        let is_settled = |picture: &Arc<Picture>| picture.docker.is_listed || picture.docker.stale.is_some();
+        let waiting = async move {
+            // Either outcome ends the wait; a session without names goes on without.
+            let _ = tokio::time::timeout(patience, pictures.wait_for(is_settled)).await;
+        };
+        self.runtime.block_on(waiting);
+    }
+
+    /// Closes a tick and publishes.
+    ///
+    /// # Errors
+    ///
+    /// Returns that the tap's thread no longer answers.
+    pub fn tick(&mut self) -> Result<Pulse, Failure> {
+        let report = self.exchange(Command::Tick { now: clock() })?;
+        Ok(self.publish(&report, true))
+    }
+
+    /// Stops the intake, balances the accounts and publishes a last time.
+    ///
+    /// # Errors
+    ///
+    /// Returns that the tap's thread no longer answers.
+    pub fn settle(mut self) -> Result<Pulse, Failure> {
+        let report = self.exchange(Command::Settle { now: clock() })?;
+        if let Some(intake) = self.intake.take() {
+            // A thread that panicked has reported before, or `exchange` failed.
+            let _ = intake.join();
+        }
+        let pulse = self.publish(&report, false);
+        self.runtime.shutdown_background();
+        Ok(pulse)
+    }
+
+    /// Sends a command, applies the deltas its report speaks of, and goes on until nothing is left behind.
+    fn exchange(&mut self, command: Command) -> Result<Report, Failure> {
+        let is_final = matches!(command, Command::Settle { .. });
+        self.send(command)?;
+        let mut rounds = 0;
+        loop {
+            let report = match self.reports.recv_timeout(REPORT_WAIT) {
+                Ok(report) => report,
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(Failure::error("the tap's thread does not answer; nothing more can be counted"));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Failure::error("the tap's thread ended unexpectedly; please report this"));
+                }
+            };
+            self.apply(report.pushed);
+            rounds += 1;
+            let is_done = if is_final { report.is_final } else { rounds >= DRAINS_MAX };
+            if report.ledger.undrained.frames == 0 || is_done {
+                return Ok(report);
+            }
+            self.send(Command::Drain)?;
+        }
+    }
+
+    fn send(&self, command: Command) -> Result<(), Failure> {
+        self.commands
+            .send(command)
+            .map_err(|_| Failure::error("the tap's thread ended unexpectedly; please report this"))?;
+        // A full counter is readable all the same.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        Ok(())
+    }
+
+    fn apply(&mut self, pushed: u64) {
+        while self.popped < pushed {
+            match self.deltas.pop() {
+                Ok(delta) => {
+                    self.chart.apply(&delta);
+                    self.popped += 1;
+                }
+                Err(rtrb::PopError::Empty) => return,
+            }
+        }
+    }
+
+    fn publish(&mut self, report: &Report, is_capturing: bool) -> Pulse {
+        let picture = self.picture();
+        let is_new = self.bridges_seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &picture));
+        if is_new {
+            self.chart.set_names(Arc::clone(&picture.names));
+            self.bridges_seen = Some(Arc::clone(&picture));
+        }
+        let mut remarks = Vec::new();
+        if let Some(failure) = &report.failure {
+            remarks.push(failure.clone());
+        }
+        let losses = Losses { dropped: Some(report.dropped), blind: report.blind.clone(), remarks };
+        let turn = Turn { at: clock(), ledger: report.ledger, losses, occupancy: report.occupancy };
+        let vitals = self.vitals(&picture, is_capturing && report.failure.is_none());
+        let (publication, alerts) = self.chart.turn(turn, vitals);
+        Pulse { publication, alerts, failure: report.failure.clone() }
+    }
+
+    fn vitals(&self, picture: &Picture, is_capturing: bool) -> Vitals {
+        let counts = &picture.counts;
+        Vitals {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.options.host.clone(),
+            started_at: self.started_at,
+            in_ring_max: Some(0),
+            containers: counts.containers,
+            containers_observable: counts.observable,
+            containers_matched: counts.matched,
+            unobservable: counts.unobservable.clone(),
+            identity_by: counts.identity_by.clone(),
+            is_capturing,
+            is_named: picture.docker.is_listed,
+            docker_events: picture.docker.events,
+            docker_lists: picture.docker.lists,
+            reload_ok: self.reloaded.0,
+            reload_at: self.reloaded.1,
+            ..Vitals::default()
+        }
+    }
+}
+
+/// Carries every new picture to the tap's thread, at once.
+async fn forward_roles(
+    mut pictures: watch::Receiver<Arc<Picture>>,
+    commands: Sender<Command>,
+    wake: OwnedFd,
+    is_single: bool,
+) {
+    loop {
+        let picture = Arc::clone(&pictures.borrow_and_update());
+        let interfaces =
+            if is_single { Arc::new(InterfaceTable::plain()) } else { Arc::clone(&picture.interfaces) };
+        let roles = Command::Roles(interfaces, Who::Roster(Arc::clone(&picture.directory)));
+        if commands.send(roles).is_err() {
+            return;
+        }
+        let _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());
+        if pictures.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns the wall clock, as the kernel stamps frames with it.
+pub fn clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Returns the name of this host.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+

@@ -1,0 +1,321 @@
+//! Replay: captures through the same engine, on the captures' time.
+
+mod dedup;
+mod knowledge;
+mod vantage;
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::select_stub::Selection;
+use portolan_capture::{Frame, MergedFiles, ParseOptions, Polled, Tap, TapError, parse};
+use portolan_exporter::{Publication, Vitals};
+use portolan_flowtable::plain::PlainConversations;
+use portolan_flowtable::{Delta, Limits, Names, NotCounted, Timestamp};
+use portolan_policy::Alert;
+
+use crate::cli::ReadArgs;
+use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
+use crate::error::Failure;
+use dedup::Duplicates;
+pub use knowledge::Knowledge;
+use vantage::{Chosen, choose};
+
+/// Seed of the flow table in replay: two replays are equal.
+const SEED: u64 = 0x706f_7274_6f6c_616e;
+
+/// What a replay is asked for.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Captures, merged by time.
+    pub files: &'a [PathBuf],
+    /// Who is who, and what was documented.
+    pub knowledge: &'a Knowledge,
+    /// How captures are read.
+    pub read: &'a ReadArgs,
+    /// Where the plain conversation table goes.
+    pub conversations: Option<&'a Path>,
+    /// Whether a progress bar may be drawn.
+    pub shows_progress: bool,
+}
+
+/// What a replay gives.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The whole answer.
+    pub publication: Publication,
+    /// Findings in the order they were raised.
+    pub alerts: Vec<Alert>,
+    /// What ended the reading of a file early.
+    pub damage: Vec<String>,
+    /// What a person should know about the reading.
+    pub warnings: Vec<String>,
+}
+
+/// Replays captures.
+///
+/// # Errors
+///
+/// Returns why nothing could be replayed: a file that is missing or no capture, a filter that does not compile, an
+/// output that cannot be written.
+pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
+    let paths: Vec<String> = request.files.iter().map(|path| path.display().to_string()).collect();
+    let chosen = choose(&paths, request)?;
+    let mut tap = MergedFiles::open(&paths)?;
+    let filter = request.read.filter.as_deref().map(Selection::new).transpose()?;
+    let mut run = Run::new(request, chosen, filter);
+    let progress = progress_bar(&tap, request.shows_progress);
+    loop {
+        let polled = tap.poll(&mut |frame| run.frame(frame));
+        progress.set_position(tap.position());
+        match polled {
+            Ok(Polled::Frames(_)) => {}
+            Ok(Polled::Idle | Polled::End) => break,
+            Err(error) => {
+                run.note_damage(&error);
+                break;
+            }
+        }
+        if let Some(error) = run.failure.take() {
+            return Err(error);
+        }
+    }
+    progress.finish_and_clear();
+    for damage in tap.damage() {
+        run.note_damage(damage);
+    }
+    if let Some(path) = request.conversations {
+        write_conversations(path, &run.plain)?;
+    }
+    Ok(run.finish(tap.kernel_dropped(), &title(request.files)))
+}
+
+/// Returns what a capture is called: its file name without endings, or its folder's where that says more.
+pub fn title(files: &[PathBuf]) -> String {
+    let Some(first) = files.first() else { return String::new() };
+    let name = first.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+    let stem = name.split('.').next().unwrap_or_default().to_owned();
+    match first.parent().and_then(Path::file_name) {
+        Some(folder) if stem == "capture" => folder.to_string_lossy().into_owned(),
+        Some(_) | None if stem.is_empty() => name,
+        Some(_) | None => stem,
+    }
+}
+
+/// A replay under way.
+struct Run<'a> {
+    request: &'a Request<'a>,
+    meter: Meter,
+    chart: Chart,
+    deltas: Vec<Delta>,
+    plain: PlainConversations,
+    duplicates: Option<Duplicates>,
+    filter: Option<Selection>,
+    options: ParseOptions,
+    chosen: Chosen,
+    next_change: usize,
+    epoch: u16,
+    second: Option<i64>,
+    span: Option<(Timestamp, Timestamp)>,
+    alerts: Vec<Alert>,
+    damage: Vec<String>,
+    warnings: Vec<String>,
+    has_unknown_link: bool,
+    failure: Option<Failure>,
+}
+
+impl<'a> Run<'a> {
+    fn new(request: &'a Request<'a>, chosen: Chosen, filter: Option<Selection>) -> Self {
+        let limits = Limits { flows_max: request.read.flows_max, ..Limits::default() };
+        let knowledge = request.knowledge;
+        let names = knowledge.roster.as_ref().map_or_else(|| Arc::new(Names::default()), |roster| Arc::clone(roster.names()));
+        let meter = Meter::new(limits, SEED, Arc::clone(&chosen.interfaces), Who::Bare(Default::default()));
+        let options = ChartOptions {
+            source: Source::Silent,
+            withhold: 0,
+            flows_kept: request.read.flows_kept,
+        };
+        let chart = Chart::new(options, names, Arc::clone(&knowledge.contract));
+        let warnings = chosen.warnings.clone();
+        Self {
+            meter,
+            chart,
+            deltas: Vec::new(),
+            plain: PlainConversations::default(),
+            duplicates: chosen.is_deduplicated.then(Duplicates::new),
+            filter,
+            options: ParseOptions { innermost: request.read.innermost, fingerprint: chosen.is_deduplicated },
+            request,
+            chosen,
+            next_change: 0,
+            epoch: 0,
+            second: None,
+            span: None,
+            alerts: Vec::new(),
+            damage: Vec::new(),
+            warnings,
+            has_unknown_link: false,
+            failure: None,
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) {
+        self.follow(frame.at);
+        let wire_bytes = frame.original_bytes;
+        match self.is_selected(frame) {
+            Ok(true) => {}
+            Ok(false) => return self.meter.leave_out(NotCounted::Deselected, wire_bytes),
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                return;
+            }
+        }
+        let seen = match parse(frame, &self.options) {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.plain.reject(frame.record());
+                let reason = error.reason();
+                if reason == portolan_flowtable::Rejected::UnknownLinkType && !self.has_unknown_link {
+                    self.has_unknown_link = true;
+                    self.warnings.push(error.to_string());
+                }
+                return self.meter.reject(reason, wire_bytes);
+            }
+        };
+        self.plain.observe(&seen, frame.record());
+        if let Some(duplicates) = &mut self.duplicates
+            && duplicates.is_second(&seen)
+        {
+            return self.meter.leave_out(NotCounted::SecondSighting, seen.wire_bytes);
+        }
+        self.meter.frame(seen, &mut self.deltas);
+    }
+
+    fn is_selected(&mut self, frame: &Frame<'_>) -> Result<bool, Failure> {
+        let read = self.request.read;
+        if read.since.is_some_and(|since| frame.at < since) || read.until.is_some_and(|until| frame.at >= until) {
+            return Ok(false);
+        }
+        match &mut self.filter {
+            Some(filter) => Ok(filter.matches(frame)?),
+            None => Ok(true),
+        }
+    }
+
+    /// Ticks fall on whole seconds of frame time, and so do the roster's changes.
+    fn follow(&mut self, at: Timestamp) {
+        let second = at.0.div_euclid(Timestamp::SECOND);
+        let (first, last) = self.span.unwrap_or((at, at));
+        self.span = Some((first.min(at), last.max(at)));
+        if self.second == Some(second) {
+            return;
+        }
+        let is_first = self.second.is_none();
+        self.second = Some(second);
+        if !is_first {
+            self.meter.tick(None, None, &mut self.deltas);
+            self.apply_deltas();
+        }
+        self.follow_roster(at, is_first);
+    }
+
+    fn follow_roster(&mut self, at: Timestamp, is_first: bool) {
+        let Some(roster) = &self.request.knowledge.roster else { return };
+        let passed = self.chosen.changes.get(self.next_change..).unwrap_or(&[]);
+        // A second's changes take effect at its start: Docker stamps a start after the first frames.
+        let due = passed.iter().take_while(|change| change.since(at) < Timestamp::SECOND).count();
+        if due == 0 && !is_first {
+            return;
+        }
+        self.next_change += due;
+        self.epoch = self.epoch.wrapping_add(1);
+        let picture = roster.picture_at(at.plus(Timestamp::SECOND), self.epoch);
+        self.meter.set_roles(Arc::clone(&self.chosen.interfaces), Who::Roster(picture.directory));
+    }
+
+    fn apply_deltas(&mut self) {
+        for delta in self.deltas.drain(..) {
+            self.chart.apply(&delta);
+        }
+    }
+
+    fn note_damage(&mut self, error: &TapError) {
+        let text = error.to_string();
+        if !self.damage.contains(&text) {
+            self.damage.push(text);
+        }
+    }
+
+    fn finish(mut self, kernel_dropped: Option<u64>, title: &str) -> Replayed {
+        self.meter.tick(None, None, &mut self.deltas);
+        let ledger = self.meter.settle(&mut self.deltas);
+        self.apply_deltas();
+        let (from, at) = self.span.unwrap_or_default();
+        let mut remarks = self.chosen.remarks.clone();
+        remarks.extend(self.damage.iter().cloned());
+        let source = if kernel_dropped.is_some() { Source::StatedDrops } else { Source::Silent };
+        self.chart.set_source(source);
+        let losses = Losses { dropped: kernel_dropped, blind: Vec::new(), remarks };
+        let mut vitals = Vitals {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: title.to_owned(),
+            started_at: from,
+            reload_ok: true,
+            reload_at: from,
+            ..Vitals::default()
+        };
+        if let Some(roster) = &self.request.knowledge.roster {
+            let counts = roster.picture_at(at, 0).counts;
+            vitals.containers = counts.containers;
+            vitals.containers_observable = counts.observable;
+            vitals.containers_matched = counts.matched;
+            vitals.unobservable = counts.unobservable;
+            vitals.identity_by = if self.chosen.has_attachments { counts.identity_by } else { "address".to_owned() };
+            if !roster.any_address_in(|address| self.chosen.addresses.contains(&address)) && self.chosen.was_surveyed {
+                self.warnings.push(
+                    "none of the roster's addresses occur in this capture: is it a roster of another host?".to_owned(),
+                );
+            }
+        }
+        let turn = Turn { at, ledger, losses, occupancy: self.meter.occupancy() };
+        let (publication, alerts) = self.chart.turn(turn, vitals);
+        self.alerts.extend(alerts);
+        Replayed { publication, alerts: self.alerts, damage: self.damage, warnings: self.warnings }
+    }
+}
+
+fn progress_bar(tap: &MergedFiles, is_wanted: bool) -> ProgressBar {
+    if !is_wanted || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = match tap.length() {
+        Some(length) => ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(10)),
+        None => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)),
+    };
+    let template = if tap.length().is_some() {
+        "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}"
+    } else {
+        "{spinner} {bytes} {binary_bytes_per_sec}"
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Writes the plain conversation table: one object a line, then the totals.
+fn write_conversations(path: &Path, plain: &PlainConversations) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::cannot_write(path, &error);
+    let file = std::fs::File::create(path).map_err(failed)?;
+    let mut out = BufWriter::new(file);
+    for row in plain.rows() {
+        serde_json::to_writer(&mut out, &row).map_err(|error| failed(error.into()))?;
+        out.write_all(b"\n").map_err(failed)?;
+    }
+    serde_json::to_writer(&mut out, &plain.totals()).map_err(|error| failed(error.into()))?;
+    out.write_all(b"\n").map_err(failed)?;
+    out.flush().map_err(failed)
+}
+

@@ -1,0 +1,59 @@
+//! Who is who, and what was documented: rosters and contracts from files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use portolan_identity::Roster;
+use portolan_policy::Contract;
+
+use crate::cli::KnowledgeArgs;
+use crate::error::Failure;
+
+/// Rosters and contracts, read.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    /// Who is who, where somebody said.
+    pub roster: Option<Arc<Roster>>,
+    /// What was documented; empty where nobody said.
+    pub contract: Arc<Contract>,
+    /// What was passed over while reading.
+    pub notes: Vec<String>,
+}
+
+impl Knowledge {
+    /// Reads rosters and contracts.
+    ///
+    /// # Errors
+    ///
+    /// Returns every place that is wrong, as `file:line:column: ...`.
+    pub fn read(args: &KnowledgeArgs) -> Result<Self, Failure> {
+        let contract = Arc::new(read_contract(&args.contract)?);
+        if args.roster.is_empty() {
+            return Ok(Self { roster: None, contract, notes: Vec::new() });
+        }
+        let mut files = Vec::new();
+        for path in &args.roster {
+            files.push(Roster::read(path).map_err(|error| Failure::error(error.to_string()))?);
+        }
+        let roster = Roster::merge(files);
+        let notes = roster.notes().to_vec();
+        Ok(Self { roster: Some(Arc::new(roster)), contract, notes })
+    }
+}
+
+/// Reads contracts into one.
+///
+/// # Errors
+///
+/// Returns every place that is wrong, as `file:line:column: ...`.
+pub fn read_contract(paths: &[PathBuf]) -> Result<Contract, Failure> {
+    let mut texts = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::cannot_read(path, &error))?;
+        texts.push((path.display().to_string(), text));
+    }
+    Contract::parse_all(texts.iter().map(|(name, text)| (name.as_str(), text.as_str()))).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::error(lines.join("\nportolan: "))
+    })
+}

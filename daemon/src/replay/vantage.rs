@@ -1,0 +1,191 @@
+//! Which sightings of a capture count, decided before the first frame is metered (DESIGN.md, section 4).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portolan_capture::{FileInterface, LinkType, MergedFiles, ParseOptions, Polled, Tap, parse};
+use portolan_flowtable::{InterfaceId, InterfaceTable, Timestamp};
+
+use super::Request;
+use crate::cli::Vantage;
+use crate::error::Failure;
+use crate::survey::Survey;
+
+/// Frames of the first reading. A capture whose interfaces all show up later than this is counted by what was seen.
+const SURVEYED_MAX: u64 = 4_000_000;
+const MULTIPLES: &str =
+    "totals may be multiples: frames were captured at several interfaces and nothing says which of them are containers'";
+
+/// The choice, and what it rests on.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// Interface to role.
+    pub interfaces: Arc<InterfaceTable>,
+    /// Whether interfaces say which container sent.
+    pub has_attachments: bool,
+    /// Whether packets are counted once by their contents.
+    pub is_deduplicated: bool,
+    /// Instants at which the roster's answers change.
+    pub changes: Vec<Timestamp>,
+    /// Addresses of the capture, as far as it was surveyed.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Whether it was.
+    pub was_surveyed: bool,
+    /// What makes the answer incomplete.
+    pub remarks: Vec<String>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Chooses the vantage, reading the capture a first time where that is needed and possible.
+///
+/// # Errors
+///
+/// Returns why the capture cannot be read at all, or why the vantage asked for does not fit it.
+pub fn choose(paths: &[String], request: &Request<'_>) -> Result<Chosen, Failure> {
+    let roster = request.knowledge.roster.as_deref();
+    let changes = roster.map(portolan_identity::Roster::changes).unwrap_or_default();
+    let mut chosen = Chosen {
+        interfaces: Arc::new(InterfaceTable::plain()),
+        has_attachments: false,
+        is_deduplicated: false,
+        changes,
+        addresses: BTreeSet::new(),
+        was_surveyed: false,
+        remarks: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let is_piped = paths.iter().any(|path| path == "-");
+    let wanted = request.read.vantage;
+    let needs_survey = match wanted {
+        Vantage::Auto => roster.is_some() || may_have_interfaces(paths)?,
+        Vantage::Any => true,
+        Vantage::Interface | Vantage::Dedup | Vantage::Every => false,
+    };
+    let surveyed = if needs_survey && !is_piped { Some(survey(paths)?) } else { None };
+    chosen.was_surveyed = surveyed.is_some();
+    if let Some((survey, _)) = &surveyed {
+        chosen.addresses = survey.addresses().clone();
+    }
+    match wanted {
+        Vantage::Interface => {}
+        Vantage::Every => chosen.remarks.push("every sighting is counted: totals may be multiples".to_owned()),
+        Vantage::Dedup => chosen.is_deduplicated = true,
+        Vantage::Auto | Vantage::Any => choose_roles(&mut chosen, surveyed.as_ref(), request, is_piped)?,
+    }
+    Ok(chosen)
+}
+
+fn choose_roles(
+    chosen: &mut Chosen,
+    surveyed: Option<&(Survey, Vec<FileInterface>)>,
+    request: &Request<'_>,
+    is_piped: bool,
+) -> Result<(), Failure> {
+    let roster = request.knowledge.roster.as_deref();
+    let is_forced = request.read.vantage == Vantage::Any;
+    let Some((survey, files)) = surveyed else {
+        if is_piped && let Some(table) = roster.and_then(|roster| by_index(roster)) {
+            // A pipe is read once: the roster's rows have to do, and fit cooked frames alone.
+            if is_forced {
+                chosen.interfaces = Arc::new(table);
+                chosen.has_attachments = true;
+                return Ok(());
+            }
+        }
+        if is_piped {
+            chosen.remarks.push(
+                "read from a pipe, roles of interfaces cannot be read off the capture: totals may be multiples"
+                    .to_owned(),
+            );
+        }
+        return Ok(());
+    };
+    let rows = roster.filter(|roster| roster.has_interfaces());
+    if let Some(roster) = rows
+        && let Some(table) = by_roster(roster, survey, files)
+    {
+        chosen.interfaces = Arc::new(table);
+        chosen.has_attachments = true;
+        return Ok(());
+    }
+    if survey.is_cooked()
+        && let Some(table) = survey.roles(roster.is_none())
+    {
+        chosen.interfaces = Arc::new(table);
+        return Ok(());
+    }
+    if is_forced {
+        return Err(Failure::error(
+            "--vantage any: neither the capture nor a roster says which interfaces are containers'; \
+             add [[interface]] rows to a roster, or count once by contents with --vantage dedup",
+        ));
+    }
+    if survey.is_cooked() || survey.interfaces() > 1 {
+        chosen.remarks.push(MULTIPLES.to_owned());
+    }
+    Ok(())
+}
+
+/// Roles by kernel index (cooked frames carry it), else by the names the capture gives its interfaces.
+fn by_roster(roster: &portolan_identity::Roster, survey: &Survey, files: &[FileInterface]) -> Option<InterfaceTable> {
+    if survey.is_cooked() {
+        return by_index(roster);
+    }
+    let mut table = InterfaceTable::new();
+    let mut matched = 0;
+    for interface in files {
+        let row = roster.interfaces().iter().find(|row| row.name.is_some() && row.name == interface.name);
+        if let Some(row) = row {
+            table.set(interface.id, row.entry);
+            matched += 1;
+        }
+    }
+    (matched > 1 && matched == files.len()).then_some(table)
+}
+
+fn by_index(roster: &portolan_identity::Roster) -> Option<InterfaceTable> {
+    let mut table = InterfaceTable::new();
+    let mut rows = 0;
+    for row in roster.interfaces() {
+        if let Some(InterfaceId(index)) = row.index {
+            table.set(InterfaceId(index), row.entry);
+            rows += 1;
+        }
+    }
+    (rows > 0).then_some(table)
+}
+
+/// Classic captures of one Ethernet interface need no first reading.
+fn may_have_interfaces(paths: &[String]) -> Result<bool, Failure> {
+    if paths.iter().any(|path| path == "-") {
+        return Ok(false);
+    }
+    let tap = MergedFiles::open(paths)?;
+    let interfaces = tap.interfaces();
+    Ok(interfaces.len() != paths.len()
+        || paths.len() > 1
+        || interfaces.iter().any(|it| matches!(it.link, LinkType::LINUX_SLL | LinkType::LINUX_SLL2)))
+}
+
+fn survey(paths: &[String]) -> Result<(Survey, Vec<FileInterface>), Failure> {
+    let mut tap = MergedFiles::open(paths)?;
+    let mut survey = Survey::default();
+    let options = ParseOptions::default();
+    let mut frames = 0;
+    while frames < SURVEYED_MAX {
+        let polled = tap.poll(&mut |frame| {
+            frames += 1;
+            if let Ok(seen) = parse(frame, &options) {
+                survey.frame(frame, &seen);
+            }
+        });
+        match polled {
+            Ok(Polled::Frames(_)) => {}
+            // Damage is reported by the second reading.
+            Ok(Polled::Idle | Polled::End) | Err(_) => break,
+        }
+    }
+    Ok((survey, tap.interfaces().to_vec()))
+}

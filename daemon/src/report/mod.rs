@@ -1,0 +1,479 @@
+//! What a person sees: the report of UX.md, from one publication.
+
+mod table;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use portolan_exporter::{FlowRecord, Publication, escape};
+use portolan_flowtable::{Completeness, Outcomes, Timestamp};
+use portolan_graphs::Edge;
+use portolan_policy::{Finding, ListenerClass, Severity, Verdict};
+
+pub use table::{Align, Table};
+pub use text::{bytes, milliseconds, span, time_of_day};
+
+use crate::engine::grouped;
+
+/// How a report is drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// Whether colours may be used: the output is a terminal and NO_COLOR is not set.
+    pub is_coloured: bool,
+    /// Whether long tables are printed whole.
+    pub is_whole: bool,
+    /// Whether times are local.
+    pub is_local: bool,
+}
+
+/// Edges printed unless the whole table is asked for.
+const EDGES_SHOWN: usize = 40;
+/// Findings printed unless the whole table is asked for.
+const FINDINGS_SHOWN: usize = 25;
+/// Idle ports and undeclared services printed on one line.
+const NAMES_SHOWN: usize = 12;
+
+/// Draws the whole report: head, completeness, findings, edges, idle ports.
+pub fn report(publication: &Publication, title: &str, style: Style) -> String {
+    let names = ShortNames::of(publication);
+    let mut out = String::new();
+    let is_lossy = matches!(publication.assessment.snapshot.completeness, Completeness::Incomplete { .. });
+    // When something was lost, that is the first line.
+    if is_lossy {
+        out.push_str(&completeness_lines(publication, style));
+    }
+    out.push_str(&head(publication, title, style));
+    if !is_lossy {
+        out.push_str(&completeness_lines(publication, style));
+    }
+    if let Some(stale) = &publication.assessment.snapshot.stale {
+        let _ = writeln!(out, "names may be out of date: {}", escape::terminal(stale));
+    }
+    for warning in &publication.assessment.warnings {
+        let _ = writeln!(out, "warning: {}", escape::terminal(warning));
+    }
+    let _ = writeln!(out, "contract: {}", escape::terminal(&publication.assessment.contract));
+    out.push('\n');
+    out.push_str(&findings_table(&publication.assessment.findings, &names, style));
+    out.push('\n');
+    out.push_str(&edges_table(publication, &names, style));
+    let tail = tail(publication, &names);
+    if !tail.is_empty() {
+        out.push('\n');
+        out.push_str(&tail);
+    }
+    out
+}
+
+/// Draws the findings as a table of their own.
+pub fn findings(publication: &Publication, style: Style) -> String {
+    let mut out = String::new();
+    out.push_str(&completeness_lines(publication, style));
+    let names = ShortNames::of(publication);
+    out.push_str(&findings_table(&publication.assessment.findings, &names, style));
+    for finding in &publication.assessment.findings {
+        let _ = writeln!(
+            out,
+            "\n{}  {}\n  frames {} to {}   filter  {}",
+            finding.id,
+            escape::terminal(&finding.summary),
+            finding.first_frame,
+            finding.last_frame,
+            escape::terminal(&finding.wireshark_filter),
+        );
+    }
+    out
+}
+
+/// Draws flows as a table.
+pub fn flows(records: &[FlowRecord], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("first", Align::Left),
+        ("initiator", Align::Left),
+        ("", Align::Left),
+        ("responder", Align::Left),
+        ("outcome", Align::Left),
+        ("sent", Align::Right),
+        ("received", Align::Right),
+        ("frames", Align::Right),
+        ("rtt", Align::Right),
+        ("evidence", Align::Left),
+        ("ended", Align::Left),
+    ]);
+    for record in records {
+        let end = |end: &portolan_exporter::FlowEnd| {
+            let name = if end.container.is_empty() { &end.service } else { &end.container };
+            let place = match (end.ip, end.port) {
+                (ip, None) => ip.to_string(),
+                (std::net::IpAddr::V4(ip), Some(port)) => format!("{ip}:{port}"),
+                (std::net::IpAddr::V6(ip), Some(port)) => format!("[{ip}]:{port}"),
+            };
+            if *name == end.ip.to_string() { place } else { format!("{} {place}", escape::terminal(name)) }
+        };
+        table.row(vec![
+            time_of_day(record.first_at, style.is_local),
+            end(&record.src),
+            "->".to_owned(),
+            format!("{} {}", end(&record.dest), record.proto),
+            text::word(&record.outcome),
+            bytes(record.sent.bytes),
+            bytes(record.received.bytes),
+            grouped(record.sent.frames + record.received.frames),
+            record.rtt.map_or("-".to_owned(), milliseconds),
+            text::word(&record.evidence),
+            record.ended.as_ref().map_or("open".to_owned(), text::word),
+        ]);
+    }
+    let mut out = format!("FLOWS ({})\n", grouped(records.len() as u64));
+    out.push_str(&table.draw());
+    out
+}
+
+/// Draws the head of the report: what was seen, and when.
+pub fn head(publication: &Publication, title: &str, style: Style) -> String {
+    let snapshot = &publication.assessment.snapshot;
+    let frames = snapshot.ledger.delivered.frames;
+    let when = span(snapshot.from, snapshot.at, style.is_local);
+    if snapshot.has_roster {
+        let services: BTreeSet<String> = snapshot.workloads.iter().map(|workload| workload.qualified()).collect();
+        format!(
+            "{}: {} services, {} containers, {} frames, {when}\n",
+            escape::terminal(title),
+            grouped(services.len() as u64),
+            grouped(snapshot.workloads.len() as u64),
+            grouped(frames),
+        )
+    } else {
+        let addresses = publication.graph.nodes.len() as u64;
+        format!(
+            "{}: {} addresses, {} frames, {when}\n",
+            escape::terminal(title),
+            grouped(addresses),
+            grouped(frames),
+        )
+    }
+}
+
+/// Draws the completeness line; it is always there.
+pub fn completeness_lines(publication: &Publication, style: Style) -> String {
+    let snapshot = &publication.assessment.snapshot;
+    let vitals = &publication.vitals;
+    let mut parts = Vec::new();
+    let mut out = String::new();
+    match &snapshot.completeness {
+        Completeness::Complete => parts.push("no frame dropped, none rejected".to_owned()),
+        Completeness::Unknown { reasons } | Completeness::Incomplete { reasons, .. } => {
+            parts.extend(reasons.iter().map(|reason| escape::terminal(reason).into_owned()));
+        }
+    }
+    if snapshot.has_roster {
+        let mut seen = format!(
+            "{} of {} containers observable",
+            grouped(vitals.containers_observable),
+            grouped(vitals.containers)
+        );
+        if !vitals.unobservable.is_empty() {
+            let named: Vec<String> = vitals
+                .unobservable
+                .iter()
+                .take(NAMES_SHOWN)
+                .map(|(name, reason)| format!("{}, {}", escape::terminal(name), escape::terminal(reason)))
+                .collect();
+            let _ = write!(seen, " (not: {})", named.join("; "));
+        }
+        parts.push(seen);
+        if !vitals.identity_by.is_empty() {
+            parts.push(format!("identity by {}", vitals.identity_by));
+        }
+    } else {
+        parts.push("no roster, addresses stand for themselves".to_owned());
+    }
+    let word = snapshot.completeness.word();
+    let colour = match &snapshot.completeness {
+        Completeness::Complete => text::Colour::Plain,
+        Completeness::Unknown { .. } => text::Colour::Yellow,
+        Completeness::Incomplete { .. } => text::Colour::Red,
+    };
+    let _ = writeln!(out, "{}: {}", text::paint(word, colour, style.is_coloured), parts.join("; "));
+    if let Completeness::Incomplete { blind, .. } = &snapshot.completeness {
+        for hole in blind.iter().take(NAMES_SHOWN) {
+            let frames = hole.frames.map_or("an unknown number of".to_owned(), grouped);
+            let _ = writeln!(
+                out,
+                "  blind {}: {frames} frames, {}",
+                span(hole.from, hole.until, style.is_local),
+                escape::terminal(&hole.cause)
+            );
+        }
+    }
+    out
+}
+
+fn findings_table(findings: &[Finding], names: &ShortNames, style: Style) -> String {
+    let mut out = format!("FINDINGS ({})\n", grouped(findings.len() as u64));
+    if findings.is_empty() {
+        return out;
+    }
+    let shown = if style.is_whole { findings.len() } else { findings.len().min(FINDINGS_SHOWN) };
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("", Align::Left),
+        ("", Align::Left),
+        ("", Align::Left),
+        ("", Align::Left),
+        ("", Align::Left),
+    ]);
+    for finding in findings.iter().take(shown) {
+        let severity = text::word(&finding.severity);
+        let colour = match finding.severity {
+            Severity::High => text::Colour::Red,
+            Severity::Medium => text::Colour::Yellow,
+            Severity::Low | Severity::Info => text::Colour::Plain,
+        };
+        table.row_painted(
+            vec![
+                severity,
+                text::spaced(&finding.kind),
+                subject(finding, names),
+                escape::terminal(&finding.summary).into_owned(),
+                escape::terminal(&finding.against).into_owned(),
+                format!("since {}", time_of_day(finding.first_at, style.is_local)),
+            ],
+            if style.is_coloured { Some((0, colour)) } else { None },
+        );
+    }
+    out.push_str(&table.draw());
+    if shown < findings.len() {
+        let _ = writeln!(out, " ... {} more (--all)", grouped((findings.len() - shown) as u64));
+    }
+    out
+}
+
+fn subject(finding: &Finding, names: &ShortNames) -> String {
+    use portolan_policy::FindingKind;
+    let initiator = names.short(&finding.initiator);
+    let responder = names.short(&finding.responder);
+    let port = finding.port.map_or(String::new(), |port| format!(":{port}"));
+    match finding.kind {
+        FindingKind::UndocumentedPort => format!("{responder}{port}  <- {initiator}"),
+        FindingKind::SpoofedSource => format!("{initiator}  as {responder}"),
+        FindingKind::UnlistedSource => initiator,
+        FindingKind::UnexpectedPeer | FindingKind::PortScan | FindingKind::HostSweep | FindingKind::SynFlood => {
+            format!("{initiator} -> {responder}{port}")
+        }
+    }
+}
+
+fn edges_table(publication: &Publication, names: &ShortNames, style: Style) -> String {
+    let mut edges: Vec<&Edge> = publication.graph.edges.iter().collect();
+    // What needs a person first; then the busiest.
+    edges.sort_by_key(|edge| {
+        (
+            edge.findings.is_empty(),
+            std::cmp::Reverse(edge.sent.bytes + edge.received.bytes),
+            edge.source.clone(),
+            edge.target.clone(),
+            edge.port,
+        )
+    });
+    let mut out = format!("EDGES ({})\n", grouped(edges.len() as u64));
+    if edges.is_empty() {
+        return out;
+    }
+    let shown = if style.is_whole { edges.len() } else { edges.len().min(EDGES_SHOWN) };
+    let mut table = Table::new(&[
+        ("initiator", Align::Left),
+        ("responder", Align::Left),
+        ("", Align::Left),
+        ("conns", Align::Right),
+        ("failed", Align::Right),
+        ("sent", Align::Right),
+        ("received", Align::Right),
+        ("rtt p50", Align::Right),
+        ("documented by", Align::Left),
+        ("", Align::Left),
+    ]);
+    for edge in edges.iter().take(shown) {
+        let is_marked = !edge.findings.is_empty();
+        let via = edge.via.as_ref().map_or(String::new(), |via| format!("  via {}", escape::terminal(via)));
+        let mark = if is_marked { "!" } else { "" };
+        let colour = if is_marked { Some((2, text::Colour::Red)) } else { None };
+        table.row_painted(
+            vec![
+                names.short(&edge.source),
+                format!("-> {}:{}{via}", names.short(&edge.target), edge.port),
+                mark.to_owned(),
+                grouped(edge.connections.attempted() - edge.connections.failed()),
+                grouped(edge.connections.failed()),
+                amount(edge.sent.bytes),
+                amount(edge.received.bytes),
+                edge.rtt_p50.map_or("-".to_owned(), milliseconds),
+                documented(edge),
+                remark(edge),
+            ],
+            colour.filter(|_| style.is_coloured),
+        );
+    }
+    out.push_str(&table.draw());
+    if shown < edges.len() {
+        let _ = writeln!(out, " ... {} more (--all)", grouped((edges.len() - shown) as u64));
+    }
+    out
+}
+
+fn amount(count: u64) -> String {
+    if count == 0 { "-".to_owned() } else { bytes(count) }
+}
+
+fn documented(edge: &Edge) -> String {
+    if !edge.documented_by.is_empty() {
+        return escape::terminal(&edge.documented_by).into_owned();
+    }
+    match edge.verdict {
+        Verdict::UndocumentedPort | Verdict::UnexpectedPeer | Verdict::SpoofedSource => "nothing".to_owned(),
+        Verdict::Documented
+        | Verdict::Unjudged
+        | Verdict::Undeclared
+        | Verdict::Backscatter
+        | Verdict::Unattributed => "-".to_owned(),
+    }
+}
+
+/// What the numbers do not say: how attempts failed, and what is a guess.
+fn remark(edge: &Edge) -> String {
+    let mut words = Vec::new();
+    let Outcomes { answered, refused, unanswered, blocked, .. } = edge.connections;
+    if answered == 0 {
+        for (count, word) in [(refused, "refused"), (unanswered, "unanswered"), (blocked, "blocked on this host")] {
+            if count > 0 {
+                words.push(word.to_owned());
+            }
+        }
+    }
+    if edge.is_proxy_leg {
+        words.push("host or docker-proxy".to_owned());
+    }
+    if edge.is_guess {
+        words.push("roles guessed".to_owned());
+    }
+    match edge.verdict {
+        Verdict::UnexpectedPeer
+        | Verdict::UndocumentedPort
+        | Verdict::SpoofedSource
+        | Verdict::Undeclared
+        | Verdict::Unattributed => words.push(text::spaced(&edge.verdict)),
+        Verdict::Documented | Verdict::Unjudged | Verdict::Backscatter => {}
+    }
+    words.join(", ")
+}
+
+fn tail(publication: &Publication, names: &ShortNames) -> String {
+    let mut out = String::new();
+    let idle: Vec<String> = publication
+        .assessment
+        .listeners
+        .iter()
+        .filter(|listener| listener.class == ListenerClass::DocumentedIdle)
+        .map(|listener| {
+            let by = listener.documented.first().map_or(String::new(), |it| format!(" ({})", it.source));
+            format!("{}:{}{}", names.short(&listener.service), listener.port, escape::terminal(&by))
+        })
+        .collect();
+    list(&mut out, "IDLE", "documented and never used", &idle);
+    let undeclared: Vec<String> =
+        publication.assessment.undeclared.iter().map(|service| names.short(service)).collect();
+    list(&mut out, "UNDECLARED", "no source documents any port", &undeclared);
+    out
+}
+
+fn list(out: &mut String, title: &str, meaning: &str, items: &[String]) {
+    if items.is_empty() {
+        return;
+    }
+    let shown = items.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let more = items.len().saturating_sub(NAMES_SHOWN);
+    let more = if more > 0 { format!(", ... {more} more") } else { String::new() };
+    let _ = writeln!(out, "{title} ({})  {meaning}: {shown}{more}", grouped(items.len() as u64));
+}
+
+/// `project/service` shortened to `service` where that is unambiguous.
+struct ShortNames {
+    short: BTreeMap<String, String>,
+}
+
+impl ShortNames {
+    fn of(publication: &Publication) -> Self {
+        let mut owners: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for workload in &publication.assessment.snapshot.workloads {
+            owners.entry(workload.service.clone()).or_default().insert(workload.qualified());
+        }
+        let words = ["host", "external", "unclaimed", "multicast", "ambiguous"];
+        let short = owners
+            .into_iter()
+            .filter(|(service, _)| !words.contains(&service.as_str()))
+            .filter_map(|(service, qualified)| match qualified.into_iter().collect::<Vec<_>>().as_slice() {
+                [only] => Some((only.clone(), service)),
+                _ => None,
+            })
+            .collect();
+        Self { short }
+    }
+
+    fn short(&self, name: &str) -> String {
+        escape::terminal(self.short.get(name).map_or(name, String::as_str)).into_owned()
+    }
+}
+
+/// Returns the last instant a publication speaks of.
+pub fn as_of(publication: &Publication) -> Timestamp {
+    publication.assessment.snapshot.at
+}
+
+/// Draws how the engine is doing: completeness, accounts, identity.
+pub fn status(publication: &Publication, style: Style) -> String {
+    let snapshot = &publication.assessment.snapshot;
+    let vitals = &publication.vitals;
+    let ledger = &snapshot.ledger;
+    let mut out = format!(
+        "portolan {} on {}, since {}\n",
+        escape::terminal(&vitals.version),
+        escape::terminal(&vitals.host),
+        span(vitals.started_at, snapshot.at, style.is_local)
+    );
+    out.push_str(&completeness_lines(publication, style));
+    if let Some(stale) = &snapshot.stale {
+        let _ = writeln!(out, "names may be out of date: {}", escape::terminal(stale));
+    }
+    let mut table = Table::new(&[("frames", Align::Left), ("", Align::Right), ("bytes", Align::Right)]);
+    let dropped = snapshot.kernel_dropped.map_or("not stated".to_owned(), grouped);
+    table.row(vec!["dropped by the kernel".to_owned(), dropped, String::new()]);
+    for (what, tally) in [
+        ("delivered", ledger.delivered),
+        ("  in flows", ledger.metered),
+        ("  ARP", ledger.arp),
+        ("  other than IP", ledger.other_non_ip),
+        ("  no room in the flow table", ledger.overflow),
+        ("  second sightings", ledger.second_sighting),
+        ("  of foreign interfaces", ledger.foreign),
+        ("  of interfaces without a role", ledger.unknown_interface),
+        ("  deselected", ledger.deselected),
+        ("  rejected", ledger.all_rejected()),
+        ("  held", ledger.held),
+    ] {
+        table.row(vec![what.to_owned(), grouped(tally.frames), grouped(tally.bytes)]);
+    }
+    out.push_str(&table.draw());
+    let _ = writeln!(
+        out,
+        "residual {} frames, {} bytes; {} flows of {} at most, {} conversations, {} evicted; {} ticks",
+        vitals.residual_frames,
+        vitals.residual_bytes,
+        grouped(vitals.flows_live),
+        grouped(vitals.flows_max),
+        grouped(vitals.conversations),
+        grouped(ledger.flows_evicted),
+        grouped(vitals.ticks),
+    );
+    out
+}

@@ -1,0 +1,124 @@
+//! Numbers, times and words as people read them.
+
+use portolan_flowtable::Timestamp;
+use serde::Serialize;
+
+/// Colours mean one thing each: red needs a person, yellow is worth a look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Colour {
+    /// No colour.
+    Plain,
+    /// Needs a person.
+    Red,
+    /// Worth a look.
+    Yellow,
+}
+
+/// Paints text, where colours are wanted.
+pub fn paint(text: &str, colour: Colour, is_coloured: bool) -> String {
+    let code = match (colour, is_coloured) {
+        (Colour::Plain, _) | (_, false) => return text.to_owned(),
+        (Colour::Red, true) => "31",
+        (Colour::Yellow, true) => "33",
+    };
+    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+/// Writes a number of bytes: `412 B`, `48 KiB`, `1.2 MiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1_024 {
+        return format!("{count} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "two digits are printed")]
+    let mut amount = count as f64 / 1_024.0;
+    let mut unit = "KiB";
+    for larger in UNITS.into_iter().skip(1) {
+        if amount < 1_023.5 {
+            break;
+        }
+        amount /= 1_024.0;
+        unit = larger;
+    }
+    if amount < 9.95 { format!("{amount:.1} {unit}") } else { format!("{amount:.0} {unit}") }
+}
+
+/// Writes nanoseconds as milliseconds: `0.31 ms`.
+pub fn milliseconds(nanoseconds: i64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
+    let amount = nanoseconds as f64 / 1e6;
+    match amount {
+        _ if amount < 10.0 => format!("{amount:.2} ms"),
+        _ if amount < 100.0 => format!("{amount:.1} ms"),
+        _ => format!("{amount:.0} ms"),
+    }
+}
+
+/// Writes a serde word as it stands in machine output: `unexpected_peer`.
+pub fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(_) | Err(_) => String::new(),
+    }
+}
+
+/// Writes a serde word for people: `unexpected peer`.
+pub fn spaced(value: &impl Serialize) -> String {
+    word(value).replace('_', " ")
+}
+
+/// Writes a time of day, `14:02:11`.
+pub fn time_of_day(at: Timestamp, is_local: bool) -> String {
+    civil(at, is_local).strftime("%H:%M:%S").to_string()
+}
+
+/// Writes an interval, with the date once and the zone: `2026-11-20 13:58:00 to 13:58:41 UTC`.
+pub fn span(from: Timestamp, until: Timestamp, is_local: bool) -> String {
+    let (start, end) = (civil(from, is_local), civil(until, is_local));
+    let first = start.strftime("%Y-%m-%d %H:%M:%S");
+    let second = if start.date() == end.date() {
+        end.strftime("%H:%M:%S").to_string()
+    } else {
+        end.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    };
+    let zone = if is_local { end.strftime("%z").to_string() } else { "UTC".to_owned() };
+    format!("{first} to {second} {zone}")
+}
+
+fn civil(at: Timestamp, is_local: bool) -> jiff::Zoned {
+    let instant = jiff::Timestamp::from_nanosecond(i128::from(at.0)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let zone = if is_local { jiff::tz::TimeZone::system() } else { jiff::tz::TimeZone::UTC };
+    instant.to_zoned(zone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_short_and_carry_their_unit() {
+        #[rustfmt::skip]
+        let cases = [
+            (0,             "0 B"),
+            (1_023,         "1023 B"),
+            (1_024,         "1.0 KiB"),
+            (49_152,        "48 KiB"),
+            (1_258_291,     "1.2 MiB"),
+            (1_048_064,     "1.0 MiB"),
+            (u64::MAX,      "16384 PiB"),
+        ];
+        for (count, expected) in cases {
+            assert_eq!(bytes(count), expected, "{count}");
+        }
+    }
+
+    #[test]
+    fn an_interval_names_the_date_once_unless_it_spans_two() {
+        let from = Timestamp(1_763_647_080 * Timestamp::SECOND);
+        assert_eq!(span(from, from.plus(41 * Timestamp::SECOND), false), "2025-11-20 13:58:00 to 13:58:41 UTC");
+        assert_eq!(
+            span(from, from.plus(86_400 * Timestamp::SECOND), false),
+            "2025-11-20 13:58:00 to 2025-11-21 13:58:00 UTC"
+        );
+    }
+}
