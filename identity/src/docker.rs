@@ -90,11 +90,10 @@ impl Engine {
         let docker = Docker::connect_with_socket(&name, seconds, API_DEFAULT_VERSION)
             .map_err(|error| unreachable(&error))?;
         let docker = match time::timeout(options.answer_within, docker.negotiate_version()).await {
-            Ok(negotiated) => negotiated.map_err(|error| match &error {
-                BollardError::RequestTimeoutError => DockerError::Silent { socket: name.clone() },
-                other => unreachable(other),
-            })?,
-            Err(_) => return Err(DockerError::Silent { socket: name }),
+            Ok(Err(BollardError::RequestTimeoutError)) | Err(_) => {
+                return Err(DockerError::Silent { socket: name });
+            }
+            Ok(negotiated) => negotiated.map_err(|error| unreachable(&error))?,
         };
         let engine = Self {
             docker,
@@ -137,7 +136,8 @@ impl Engine {
         self.book.networks_seen(networks.collect(), true, clock());
         let all = ListContainersOptionsBuilder::default().all(true).build();
         let containers = self.ask(self.docker.list_containers(Some(all))).await?;
-        let ids: BTreeSet<String> = containers.into_iter().filter_map(|summary| summary.id).collect();
+        let ids: BTreeSet<String> =
+            containers.into_iter().filter_map(|summary| summary.id).filter(|id| is_id(id)).collect();
         let mut asking = JoinSet::new();
         for id in &ids {
             if asking.len() >= LISTING_WIDTH {
@@ -270,7 +270,7 @@ impl<'a> Session<'a> {
         let action = event.action.unwrap_or_default();
         let actor = event.actor.unwrap_or_default();
         let attributes: HashMap<String, String> = actor.attributes.unwrap_or_default();
-        let Some(id) = actor.id.filter(|id| !id.is_empty()) else { return };
+        let Some(id) = actor.id.filter(|id| is_id(id)) else { return };
         match event.typ {
             Some(EventMessageTypeEnum::CONTAINER) if TELLING.contains(&action.as_str()) => {
                 self.engine.book.container_mentioned(&id, &attributes, &action, at, now);
@@ -280,7 +280,7 @@ impl<'a> Session<'a> {
             }
             Some(EventMessageTypeEnum::NETWORK) => {
                 // A connection shows here long before the container's start does, and names the sandbox.
-                if let Some(container) = attributes.get("container") {
+                if let Some(container) = attributes.get("container").filter(|id| is_id(id)) {
                     self.ask(Asked::Container(container.clone()));
                 }
                 match action.as_str() {
@@ -319,6 +319,11 @@ impl<'a> Session<'a> {
             self.ask(next);
         }
     }
+}
+
+/// Returns whether `id` may stand in a request's path: an id goes into the next question as it came.
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 128 && id.bytes().all(|letter| letter.is_ascii_alphanumeric())
 }
 
 /// Turns a typed answer back into the JSON it came as, to be read by the same code as roster files.

@@ -137,6 +137,9 @@ impl std::fmt::Debug for RosterBook {
     }
 }
 
+/// A workload and what it was made of.
+type Drawn = (Arc<Known>, Option<Arc<Image>>, Arc<Workload>);
+
 /// What only the join touches.
 struct Joint {
     namespaces: Box<dyn Namespaces>,
@@ -149,7 +152,7 @@ struct Joint {
     attachments_given: u32,
     scopes_given: u16,
     netns_ids: BTreeMap<String, (Whereabouts, i32)>,
-    workloads: BTreeMap<String, (Arc<Known>, Option<Arc<Image>>, Arc<Workload>)>,
+    workloads: BTreeMap<String, Drawn>,
     /// Counts what Docker said that was new.
     docker_changes: u64,
     epoch: u16,
@@ -758,17 +761,22 @@ impl Joint {
         let record = &known.record;
         let image = objects.images.get(&record.image_id);
         let cached = self.workloads.get(&record.id);
-        if let Some((of, with, named)) = cached {
-            if Arc::ptr_eq(of, known) && with.as_ref().map(Arc::as_ptr) == image.map(Arc::as_ptr) {
-                return Arc::clone(named);
-            }
-        }
-        let mut named = workload(record, image.map(Arc::as_ref), record.started_at.unwrap_or_default());
-        named.unobservable = unobservable(
+        // It hangs on other containers and networks, so it is asked each time.
+        let unobservable = unobservable(
             record,
             |endpoint| objects.networks.get(&endpoint.network_id).map_or("", |network| &network.driver),
             |owner| objects.containers.get(owner).map(|known| known.record.name.clone()),
         );
+        let is_same = |(of, with, named): &&Drawn| {
+            Arc::ptr_eq(of, known)
+                && with.as_ref().map(Arc::as_ptr) == image.map(Arc::as_ptr)
+                && named.unobservable == unobservable
+        };
+        if let Some((_, _, named)) = cached.filter(is_same) {
+            return Arc::clone(named);
+        }
+        let started_at = record.started_at.unwrap_or_default();
+        let named = Workload { unobservable, ..workload(record, image.map(Arc::as_ref), started_at) };
         let named = match cached {
             Some((_, _, earlier)) if **earlier == named => Arc::clone(earlier),
             Some(_) | None => Arc::new(named),

@@ -7,9 +7,11 @@ const BRIDGE: u32 = 3;
 const BRIDGE_NAME: &str = "br-0123456789ab";
 const NETWORK: &str = "0123456789abcdef";
 
+type TableRows = (BTreeMap<String, i32>, BTreeMap<i32, String>, BTreeMap<u32, u32>);
+
 /// Namespaces as a table: sandbox path to number, and what processes say.
 #[derive(Clone, Default)]
-struct Table(Arc<Mutex<(BTreeMap<String, i32>, BTreeMap<i32, String>, BTreeMap<u32, u32>)>>);
+struct Table(Arc<Mutex<TableRows>>);
 
 impl Namespaces for Table {
     fn netns_id(&mut self, of: &Whereabouts) -> Result<Option<i32>, ()> {

@@ -31,7 +31,12 @@ fn holder(roster: &Roster, picture: &Picture, network: &str, address: &str) -> S
     let address: IpAddr = address.parse().unwrap();
     match picture.directory.holder(scope(roster, network), address) {
         Holder::Attachment(attachment) => picture.names.attachments[&attachment].container.clone(),
-        other => format!("{other:?}"),
+        other @ (Holder::Host
+        | Holder::External
+        | Holder::Unclaimed
+        | Holder::Group
+        | Holder::Ambiguous
+        | Holder::Bare) => format!("{other:?}"),
     }
 }
 
