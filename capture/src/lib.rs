@@ -2,7 +2,7 @@
 //!
 //! # Where it sits
 //!
-//! A [`Tap`] yields [`Frame`]s: from the one socket that hears all interfaces (`LiveTap`) or from
+//! A [`Tap`] yields [`Frame`]s: from the one socket that hears all interfaces ([`LiveTap`]) or from
 //! capture files ([`file::FileTap`], [`file::MergedFiles`]). [`parse::parse`] reduces a frame to a
 //! `portolan_flowtable::Observation`, which is all that anybody further down ever sees.
 //!
@@ -16,12 +16,20 @@
 //! - **No container is known here.** Interfaces are numbers.
 
 pub mod file;
+pub mod filter;
 pub mod frame;
+pub mod interfaces;
+pub mod live;
 pub mod parse;
+pub mod select;
 
 pub use file::{FileInterface, FileTap, MergedFiles};
+pub use filter::FilterPlan;
 pub use frame::{Frame, LinkType, Polled, Tap};
+pub use interfaces::{HostInterface, inventory};
+pub use live::{LiveOptions, LiveTap, TapStatistics, Woken};
 pub use parse::{ParseError, ParseOptions, parse};
 
 mod error;
 pub use error::TapError;
+pub use select::Selection;

@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The few unsafe lines Portolan needs, each with its reason and its test.
+
+mod socket_filter;
+
+pub use socket_filter::{FilterInstruction, INSTRUCTIONS_MAX, attach_filter};
