@@ -80,6 +80,8 @@ catalogue! {
         "Findings that stand, by kind and severity.";
     FINDINGS_RAISED = "portolan_findings_total" Counter &["kind", "severity"],
         "Findings raised, or raised again with another severity.";
+    FINDINGS_LEFT_OUT = "portolan_findings_left_out" Gauge &[],
+        "Findings that stand beyond the most that are listed, the least grave.";
     CAPTURE_FRAMES = "portolan_capture_frames_total" Counter &[],
         "Frames the capture delivered.";
     CAPTURE_BYTES = "portolan_capture_bytes_total" Counter &[],

@@ -161,7 +161,7 @@ impl Client {
         Self { server, token: None, timeout: Duration::from_secs(10), bytes_max: 256 << 20 }
     }
 
-    /// Asks for `path` (with its query, already encoded) and returns the answer, if it is a good one.
+    /// Asks for `path`, with its query, and returns the answer, if it is a good one.
     ///
     /// # Errors
     ///
@@ -186,13 +186,14 @@ impl Client {
     pub fn ask(&self, path: &str) -> Result<Answer, ClientError> {
         let until = Instant::now() + self.timeout;
         let mut stream = self.connect(until).map_err(|error| self.error(error, true))?;
-        let token =
-            self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {}\r\n", encoded(token)));
+        let token = token.unwrap_or_default();
         let host = match &self.server {
             Server::Socket(_) => "localhost".to_owned(),
             Server::Http { host, port } => format!("{host}:{port}"),
         };
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{token}Connection: close\r\n\r\n");
+        let request =
+            format!("GET {} HTTP/1.1\r\nHost: {host}\r\n{token}Connection: close\r\n\r\n", encoded(path));
         stream.write_all(request.as_bytes()).map_err(|error| self.error(error, false))?;
         let bytes = self.read(&mut stream, until)?;
         let foreign = |detail| ClientError::Foreign { server: self.server.clone(), detail };
@@ -287,6 +288,20 @@ fn left(until: Instant) -> io::Result<Duration> {
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
+/// Encodes what would end a line or a word of the request.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii_graphic() {
+            encoded.push(character);
+        } else {
+            let mut bytes = [0; 4];
+            encoded.extend(character.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")));
+        }
+    }
+    encoded
+}
+
 fn parse(bytes: &[u8]) -> Result<Answer, &'static str> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or("no HTTP header")?;
     let (head, body) = bytes.split_at(end);
@@ -341,6 +356,12 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(text.parse().ok(), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn nothing_ends_the_request_early() {
+        assert_eq!(encoded("/api?group=a b\r\nX: \u{e9}"), "/api?group=a%20b%0D%0AX:%20%C3%A9");
+        assert_eq!(encoded("/api/v1/flows?limit=5&after=6"), "/api/v1/flows?limit=5&after=6");
     }
 
     #[test]

@@ -465,7 +465,7 @@ fn edges_of(judged: &[Judged]) -> BTreeMap<EdgeKey, Current> {
             totals: EdgeTotals::default(),
             first_at: None,
             rtts: Vec::new(),
-            verdict: Verdict::Documented,
+            verdict: judged.verdict,
             documented_by: String::new(),
             networks: BTreeSet::new(),
             is_documented: false,
@@ -475,7 +475,7 @@ fn edges_of(judged: &[Judged]) -> BTreeMap<EdgeKey, Current> {
         edge.first_at =
             Some(edge.first_at.map_or(conversation.first_at, |first| first.min(conversation.first_at)));
         edge.rtts.extend(conversation.rtt_p50);
-        if words::gravity(judged.verdict) > words::gravity(edge.verdict) {
+        if judged.verdict.gravity() > edge.verdict.gravity() {
             edge.verdict = judged.verdict;
         }
         if let Some(source) = &judged.documented_by {

@@ -75,7 +75,7 @@ fn write_edges(page: &mut Page, memory: &EdgeMemory) {
 }
 
 fn verdict_word(series: &EdgeSeries) -> &'static str {
-    series.verdict.map_or("mixed", words::verdict)
+    series.verdict.map_or("mixed", |verdict| verdict.name())
 }
 
 fn write_judgement(page: &mut Page, publication: &Publication, memory: &EdgeMemory) {
@@ -89,11 +89,12 @@ fn write_judgement(page: &mut Page, publication: &Publication, memory: &EdgeMemo
     };
     let mut findings = page.family(&catalogue::FINDINGS);
     for (kind, severity) in kinds_and_severities() {
-        findings.sample(&[words::finding_kind(kind), words::severity(severity)], stand(kind, severity));
+        findings.sample(&[kind.name(), severity.name()], stand(kind, severity));
     }
+    page.family(&catalogue::FINDINGS_LEFT_OUT).sample(&[], publication.assessment.findings_left_out);
     let mut raised = page.family(&catalogue::FINDINGS_RAISED);
     for (kind, severity) in kinds_and_severities() {
-        raised.sample(&[words::finding_kind(kind), words::severity(severity)], memory.raised(kind, severity));
+        raised.sample(&[kind.name(), severity.name()], memory.raised(kind, severity));
     }
 }
 

@@ -30,7 +30,7 @@ use crate::collect::SeriesLimits;
 use crate::own::OwnMetrics;
 use crate::publication::Publication;
 
-pub use routes::{GraphForms, plain_graph_forms};
+pub use routes::{GraphForms, Status, plain_graph_forms};
 
 /// Port of the daemon's pages and metrics.
 pub const PORT: u16 = 9414;

@@ -8,7 +8,6 @@ use portolan_policy::Finding;
 
 use crate::escape::html;
 use crate::publication::Publication;
-use crate::words;
 
 /// Rows of a table; who wants all asks the API.
 const ROWS_MAX: usize = 500;
@@ -77,14 +76,14 @@ fn findings(page: &mut String, findings: &[Finding]) {
          <th>since</th></tr>\n",
     );
     for finding in findings.iter().take(ROWS_MAX) {
-        let severity = words::severity(finding.severity);
+        let severity = finding.severity.name();
         let port = finding.port.map(|port| format!(":{port}")).unwrap_or_default();
         put(
             page,
             format_args!(
                 "<tr><td class=\"{severity}\">{severity}</td><td>{}</td><td>{} &rarr; {}{port}</td><td>{}</td>\
                  <td>{}</td><td>{}</td><td>{}</td></tr>\n",
-                words::finding_kind(finding.kind).replace('_', " "),
+                finding.kind.words(),
                 html(&finding.initiator),
                 html(&finding.responder),
                 html(&finding.reached),
@@ -124,7 +123,7 @@ fn edges(page: &mut String, edges: &[Edge]) {
                 edge.connections.failed(),
                 edge.sent.bytes,
                 edge.received.bytes,
-                words::verdict(edge.verdict).replace('_', " "),
+                edge.verdict.words(),
                 html(if edge.documented_by.is_empty() { "nothing" } else { &edge.documented_by }),
             ),
         );

@@ -231,15 +231,17 @@ impl State {
     fn exposition(&self, publication: &Arc<Publication>) -> String {
         let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
         exposed.remember(publication);
+        // Another answer may have been given a later one meanwhile; the memory goes with that one.
+        let shown = exposed.publication.as_ref().map_or_else(|| Arc::clone(publication), Arc::clone);
         let published = match &exposed.text {
             Some(text) => Arc::clone(text),
             None => {
-                let text: Arc<str> = exposition::render_published(publication, &exposed.memory).into();
+                let text: Arc<str> = exposition::render_published(&shown, &exposed.memory).into();
                 exposed.text = Some(Arc::clone(&text));
                 text
             }
         };
-        let own = self.own.render(publication, &exposed.memory);
+        let own = self.own.render(&shown, &exposed.memory);
         drop(exposed);
         format!("{published}{own}")
     }
@@ -382,6 +384,7 @@ struct Findings<'a> {
     at: portolan_flowtable::Timestamp,
     completeness: &'a portolan_flowtable::Completeness,
     findings: &'a [portolan_policy::Finding],
+    findings_left_out: u64,
     listeners: &'a [portolan_policy::Listener],
     undeclared: &'a [String],
     warnings: &'a [String],
@@ -395,6 +398,7 @@ impl<'a> Findings<'a> {
             at: assessment.snapshot.at,
             completeness: &assessment.snapshot.completeness,
             findings: &assessment.findings,
+            findings_left_out: assessment.findings_left_out,
             listeners: &assessment.listeners,
             undeclared: &assessment.undeclared,
             warnings: &assessment.warnings,
@@ -403,8 +407,9 @@ impl<'a> Findings<'a> {
     }
 }
 
+/// What `/api/v1/status` answers: completeness, accounts and vitals.
 #[derive(Serialize)]
-struct Status<'a> {
+pub struct Status<'a> {
     at: portolan_flowtable::Timestamp,
     from: portolan_flowtable::Timestamp,
     completeness: &'a portolan_flowtable::Completeness,
@@ -417,7 +422,8 @@ struct Status<'a> {
 }
 
 impl<'a> Status<'a> {
-    fn of(publication: &'a Publication) -> Self {
+    /// Takes them from a publication.
+    pub fn of(publication: &'a Publication) -> Self {
         let snapshot = &publication.assessment.snapshot;
         Self {
             at: snapshot.at,
