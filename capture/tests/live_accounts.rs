@@ -1,0 +1,264 @@
+//! The live tap against real interfaces: a pair of network namespaces made here, joined by a veth pair.
+//!
+//! Needs root and `ip`. The test makes its namespaces, starts itself once more inside one of them, and removes them
+//! whatever happens. Frames cross the veth pair only.
+
+#![expect(clippy::unwrap_used, reason = "a test may end by panicking")]
+
+use std::cell::Cell;
+use std::io::Write as _;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use portolan_capture::{
+    Frame, LiveOptions, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, Woken, inventory, parse,
+};
+use portolan_flowtable::{Direction, InterfaceId, Network};
+
+const INSIDE: &str = "PORTOLAN_TEST_INSIDE";
+const NEAR: &str = "10.77.0.1";
+const FAR: &str = "10.77.0.2";
+const PORT: u16 = 9_000;
+
+#[test]
+fn every_frame_is_delivered_once_with_interface_and_direction() {
+    let Some(lab) = enter("every_frame_is_delivered_once_with_interface_and_direction") else { return };
+    let mut tap = LiveTap::open(&LiveOptions { ring_bytes: 4 << 20, ..LiveOptions::default() }).unwrap();
+    let near = index("near0");
+
+    let count = 2_000;
+    let (mut outgoing, mut incoming, mut wire_bytes) = (0, 0, 0);
+    lab.send_to_far(count, 100);
+    let mut each = |frame: &Frame<'_>| {
+        let seen = parse(frame, &ParseOptions::default()).unwrap();
+        let Network::Ip(packet) = seen.network else { return };
+        let Some((source, destination)) = packet.ports else { return };
+        if destination.0 == PORT {
+            assert_eq!((seen.interface, seen.direction), (near, Direction::Outgoing));
+            wire_bytes += u64::from(seen.wire_bytes);
+            outgoing += 1;
+        } else if source.0 == PORT {
+            assert_eq!((seen.interface, seen.direction), (near, Direction::Incoming));
+            incoming += 1;
+        }
+    };
+    let statistics = tap.settle(200, &mut each).unwrap();
+
+    assert_eq!(outgoing, count);
+    assert_eq!(incoming, 0);
+    // Ethernet, IPv4 and UDP headers, and the payload.
+    assert_eq!(wire_bytes, count * (14 + 20 + 8 + 100));
+    assert_eq!((statistics.dropped, statistics.unsettled()), (0, 0), "{statistics:?}");
+}
+
+#[test]
+fn a_ring_that_overflows_is_settled_without_a_residual() {
+    let Some(lab) = enter("a_ring_that_overflows_is_settled_without_a_residual") else { return };
+    let mut tap = LiveTap::open(&LiveOptions { ring_bytes: 1 << 20, ..LiveOptions::default() }).unwrap();
+
+    // Nobody polls while these are sent: the ring holds a few thousand.
+    let count = 40_000;
+    lab.send_to_far(count, 200);
+    let mut delivered = 0;
+    let statistics = tap.settle(200, &mut |_| delivered += 1).unwrap();
+
+    assert!(statistics.dropped > count / 10, "{statistics:?}");
+    assert!(statistics.received >= count, "{statistics:?}");
+    assert_eq!(delivered, statistics.delivered);
+    assert_eq!(statistics.unsettled(), 0, "{statistics:?}");
+}
+
+#[test]
+fn the_tap_of_one_interface_hears_no_other_and_says_when_it_is_gone() {
+    let Some(lab) = enter("the_tap_of_one_interface_hears_no_other_and_says_when_it_is_gone") else { return };
+    run("ip", &["link", "add", "spare0", "type", "veth", "peer", "name", "spare1"]);
+    run("ip", &["link", "set", "spare0", "up"]);
+    run("ip", &["link", "set", "spare1", "up"]);
+    let options =
+        LiveOptions { interface: Some("spare0".into()), ring_bytes: 1 << 20, ..LiveOptions::default() };
+    let mut tap = LiveTap::open(&options).unwrap();
+    let spare = index("spare0");
+
+    lab.send_to_far(500, 100);
+    let others = Cell::new(0);
+    let mut each = |frame: &Frame<'_>| others.set(others.get() + u64::from(frame.interface != spare));
+    while tap.poll(&mut each).unwrap() != Polled::Idle {}
+    assert_eq!(others.get(), 0);
+
+    let (wake, _caller) = UnixStream::pair().unwrap();
+    run("ip", &["link", "del", "spare0"]);
+    let error = loop {
+        match tap.wait(Duration::from_millis(20), wake.as_fd()) {
+            Ok(Woken::Frames) => while tap.poll(&mut each).unwrap() != Polled::Idle {},
+            Ok(Woken::Called | Woken::Timeout) => panic!("the interface is gone and the tap did not say so"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&error, TapError::InterfaceGone { name } if name == "spare0"), "{error}");
+    assert_eq!(others.get(), 0);
+}
+
+#[test]
+fn interfaces_left_out_are_not_heard_and_a_filter_is_replaced_without_loss() {
+    let Some(lab) = enter("interfaces_left_out_are_not_heard_and_a_filter_is_replaced_without_loss") else {
+        return;
+    };
+    let near = index("near0");
+    let mut plan = portolan_capture::FilterPlan::everything(256);
+    let mut tap = LiveTap::open(&LiveOptions { ring_bytes: 8 << 20, ..LiveOptions::default() }).unwrap();
+
+    for _ in 0..50 {
+        lab.send_to_far(40, 100);
+        plan.dropped.push(InterfaceId(900));
+        tap.attach_filter(&plan.program()).unwrap();
+    }
+    plan.dropped.push(near);
+    tap.attach_filter(&plan.program()).unwrap();
+    lab.send_to_far(1_000, 100);
+
+    let mut heard = 0;
+    let mut each = |frame: &Frame<'_>| {
+        let seen = parse(frame, &ParseOptions::default()).unwrap();
+        if let Network::Ip(packet) = seen.network {
+            heard += u64::from(packet.ports.is_some_and(|(_, port)| port.0 == PORT));
+        }
+    };
+    let statistics = tap.settle(200, &mut each).unwrap();
+    assert_eq!(heard, 2_000);
+    assert_eq!(statistics.unsettled(), 0, "{statistics:?}");
+}
+
+#[test]
+fn the_loopback_can_be_left_out_and_a_call_ends_a_wait() {
+    let Some(_lab) = enter("the_loopback_can_be_left_out_and_a_call_ends_a_wait") else { return };
+    let options = LiveOptions { ring_bytes: 1 << 20, dropped: vec![index("lo")], ..LiveOptions::default() };
+    let mut tap = LiveTap::open(&options).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..100 {
+        socket.send_to(b"loop", "127.0.0.1:9").unwrap();
+    }
+    let loopback = index("lo");
+    let mut heard = 0;
+    while tap.poll(&mut |frame| heard += u64::from(frame.interface == loopback)).unwrap() != Polled::Idle {}
+
+    let (wake, mut caller) = UnixStream::pair().unwrap();
+    caller.write_all(b"!").unwrap();
+    assert_eq!(tap.wait(Duration::from_secs(60), wake.as_fd()).unwrap(), Woken::Called);
+
+    let TapStatistics { delivered, .. } = tap
+        .settle(200, &mut |frame| {
+            heard += u64::from(frame.interface == loopback);
+        })
+        .unwrap();
+    // Whatever was heard before the filter was in place is at most what libpcap let in; nothing of the hundred is.
+    assert_eq!(heard, 0, "{delivered} delivered");
+}
+
+#[test]
+fn without_the_capability_the_remedy_is_named() {
+    let Some(_lab) = enter("without_the_capability_the_remedy_is_named") else { return };
+    rustix::thread::set_capabilities(None, {
+        let mut sets = rustix::thread::capabilities(None).unwrap();
+        sets.effective.remove(rustix::thread::CapabilitySet::NET_RAW);
+        sets
+    })
+    .unwrap();
+    let error = LiveTap::open(&LiveOptions::default()).err().unwrap();
+    assert!(matches!(error, TapError::PermissionDenied), "{error}");
+}
+
+/// Inside: the near namespace, in which the rest of the test runs.
+struct Lab;
+
+/// Outside, makes the namespaces, runs the named test inside the near one, and returns nothing. Inside, returns the
+/// lab.
+fn enter(test: &str) -> Option<Lab> {
+    if std::env::var_os(INSIDE).is_some() {
+        return Some(Lab);
+    }
+    let names = Namespaces::new();
+    let output = Command::new("ip")
+        .args(["netns", "exec", &names.near])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    drop(names);
+    assert!(output.status.success(), "inside the namespace:\n{}", said(&output));
+    None
+}
+
+/// Two namespaces and the veth pair that joins them; removed when dropped.
+struct Namespaces {
+    near: String,
+    far: String,
+}
+
+impl Namespaces {
+    fn new() -> Self {
+        let tag = format!("{}-{}", std::process::id(), thread_number());
+        let names = Self { near: format!("pt-near-{tag}"), far: format!("pt-far-{tag}") };
+        for name in [&names.near, &names.far] {
+            run("ip", &["netns", "add", name]);
+            run("ip", &["-n", name, "link", "set", "lo", "up"]);
+        }
+        let (near, far) = (names.near.as_str(), names.far.as_str());
+        run(
+            "ip",
+            &["-n", near, "link", "add", "near0", "type", "veth", "peer", "name", "far0", "netns", far],
+        );
+        for (name, link, address) in [(near, "near0", NEAR), (far, "far0", FAR)] {
+            run("ip", &["-n", name, "addr", "add", &format!("{address}/24"), "dev", link]);
+            run("ip", &["-n", name, "link", "set", link, "up"]);
+        }
+        // The sender needs no answer: nobody listens there, and a neighbour entry saves the ARP exchange.
+        let shown = Command::new("ip").args(["-n", far, "-br", "link", "show", "far0"]).output().unwrap();
+        let text = String::from_utf8(shown.stdout).unwrap();
+        let mac = text.split_whitespace().find(|word| word.matches(':').count() == 5).unwrap().to_owned();
+        run("ip", &["-n", near, "neigh", "replace", FAR, "lladdr", &mac, "dev", "near0", "nud", "permanent"]);
+        names
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for name in [&self.near, &self.far] {
+            // A namespace that was never made cannot be removed, and the test has failed already.
+            let _ = Command::new("ip").args(["netns", "del", name]).output();
+        }
+    }
+}
+
+impl Lab {
+    /// Sends datagrams across the veth pair.
+    #[expect(clippy::unused_self, reason = "only whoever is inside may send")]
+    fn send_to_far(&self, count: u64, payload_bytes: usize) {
+        let socket = UdpSocket::bind((NEAR, 0)).unwrap();
+        let payload = vec![0x55; payload_bytes];
+        for _ in 0..count {
+            // The far end's ICMP errors come back as refused connections to the next call: not of interest.
+            let _ = socket.send_to(&payload, (FAR, PORT));
+        }
+    }
+}
+
+fn index(name: &str) -> InterfaceId {
+    inventory().iter().find(|each| each.name == name).unwrap().id
+}
+
+fn thread_number() -> String {
+    format!("{:?}", std::thread::current().id()).chars().filter(char::is_ascii_digit).collect()
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", said(&output));
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
