@@ -124,6 +124,7 @@ struct Draft {
     pairs: BTreeSet<String>,
     /// For a forged or unlisted source: which address, whose.
     claimed: Option<String>,
+    is_forged: bool,
     networks: BTreeSet<String>,
     unit: &'static str,
 }
@@ -162,7 +163,8 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
             },
             port: if pattern.kind == FindingKind::SynFlood { pattern.port } else { None },
         };
-        let draft = drafts.entry(key.clone()).or_insert_with(|| Draft::new(first, &pattern.against));
+        let draft =
+            drafts.entry(key.clone()).or_insert_with(|| Draft::new(pattern.kind, first, &pattern.against));
         draft.severity = draft.severity.max(pattern.severity);
         draft.say(pattern);
         for conversation in members() {
@@ -183,8 +185,9 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
                 continue;
             }
             let key = key_of(charge.kind, conversation);
-            let draft =
-                drafts.entry(key.clone()).or_insert_with(|| Draft::new(conversation, &charge.against));
+            let draft = drafts
+                .entry(key.clone())
+                .or_insert_with(|| Draft::new(charge.kind, conversation, &charge.against));
             if charge.severity > draft.severity {
                 draft.severity = charge.severity;
             }
@@ -224,7 +227,7 @@ fn owner(conversation: &Conversation) -> &Peer {
 }
 
 impl Draft {
-    fn new(first: &Conversation, against: &str) -> Self {
+    fn new(kind: FindingKind, first: &Conversation, against: &str) -> Self {
         Self {
             severity: Severity::Info,
             against: against.to_owned(),
@@ -240,6 +243,7 @@ impl Draft {
             responders: BTreeSet::new(),
             pairs: BTreeSet::new(),
             claimed: None,
+            is_forged: kind == FindingKind::SpoofedSource,
             networks: BTreeSet::new(),
             unit: words::unit(first.port.protocol),
         }
@@ -282,7 +286,8 @@ impl Draft {
         self.first_frame = self.first_frame.min(conversation.first_frame);
         self.last_frame = self.last_frame.max(conversation.last_frame);
         name_container(&mut self.initiators, &conversation.initiator);
-        name_container(&mut self.responders, &conversation.responder);
+        let other = if self.is_forged { owner(conversation) } else { &conversation.responder };
+        name_container(&mut self.responders, other);
         if self.networks.len() < CONTAINERS_MAX && !conversation.network.is_empty() {
             self.networks.insert(conversation.network.clone());
         }
@@ -479,6 +484,11 @@ fn without_contract(intent: &Intent<'_>) -> String {
     }
 }
 
+/// Writes what was probably meant. Comparing takes time, so warnings that will not be listed get none.
+fn hint(written: usize, name: &str, candidates: &mut dyn Iterator<Item = &str>) -> String {
+    if written < WARNINGS_MAX { hinted(nearest(name, candidates).as_deref()) } else { String::new() }
+}
+
 /// Returns what the operator should know about the contract, each once, in its order.
 fn warnings(contract: &Contract, intent: &Intent<'_>, snapshot: &Snapshot) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
@@ -498,7 +508,7 @@ fn warnings(contract: &Contract, intent: &Intent<'_>, snapshot: &Snapshot) -> Ve
         if let Some(name) = entry.service()
             && !present.contains(name)
         {
-            let hint = hinted(nearest(name, present.iter().copied()).as_deref());
+            let hint = hint(warnings.len(), name, &mut present.iter().copied());
             warnings.push(format!("{}: no service {name:?} on this host{hint}", entry.place));
         }
         for written in entry.expectations().flat_map(|expected| &expected.initiators) {
@@ -508,7 +518,7 @@ fn warnings(contract: &Contract, intent: &Intent<'_>, snapshot: &Snapshot) -> Ve
             if !is_known {
                 let words = ["host", "external"];
                 let candidates = described.iter().chain(&present).copied().chain(words);
-                let hint = hinted(nearest(name, candidates).as_deref());
+                let hint = hint(warnings.len(), name, &mut candidates.into_iter());
                 warnings.push(format!("{}: unknown service {name:?} in initiators{hint}", written.place));
             }
         }

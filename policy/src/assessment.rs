@@ -202,7 +202,8 @@ pub struct Finding {
     pub frames: u64,
     /// Container names of the initiating replicas, sorted, at most 8.
     pub initiator_containers: Vec<String>,
-    /// Container names of the responding replicas, sorted, at most 8.
+    /// Container names of the responding replicas, sorted, at most 8; for a spoofed source, of those whose address
+    /// was used.
     pub responder_containers: Vec<String>,
     /// A Wireshark display filter for its packets.
     pub wireshark_filter: String,

@@ -38,6 +38,8 @@ const SERVICES_MAX: usize = 10_000;
 const ERRORS_MAX: usize = 100;
 /// Names further apart than this (Jaro-Winkler, 1 is equal) are no slip of the finger.
 const LIKENESS_MIN: f64 = 0.8;
+/// Longer names are not compared: it takes time, and nobody mistypes them.
+const LIKENESS_BYTES_MAX: usize = 128;
 
 /// What the operator documented: ports, and initiators expected on each. Several files make one contract.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -127,16 +129,30 @@ pub(crate) fn hinted(hint: Option<&str>) -> String {
     hint.map(|hint| format!("; did you mean {hint:?}?")).unwrap_or_default()
 }
 
-/// Returns the candidate most like `name`, if any is like it.
+/// Returns the candidate most like `name`, if any is like it: alike by Jaro-Winkler, or one slip away.
 pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    if name.len() > LIKENESS_BYTES_MAX {
+        return None;
+    }
     let mut best: Option<(f64, &str)> = None;
-    for candidate in candidates {
-        let likeness = strsim::jaro_winkler(name, candidate);
-        if likeness >= LIKENESS_MIN && best.is_none_or(|(most, _)| likeness > most) {
+    for candidate in candidates.into_iter().filter(|candidate| candidate.len() <= LIKENESS_BYTES_MAX) {
+        let (own, other) = without_common_project(name, candidate);
+        let likeness = strsim::jaro_winkler(own, other);
+        // Two swapped letters in a short word are unlike by Jaro-Winkler.
+        let is_slip = own.len() >= 3 && strsim::osa_distance(own, other) <= 1;
+        if (likeness >= LIKENESS_MIN || is_slip) && best.is_none_or(|(most, _)| likeness > most) {
             best = Some((likeness, candidate));
         }
     }
     best.map(|(_, candidate)| candidate.to_owned())
+}
+
+/// Returns both names without the project they share, which would make any two services alike.
+fn without_common_project<'n>(one: &'n str, other: &'n str) -> (&'n str, &'n str) {
+    match (one.split_once('/'), other.split_once('/')) {
+        (Some((project, own)), Some((same, rest))) if project == same => (own, rest),
+        (Some(_) | None, Some(_) | None) => (one, other),
+    }
 }
 
 impl Contract {
