@@ -30,8 +30,13 @@ pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, 
     let knowledge = Knowledge::read(knowledge)?;
     let files = [path.to_owned()];
     let read = ReadArgs { flows_max: 131_072, flows_kept: 100_000, ..ReadArgs::default() };
-    let request =
-        Request { files: &files, knowledge: &knowledge, read: &read, conversations: None, shows_progress: false };
+    let request = Request {
+        files: &files,
+        knowledge: &knowledge,
+        read: &read,
+        conversations: None,
+        shows_progress: false,
+    };
     let replayed = replay::replay(&request)?;
     if let Some(damage) = replayed.damage.first() {
         crate::say(&format!("portolan: {damage}"));
@@ -49,7 +54,9 @@ pub fn findings(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
     match args.print.format {
         Format::Table => print(out, &report::findings(&publication, style(args))),
         Format::Json => print_json(out, &publication.assessment.findings),
-        Format::Ndjson => publication.assessment.findings.iter().try_for_each(|finding| print_json(out, finding)),
+        Format::Ndjson => {
+            publication.assessment.findings.iter().try_for_each(|finding| print_json(out, finding))
+        }
     }
 }
 
@@ -118,7 +125,8 @@ fn of_daemon(server: &str, knowledge: &KnowledgeArgs) -> Result<Publication, Fai
     if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() {
         return Err(Failure::usage("--roster and --contract go with --from CAPTURE; the daemon has its own"));
     }
-    let address: client::Server = server.parse().map_err(|error: client::UnknownServer| Failure::usage(error.to_string()))?;
+    let address: client::Server =
+        server.parse().map_err(|error: client::UnknownServer| Failure::usage(error.to_string()))?;
     let answer = client::Client::new(address)
         .ask("/api/v1/publication")
         .map_err(|error| Failure::error(error.to_string()))?;

@@ -48,10 +48,14 @@ pub enum Command {
         docker inspect $(docker ps -aq) $(docker network ls -q) $(docker image ls -q) > inspect.json")]
     Replay(Box<ReplayArgs>),
     /// List flows, of the daemon or of a result or capture
-    #[command(after_help = "Examples:\n  portolan flows\n  portolan flows --from shop.result --format ndjson")]
+    #[command(
+        after_help = "Examples:\n  portolan flows\n  portolan flows --from shop.result --format ndjson"
+    )]
     Flows(Box<AskArgs>),
     /// List findings, of the daemon or of a result or capture
-    #[command(after_help = "Examples:\n  portolan findings\n  portolan findings --from shop.pcap --roster inspect.json")]
+    #[command(
+        after_help = "Examples:\n  portolan findings\n  portolan findings --from shop.pcap --roster inspect.json"
+    )]
     Findings(Box<AskArgs>),
     /// Print the graph of who talks to whom
     #[command(after_help = "Examples:\n  portolan graph --format dot | dot -Tsvg > map.svg\n  \
@@ -60,7 +64,9 @@ pub enum Command {
     /// Print how the daemon is doing: completeness, accounts, identity
     Status(Box<AskArgs>),
     /// Check what Portolan can see and name on this host
-    #[command(after_help = "Examples:\n  sudo portolan doctor\n  portolan doctor --docker-socket /run/user/1000/docker.sock")]
+    #[command(
+        after_help = "Examples:\n  sudo portolan doctor\n  portolan doctor --docker-socket /run/user/1000/docker.sock"
+    )]
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions {

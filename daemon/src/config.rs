@@ -208,7 +208,10 @@ impl Config {
         let wrong = |what: String| Err(Failure::error(format!("{name}: {what}")));
         let Flowtable { flows_max, linger_seconds, tcp_idle_seconds, .. } = self.flowtable;
         if flows_max < Limits::FLOWS_MIN || flows_max > 1 << 26 {
-            return wrong(format!("flowtable.flows_max ({flows_max}) must lie between {} and 67108864", Limits::FLOWS_MIN));
+            return wrong(format!(
+                "flowtable.flows_max ({flows_max}) must lie between {} and 67108864",
+                Limits::FLOWS_MIN
+            ));
         }
         if linger_seconds > tcp_idle_seconds {
             return wrong(format!(
@@ -216,10 +219,16 @@ impl Config {
             ));
         }
         if !(64..=65_535).contains(&self.capture.snaplen) {
-            return wrong(format!("capture.snaplen ({}) must lie between 64 and 65535", self.capture.snaplen));
+            return wrong(format!(
+                "capture.snaplen ({}) must lie between 64 and 65535",
+                self.capture.snaplen
+            ));
         }
         if !(1..=2_048).contains(&self.capture.ring_mib) {
-            return wrong(format!("capture.ring_mib ({}) must lie between 1 and 2048", self.capture.ring_mib));
+            return wrong(format!(
+                "capture.ring_mib ({}) must lie between 1 and 2048",
+                self.capture.ring_mib
+            ));
         }
         if !(50..=60_000).contains(&self.daemon.tick_milliseconds) {
             return wrong(format!(
@@ -302,7 +311,10 @@ mod tests {
         let printed = toml::to_string(&Config::default()).unwrap();
         for line in printed.lines().filter(|line| line.contains(" = ")) {
             let key = line.split(" = ").next().unwrap();
-            assert!(sample.lines().any(|it| it.starts_with(&format!("{key} = "))), "{key} is not in the sample");
+            assert!(
+                sample.lines().any(|it| it.starts_with(&format!("{key} = "))),
+                "{key} is not in the sample"
+            );
         }
     }
 

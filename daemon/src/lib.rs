@@ -9,18 +9,24 @@
 pub mod ask;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod error;
+pub mod live;
+pub mod look;
 pub mod replay;
-mod select_stub;
 pub mod report;
 pub mod result;
+pub mod run;
+mod signals;
 mod survey;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use portolan_exporter::OwnMetrics;
+use portolan_exporter::events::{EventLog, EventSource};
 use portolan_policy::Severity;
 
 use cli::{Cli, Command, Format, ReplayArgs};
@@ -57,7 +63,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
                 .map_err(|error| Failure::error(format!("cannot write the manual page: {error}")))?;
             Ok(0)
         }
-        Command::Run(_) | Command::Look(_) | Command::Doctor(_) => Err(Failure::error("not there yet")),
+        Command::Run(args) => run::run(&args).map(|()| 0),
+        Command::Look(args) => look::look(&args, &mut out),
+        Command::Doctor(args) => doctor::doctor(&args, &mut out),
     }
 }
 
@@ -92,7 +100,11 @@ fn replay_command(args: &ReplayArgs, out: &mut impl Write) -> Result<u8, Failure
     })
 }
 
-fn print_publication(args: &ReplayArgs, replayed: &replay::Replayed, out: &mut impl Write) -> Result<(), Failure> {
+fn print_publication(
+    args: &ReplayArgs,
+    replayed: &replay::Replayed,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let publication = &replayed.publication;
     let written = match args.print.format {
         Format::Table => {
@@ -101,7 +113,10 @@ fn print_publication(args: &ReplayArgs, replayed: &replay::Replayed, out: &mut i
             out.write_all(report::report(publication, &replay::title(&args.files), style).as_bytes())
         }
         Format::Json => result::print(out, publication),
-        Format::Ndjson => Ok(()),
+        Format::Ndjson => {
+            print_events(replayed);
+            Ok(())
+        }
     };
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -109,6 +124,14 @@ fn print_publication(args: &ReplayArgs, replayed: &replay::Replayed, out: &mut i
         }
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Writes what a daemon would have written to its event log.
+fn print_events(replayed: &replay::Replayed) {
+    let publication = &replayed.publication;
+    let events = EventSource::new(0).turn(publication, &replayed.alerts);
+    let own = OwnMetrics::default();
+    EventLog::to_stream(Box::new(std::io::stdout()), &publication.vitals.host, own).write(&events);
 }
 
 /// Returns whether standard output may be coloured: a terminal, and nobody asked for none (no-color.org).

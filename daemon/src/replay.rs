@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use crate::select_stub::Selection;
+use portolan_capture::select::Selection;
 use portolan_capture::{Frame, MergedFiles, ParseOptions, Polled, Tap, TapError, parse};
 use portolan_exporter::{Publication, Vitals};
 use portolan_flowtable::plain::PlainConversations;
@@ -20,7 +20,7 @@ use crate::cli::ReadArgs;
 use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
 use crate::error::Failure;
 use dedup::Duplicates;
-pub use knowledge::Knowledge;
+pub use knowledge::{Knowledge, read_contract};
 use vantage::{Chosen, choose};
 
 /// Seed of the flow table in replay: two replays are equal.
@@ -78,13 +78,14 @@ pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
                 break;
             }
         }
-        if let Some(error) = run.failure.take() {
-            return Err(error);
-        }
     }
     progress.finish_and_clear();
     for damage in tap.damage() {
         run.note_damage(damage);
+    }
+    for link in run.filter.iter().flat_map(Selection::refused).collect::<Vec<_>>() {
+        run.warnings
+            .push(format!("the filter means nothing on frames of link type {link}: none was selected"));
     }
     if let Some(path) = request.conversations {
         write_conversations(path, &run.plain)?;
@@ -123,20 +124,19 @@ struct Run<'a> {
     damage: Vec<String>,
     warnings: Vec<String>,
     has_unknown_link: bool,
-    failure: Option<Failure>,
 }
 
 impl<'a> Run<'a> {
     fn new(request: &'a Request<'a>, chosen: Chosen, filter: Option<Selection>) -> Self {
         let limits = Limits { flows_max: request.read.flows_max, ..Limits::default() };
         let knowledge = request.knowledge;
-        let names = knowledge.roster.as_ref().map_or_else(|| Arc::new(Names::default()), |roster| Arc::clone(roster.names()));
+        let names = knowledge
+            .roster
+            .as_ref()
+            .map_or_else(|| Arc::new(Names::default()), |roster| Arc::clone(roster.names()));
         let meter = Meter::new(limits, SEED, Arc::clone(&chosen.interfaces), Who::Bare(Default::default()));
-        let options = ChartOptions {
-            source: Source::Silent,
-            withhold: 0,
-            flows_kept: request.read.flows_kept,
-        };
+        let options =
+            ChartOptions { source: Source::Silent, withhold: 0, flows_kept: request.read.flows_kept };
         let chart = Chart::new(options, names, Arc::clone(&knowledge.contract));
         let warnings = chosen.warnings.clone();
         Self {
@@ -157,20 +157,14 @@ impl<'a> Run<'a> {
             damage: Vec::new(),
             warnings,
             has_unknown_link: false,
-            failure: None,
         }
     }
 
     fn frame(&mut self, frame: &Frame<'_>) {
         self.follow(frame.at);
         let wire_bytes = frame.original_bytes;
-        match self.is_selected(frame) {
-            Ok(true) => {}
-            Ok(false) => return self.meter.leave_out(NotCounted::Deselected, wire_bytes),
-            Err(error) => {
-                self.failure.get_or_insert(error);
-                return;
-            }
+        if !self.is_selected(frame) {
+            return self.meter.leave_out(NotCounted::Deselected, wire_bytes);
         }
         let seen = match parse(frame, &self.options) {
             Ok(seen) => seen,
@@ -193,15 +187,11 @@ impl<'a> Run<'a> {
         self.meter.frame(seen, &mut self.deltas);
     }
 
-    fn is_selected(&mut self, frame: &Frame<'_>) -> Result<bool, Failure> {
+    fn is_selected(&mut self, frame: &Frame<'_>) -> bool {
         let read = self.request.read;
-        if read.since.is_some_and(|since| frame.at < since) || read.until.is_some_and(|until| frame.at >= until) {
-            return Ok(false);
-        }
-        match &mut self.filter {
-            Some(filter) => Ok(filter.matches(frame)?),
-            None => Ok(true),
-        }
+        let is_outside = read.since.is_some_and(|since| frame.at < since)
+            || read.until.is_some_and(|until| frame.at >= until);
+        !is_outside && self.filter.as_mut().is_none_or(|filter| filter.selects(frame))
     }
 
     /// Ticks fall on whole seconds of frame time, and so do the roster's changes.
@@ -272,10 +262,18 @@ impl<'a> Run<'a> {
             vitals.containers_observable = counts.observable;
             vitals.containers_matched = counts.matched;
             vitals.unobservable = counts.unobservable;
-            vitals.identity_by = if self.chosen.has_attachments { counts.identity_by } else { "address".to_owned() };
-            if !roster.any_address_in(|address| self.chosen.addresses.contains(&address)) && self.chosen.was_surveyed {
+            vitals.identity_by = if self.chosen.has_attachments {
+                counts.identity_by
+            } else {
+                "address, which a sender can forge".to_owned()
+            };
+            let occurs = |address| self.chosen.addresses.contains(&address);
+            let is_here =
+                roster.any_address_in(occurs) || roster.names().host_addresses.iter().copied().any(occurs);
+            if !is_here && self.chosen.was_surveyed {
                 self.warnings.push(
-                    "none of the roster's addresses occur in this capture: is it a roster of another host?".to_owned(),
+                    "none of the roster's addresses occur in this capture: is it a roster of another host?"
+                        .to_owned(),
                 );
             }
         }
@@ -318,4 +316,3 @@ fn write_conversations(path: &Path, plain: &PlainConversations) -> Result<(), Fa
     out.write_all(b"\n").map_err(failed)?;
     out.flush().map_err(failed)
 }
-

@@ -29,7 +29,8 @@ struct ResultFile<P> {
 pub fn write(path: &Path, publication: &Publication) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::cannot_write(path, &error);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or_else(|| Failure::usage(format!("{}: names no file", path.display())))?;
+    let name =
+        path.file_name().ok_or_else(|| Failure::usage(format!("{}: names no file", path.display())))?;
     let beside = folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let written = (|| {
         let mut out = BufWriter::new(File::create(&beside)?);

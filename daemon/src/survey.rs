@@ -100,7 +100,10 @@ impl Survey {
             .iter()
             .filter(|(_, seen)| seen.shows_host || seen.inbound.is_empty())
             .filter_map(|(id, seen)| {
-                let own = seen.outbound.iter().find(|mac| veths.iter().any(|(_, veth)| veth.outbound.contains(mac)))?;
+                let own = seen
+                    .outbound
+                    .iter()
+                    .find(|mac| veths.iter().any(|(_, veth)| veth.outbound.contains(mac)))?;
                 Some((id, seen, *own))
             })
             .collect();
@@ -125,7 +128,8 @@ fn tabulate<'a>(
         for (second, other) in members.iter().enumerate() {
             let meets = |sources: &BTreeSet<MacAddr>, sinks: &BTreeSet<MacAddr>| !sources.is_disjoint(sinks);
             if first != second && meets(&one.1, &other.2) {
-                let (from, to) = (scope_of[first].max(scope_of[second]), scope_of[first].min(scope_of[second]));
+                let (from, to) =
+                    (scope_of[first].max(scope_of[second]), scope_of[first].min(scope_of[second]));
                 for scope in &mut scope_of {
                     if *scope == from {
                         *scope = to;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::{
-    AttachmentId, DeltaSink, Directory, FlowTable, Holder, InterfaceTable, Ledger, Limits, NotCounted, Observation,
-    Rejected, ScopeId, ServicePort, Timestamp,
+    AttachmentId, DeltaSink, Directory, FlowTable, Holder, InterfaceTable, Ledger, Limits, NotCounted,
+    Observation, Rejected, ScopeId, ServicePort, Timestamp,
 };
 use portolan_identity::RosterDirectory;
 

@@ -92,7 +92,12 @@ mod tests {
         spots.read(5, Timestamp(75));
         assert_eq!(
             spots.intervals(),
-            [Blindness { from: Timestamp(20), until: Timestamp(60), frames: Some(5), cause: "ring full".into() }]
+            [Blindness {
+                from: Timestamp(20),
+                until: Timestamp(60),
+                frames: Some(5),
+                cause: "ring full".into()
+            }]
         );
     }
 

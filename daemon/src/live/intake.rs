@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use portolan_capture::{LiveTap, ParseOptions, Polled, Tap, TapError, parse};
+use portolan_capture::{Frame, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, parse};
 use portolan_flowtable::{Blindness, Delta, DeltaSink, InterfaceTable, Ledger, Timestamp};
 use rtrb::Producer;
 
@@ -14,8 +14,8 @@ use crate::engine::{Meter, Who};
 
 /// Longest wait for a frame; commands wake the thread at once.
 const WAIT: Duration = Duration::from_millis(100);
-/// Polls of a settlement at most: the ring is finite, and its intake is closed.
-const DRAIN_POLLS_MAX: usize = 1_000_000;
+/// Rounds of a settlement at most, a ring block's time apart: SIGTERM has to end within 2 s.
+const SETTLE_POLLS_MAX: u32 = 50;
 
 /// What the control plane asks of the tap's thread. Applied between batches.
 #[derive(Debug)]
@@ -43,8 +43,8 @@ pub struct Report {
     pub ledger: Ledger,
     /// Deltas pushed into the ring so far: apply as many before reading the accounts.
     pub pushed: u64,
-    /// Frames the kernel dropped so far.
-    pub dropped: u64,
+    /// The kernel's counts at the latest reading.
+    pub statistics: TapStatistics,
     /// When frames were lost.
     pub blind: Vec<Blindness>,
     /// Live flows, slots.
@@ -86,7 +86,7 @@ pub struct Intake {
     reports: Sender<Report>,
     wake: OwnedFd,
     blind: BlindSpots,
-    dropped: u64,
+    statistics: TapStatistics,
     failure: Option<TapError>,
 }
 
@@ -101,7 +101,8 @@ impl Intake {
         wake: OwnedFd,
     ) -> Self {
         let sink = RingSink { producer, pushed: 0 };
-        Self { tap, meter, sink, commands, reports, wake, blind: BlindSpots::default(), dropped: 0, failure: None }
+        let (blind, statistics) = (BlindSpots::default(), TapStatistics::default());
+        Self { tap, meter, sink, commands, reports, wake, blind, statistics, failure: None }
     }
 
     /// Runs until it is told to settle, or the control plane is gone.
@@ -114,12 +115,23 @@ impl Intake {
             let is_idle = self.failure.is_some() || !self.poll();
             if is_idle {
                 self.meter.flush();
-                if self.tap.wait(WAIT, Some(self.wake.as_fd())).is_err() {
-                    // A wait that fails must not become a busy loop.
-                    std::thread::sleep(WAIT);
-                }
+                self.wait();
             }
         }
+    }
+
+    /// Waits for frames or commands. An interface that is gone is noticed here.
+    fn wait(&mut self) {
+        match self.tap.wait(WAIT, self.wake.as_fd()) {
+            Ok(_) => {}
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                // What fails at once must not become a busy loop.
+                std::thread::sleep(WAIT);
+            }
+        }
+        // Commands are looked at whether or not somebody called; the counter is only emptied here.
+        let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
     }
 
     /// Applies what was asked since the last batch.
@@ -128,7 +140,6 @@ impl Intake {
             match self.commands.try_recv() {
                 Ok(Command::Roles(interfaces, who)) => self.meter.set_roles(interfaces, who),
                 Ok(Command::Tick { now }) => {
-                    let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
                     self.read_statistics(now);
                     let ledger = self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);
                     self.report(ledger, false);
@@ -150,15 +161,8 @@ impl Intake {
     /// Takes in what the ring holds; false where it holds nothing.
     fn poll(&mut self) -> bool {
         let Self { tap, meter, sink, blind, .. } = self;
-        let options = ParseOptions::default();
-        let mut span: Option<(Timestamp, Timestamp)> = None;
-        let polled = tap.poll(&mut |frame| {
-            span = Some((span.map_or(frame.at, |(first, _)| first), frame.at));
-            match parse(frame, &options) {
-                Ok(seen) => meter.frame(seen, sink),
-                Err(error) => meter.reject(error.reason(), frame.original_bytes),
-            }
-        });
+        let mut span = None;
+        let polled = tap.poll(&mut |frame| take(frame, meter, sink, &mut span));
         if let Some((first, last)) = span {
             blind.delivered(first, last);
         }
@@ -173,20 +177,34 @@ impl Intake {
     }
 
     fn read_statistics(&mut self, now: Timestamp) {
-        if let Ok(statistics) = self.tap.statistics() {
-            self.dropped = statistics.dropped;
+        match self.tap.statistics() {
+            Ok(statistics) => self.note_statistics(statistics, now),
+            Err(error) => {
+                self.failure.get_or_insert(error);
+            }
         }
-        self.blind.read(self.dropped, now);
+    }
+
+    fn note_statistics(&mut self, statistics: TapStatistics, now: Timestamp) {
+        self.statistics = statistics;
+        self.blind.read(statistics.dropped, now);
     }
 
     /// Closes the kernel's intake, empties its ring and balances the accounts exactly.
     fn settle(&mut self, now: Timestamp) {
-        let is_closed = self.tap.drop_all().is_ok();
-        let mut polls = 0;
-        while is_closed && self.failure.is_none() && polls < DRAIN_POLLS_MAX && self.poll() {
-            polls += 1;
+        let Self { tap, meter, sink, blind, .. } = self;
+        let mut span = None;
+        let settled = tap.settle(SETTLE_POLLS_MAX, &mut |frame| take(frame, meter, sink, &mut span));
+        if let Some((first, last)) = span {
+            blind.delivered(first, last);
         }
-        self.read_statistics(now);
+        match settled {
+            Ok(statistics) => self.note_statistics(statistics, now),
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                self.read_statistics(now);
+            }
+        }
         self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);
         let ledger = self.meter.settle(&mut self.sink);
         // Where the ring is full, the control plane asks again until nothing is left.
@@ -210,12 +228,26 @@ impl Intake {
         let _ = self.reports.send(Report {
             ledger,
             pushed: self.sink.pushed,
-            dropped: self.dropped,
+            statistics: self.statistics,
             blind: self.blind.intervals().to_vec(),
             occupancy: self.meter.occupancy(),
             failure: self.failure.as_ref().map(ToString::to_string),
             is_final,
         });
+    }
+}
+
+/// Parses one frame and hands it on.
+fn take(
+    frame: &Frame<'_>,
+    meter: &mut Meter,
+    sink: &mut RingSink,
+    span: &mut Option<(Timestamp, Timestamp)>,
+) {
+    *span = Some((span.map_or(frame.at, |(first, _)| first), frame.at));
+    match parse(frame, &ParseOptions::default()) {
+        Ok(seen) => meter.frame(seen, sink),
+        Err(error) => meter.reject(error.reason(), frame.original_bytes),
     }
 }
 

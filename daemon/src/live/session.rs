@@ -5,15 +5,16 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use portolan_capture::interfaces::inventory;
 use portolan_capture::{LiveOptions, LiveTap};
 use portolan_exporter::{Publication, Vitals};
 use portolan_flowtable::directory::BareDirectory;
-use portolan_flowtable::{Delta, InterfaceTable, Timestamp};
+use portolan_flowtable::{Delta, InterfaceId, InterfaceTable, Timestamp};
 use portolan_identity::{FollowOptions, Picture, RosterBook, follow};
 use portolan_policy::{Alert, Contract};
 use rtrb::Consumer;
@@ -88,6 +89,7 @@ impl Session {
             interface,
             snaplen: config.capture.snaplen,
             ring_bytes: config.capture.ring_mib.saturating_mul(1 << 20),
+            dropped: if is_single { Vec::new() } else { loopback() },
         })?;
         let started_at = clock();
         let internal = |what: &str, error: std::io::Error| Failure::error(format!("cannot {what}: {error}"));
@@ -117,8 +119,10 @@ impl Session {
 
         let book = RosterBook::new(&config.identity.bridges, &config.identity.proc_root);
         let pictures = book.subscribe();
-        let follow_options =
-            FollowOptions { docker_socket: Some(config.identity.docker_socket.clone()), ..FollowOptions::default() };
+        let follow_options = FollowOptions {
+            docker_socket: Some(config.identity.docker_socket.clone()),
+            ..FollowOptions::default()
+        };
         runtime.spawn(async move {
             if let Err(error) = follow(follow_options, book).await {
                 crate::say(&format!("portolan: cannot follow this host's links: {error}"));
@@ -126,11 +130,8 @@ impl Session {
         });
         runtime.spawn(forward_roles(pictures.clone(), commands.clone(), wake_task, is_single));
 
-        let chart_options = ChartOptions {
-            source: Source::Live,
-            withhold: WITHHOLD,
-            flows_kept: config.exporter.flows_kept,
-        };
+        let chart_options =
+            ChartOptions { source: Source::Live, withhold: WITHHOLD, flows_kept: config.exporter.flows_kept };
         let names = Arc::clone(&pictures.borrow().names);
         let chart = Chart::new(chart_options, names, Arc::clone(&options.contract));
         Ok(Self {
@@ -219,7 +220,9 @@ impl Session {
             let report = match self.reports.recv_timeout(REPORT_WAIT) {
                 Ok(report) => report,
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(Failure::error("the tap's thread does not answer; nothing more can be counted"));
+                    return Err(Failure::error(
+                        "the tap's thread does not answer; nothing more can be counted",
+                    ));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Failure::error("the tap's thread ended unexpectedly; please report this"));
@@ -267,9 +270,14 @@ impl Session {
         if let Some(failure) = &report.failure {
             remarks.push(failure.clone());
         }
-        let losses = Losses { dropped: Some(report.dropped), blind: report.blind.clone(), remarks };
+        let losses =
+            Losses { dropped: Some(report.statistics.dropped), blind: report.blind.clone(), remarks };
         let turn = Turn { at: clock(), ledger: report.ledger, losses, occupancy: report.occupancy };
-        let vitals = self.vitals(&picture, is_capturing && report.failure.is_none());
+        let in_ring = u64::try_from(report.statistics.unsettled()).unwrap_or(0);
+        let vitals = Vitals {
+            in_ring_max: Some(in_ring),
+            ..self.vitals(&picture, is_capturing && report.failure.is_none())
+        };
         let (publication, alerts) = self.chart.turn(turn, vitals);
         Pulse { publication, alerts, failure: report.failure.clone() }
     }
@@ -280,7 +288,6 @@ impl Session {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.options.host.clone(),
             started_at: self.started_at,
-            in_ring_max: Some(0),
             containers: counts.containers,
             containers_observable: counts.observable,
             containers_matched: counts.matched,
@@ -319,6 +326,11 @@ async fn forward_roles(
     }
 }
 
+/// The host's own conversations with itself pass no container network.
+fn loopback() -> Vec<InterfaceId> {
+    inventory().into_iter().filter(|interface| interface.is_loopback).map(|interface| interface.id).collect()
+}
+
 /// Returns the wall clock, as the kernel stamps frames with it.
 pub fn clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -329,4 +341,3 @@ pub fn clock() -> Timestamp {
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
-

@@ -14,8 +14,7 @@ use crate::survey::Survey;
 
 /// Frames of the first reading. A capture whose interfaces all show up later than this is counted by what was seen.
 const SURVEYED_MAX: u64 = 4_000_000;
-const MULTIPLES: &str =
-    "totals may be multiples: frames were captured at several interfaces and nothing says which of them are containers'";
+const MULTIPLES: &str = "totals may be multiples: frames were captured at several interfaces and nothing says which of them are containers'";
 
 /// The choice, and what it rests on.
 #[derive(Clone, Debug)]
@@ -70,7 +69,9 @@ pub fn choose(paths: &[String], request: &Request<'_>) -> Result<Chosen, Failure
     }
     match wanted {
         Vantage::Interface => {}
-        Vantage::Every => chosen.remarks.push("every sighting is counted: totals may be multiples".to_owned()),
+        Vantage::Every => {
+            chosen.remarks.push("every sighting is counted: totals may be multiples".to_owned())
+        }
         Vantage::Dedup => chosen.is_deduplicated = true,
         Vantage::Auto | Vantage::Any => choose_roles(&mut chosen, surveyed.as_ref(), request, is_piped)?,
     }
@@ -129,7 +130,11 @@ fn choose_roles(
 }
 
 /// Roles by kernel index (cooked frames carry it), else by the names the capture gives its interfaces.
-fn by_roster(roster: &portolan_identity::Roster, survey: &Survey, files: &[FileInterface]) -> Option<InterfaceTable> {
+fn by_roster(
+    roster: &portolan_identity::Roster,
+    survey: &Survey,
+    files: &[FileInterface],
+) -> Option<InterfaceTable> {
     if survey.is_cooked() {
         return by_index(roster);
     }

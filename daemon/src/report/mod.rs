@@ -136,7 +136,8 @@ pub fn head(publication: &Publication, title: &str, style: Style) -> String {
     let frames = snapshot.ledger.delivered.frames;
     let when = span(snapshot.from, snapshot.at, style.is_local);
     if snapshot.has_roster {
-        let services: BTreeSet<String> = snapshot.workloads.iter().map(|workload| workload.qualified()).collect();
+        let services: BTreeSet<String> =
+            snapshot.workloads.iter().map(|workload| workload.qualified()).collect();
         format!(
             "{}: {} services, {} containers, {} frames, {when}\n",
             escape::terminal(title),
@@ -259,7 +260,10 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
         FindingKind::UndocumentedPort => format!("{responder}{port}  <- {initiator}"),
         FindingKind::SpoofedSource => format!("{initiator}  as {responder}"),
         FindingKind::UnlistedSource => initiator,
-        FindingKind::UnexpectedPeer | FindingKind::PortScan | FindingKind::HostSweep | FindingKind::SynFlood => {
+        FindingKind::UnexpectedPeer
+        | FindingKind::PortScan
+        | FindingKind::HostSweep
+        | FindingKind::SynFlood => {
             format!("{initiator} -> {responder}{port}")
         }
     }
@@ -345,7 +349,9 @@ fn remark(edge: &Edge) -> String {
     let mut words = Vec::new();
     let Outcomes { answered, refused, unanswered, blocked, .. } = edge.connections;
     if answered == 0 {
-        for (count, word) in [(refused, "refused"), (unanswered, "unanswered"), (blocked, "blocked on this host")] {
+        for (count, word) in
+            [(refused, "refused"), (unanswered, "unanswered"), (blocked, "blocked on this host")]
+        {
             if count > 0 {
                 words.push(word.to_owned());
             }

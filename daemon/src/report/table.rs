@@ -48,7 +48,8 @@ impl Table {
         let mut out = String::new();
         let has_headings = self.columns.iter().any(|(heading, _)| !heading.is_empty());
         if has_headings {
-            let headings: Vec<String> = self.columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+            let headings: Vec<String> =
+                self.columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
             self.line(&mut out, &headings, None, &widths);
         }
         for row in &self.rows {
@@ -60,7 +61,11 @@ impl Table {
     fn width(&self, column: usize) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.cells.get(column)).map(|cell| cell.width());
         let widest = cells.max().unwrap_or(0);
-        if widest == 0 { 0 } else { widest.max(self.columns.get(column).map_or(0, |(heading, _)| heading.width())) }
+        if widest == 0 {
+            0
+        } else {
+            widest.max(self.columns.get(column).map_or(0, |(heading, _)| heading.width()))
+        }
     }
 
     fn line(&self, out: &mut String, cells: &[String], painted: Option<(usize, Colour)>, widths: &[usize]) {

@@ -115,7 +115,10 @@ mod tests {
     #[test]
     fn an_interval_names_the_date_once_unless_it_spans_two() {
         let from = Timestamp(1_763_647_080 * Timestamp::SECOND);
-        assert_eq!(span(from, from.plus(41 * Timestamp::SECOND), false), "2025-11-20 13:58:00 to 13:58:41 UTC");
+        assert_eq!(
+            span(from, from.plus(41 * Timestamp::SECOND), false),
+            "2025-11-20 13:58:00 to 13:58:41 UTC"
+        );
         assert_eq!(
             span(from, from.plus(86_400 * Timestamp::SECOND), false),
             "2025-11-20 13:58:00 to 2025-11-21 13:58:00 UTC"

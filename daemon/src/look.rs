@@ -1,0 +1,78 @@
+//! `portolan look`: watch for a while, then print the report. No port, no socket.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use portolan_policy::Severity;
+
+use crate::cli::{Format, LookArgs};
+use crate::config::Config;
+use crate::error::Failure;
+use crate::live::{Session, SessionOptions, host_name};
+use crate::replay::read_contract;
+use crate::report::{self, Style};
+use crate::{result, signals};
+
+/// Watches, settles and prints.
+///
+/// # Errors
+///
+/// Returns why nothing can be captured, or why the answer cannot be written.
+pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
+    let config = Config::load(&args.live)?;
+    let contract = Arc::new(read_contract(&config.policy.contracts)?);
+    let tick = Duration::from_millis(u64::from(config.daemon.tick_milliseconds));
+    let mut session = Session::start(SessionOptions { config, contract, host: host_name() })?;
+    let signals = signals::listen(session.runtime())?;
+    let bar = progress(args.span);
+    let started = Instant::now();
+    while let Some(left) = args.span.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
+        match signals.recv_timeout(left.min(tick)) {
+            Ok(signals::Signal::End) => break,
+            Ok(signals::Signal::Reload) | Err(_) => {}
+        }
+        let pulse = session.tick()?;
+        bar.set_position(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        if let Some(failure) = pulse.failure {
+            bar.finish_and_clear();
+            crate::say(&format!("portolan: {failure}"));
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    let pulse = session.settle()?;
+    let publication = &pulse.publication;
+    if let Some(path) = &args.output {
+        result::write(path, publication)?;
+    }
+    let written = match args.print.format {
+        Format::Table => {
+            let style = Style {
+                is_coloured: crate::is_coloured(),
+                is_whole: args.print.all,
+                is_local: args.print.local,
+            };
+            out.write_all(report::report(publication, &publication.vitals.host, style).as_bytes())
+        }
+        Format::Json | Format::Ndjson => result::print(out, publication),
+    };
+    written.map_err(|error| Failure::error(format!("cannot write the report: {error}")))?;
+    let gravest = publication.assessment.findings.iter().map(|finding| finding.severity).max();
+    Ok(match (args.fail_on.map(Severity::from), gravest) {
+        (Some(limit), Some(gravest)) if gravest >= limit => 3,
+        (Some(_) | None, Some(_) | None) => 0,
+    })
+}
+
+fn progress(span: Duration) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+    match ProgressStyle::with_template("watching  {bar:40}  {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,322 @@
+//! `portolan run`: the daemon.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use portolan_exporter::events::{EventLog, EventSource, EventWriter};
+use portolan_exporter::http::{GraphForms, ServeOptions, serve};
+use portolan_exporter::{OwnMetrics, Publication, SeriesLimits, escape};
+use portolan_graphs::{Graph, Group};
+use portolan_policy::{Alert, AlertState};
+use tokio::sync::watch;
+
+use crate::cli::RunArgs;
+use crate::config::Config;
+use crate::error::Failure;
+use crate::live::{Session, SessionOptions, host_name};
+use crate::replay::read_contract;
+use crate::report;
+use crate::signals::{self, Signal};
+
+/// Longest wait for Docker's first listing before the first lines are printed.
+const NAMES_WAIT: Duration = Duration::from_secs(3);
+/// Longest wait for events to be written, and for clients to leave, at the end.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Runs until it is told to end.
+///
+/// # Errors
+///
+/// Returns why it cannot start, or why it cannot go on.
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    let config = Config::load_run(args)?;
+    let contract = Arc::new(read_contract(&config.policy.contracts)?);
+    let serving = serve_options(&config)?;
+    if args.print_config {
+        let text = toml::to_string(&config)
+            .map_err(|error| Failure::error(format!("cannot print the configuration: {error}")))?;
+        return print(&text);
+    }
+    if args.check {
+        return print(&format!("configuration and {} fine\n", contracts_in_words(&config.policy.contracts)));
+    }
+    let host = host_name();
+    let own = OwnMetrics::default();
+    let events = event_writer(&config.events.file, &host, &own)?;
+    let options = SessionOptions { config: config.clone(), contract, host: host.clone() };
+    let mut session = Session::start(options)?;
+    let signals = signals::listen(session.runtime())?;
+    let first = Publication::empty(&host, env!("CARGO_PKG_VERSION"), session.started_at());
+    let (publisher, readers) = watch::channel(Arc::new(first));
+    let (stop, stopped) = watch::channel(false);
+    let served = session
+        .runtime()
+        .block_on(serve(serving, readers, graph_forms(), own, stopped))
+        .map_err(|error| Failure::error(error.to_string()))?;
+    session.wait_for_names(NAMES_WAIT);
+
+    let tick = Duration::from_millis(u64::from(config.daemon.tick_milliseconds));
+    let mut source = EventSource::new(config.events.heartbeat_seconds);
+    let mut news = News { is_first: true, addresses: served.addresses.clone(), config: &config };
+    let mut due = Instant::now();
+    let mut tell = |publication: Publication, alerts: &[Alert]| {
+        if let Some(writer) = &events {
+            writer.offer(source.turn(&publication, alerts));
+        }
+        news.tell(&publication, alerts);
+        // Nobody may be reading; the next reader finds the latest.
+        publisher.send_replace(Arc::new(publication));
+    };
+    loop {
+        let pulse = session.tick()?;
+        tell(pulse.publication, &pulse.alerts);
+        if let Some(failure) = pulse.failure {
+            crate::say(&format!("portolan: {failure}"));
+            let last = session.settle()?;
+            tell(last.publication, &last.alerts);
+            break;
+        }
+        due += tick;
+        // After a stop of the whole process ticks are not made up for.
+        due = due.max(Instant::now());
+        let is_ended = loop {
+            match signals.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(Signal::End) => break true,
+                Ok(Signal::Reload) => reload(&mut session, &config, args, events.as_ref()),
+                Err(RecvTimeoutError::Timeout) => break false,
+                Err(RecvTimeoutError::Disconnected) => break true,
+            }
+        };
+        if is_ended {
+            let last = session.settle()?;
+            let line = farewell(&last.publication);
+            tell(last.publication, &last.alerts);
+            print(&line)?;
+            break;
+        }
+    }
+    // Clients still connected are cut off when the process ends.
+    let _ = stop.send(true);
+    if let Some(writer) = events {
+        let counts = writer.close(FAREWELL);
+        if counts.lost > 0 {
+            crate::say(&format!("portolan: {} events could not be written", counts.lost));
+        }
+    }
+    Ok(())
+}
+
+/// What is printed while it runs: who and where first, then one line a finding.
+struct News<'a> {
+    is_first: bool,
+    addresses: Vec<SocketAddr>,
+    config: &'a Config,
+}
+
+impl News<'_> {
+    fn tell(&mut self, publication: &Publication, alerts: &[Alert]) {
+        if std::mem::take(&mut self.is_first) {
+            // Whoever closed the output does not want to read on; the daemon goes on all the same.
+            let _ = print(&self.greeting(publication));
+        }
+        for alert in alerts {
+            let finding = &alert.finding;
+            let state = match alert.state {
+                AlertState::Raised => "",
+                AlertState::Updated => "  (graver than before)",
+                AlertState::Cleared => "  (cleared)",
+            };
+            let line = format!(
+                "{}  {:<6}  {:<17}  {} -> {}{}   {}   {}{state}\n",
+                report::time_of_day(finding.first_at, false),
+                finding.severity.name(),
+                finding.kind.words(),
+                escape::terminal(&finding.initiator),
+                escape::terminal(&finding.responder),
+                finding.port.map_or(String::new(), |port| format!(":{port}")),
+                escape::terminal(&finding.summary),
+                escape::terminal(&finding.against),
+            );
+            let _ = print(&line);
+        }
+    }
+
+    fn greeting(&self, publication: &Publication) -> String {
+        let vitals = &publication.vitals;
+        let mut out = format!(
+            "portolan {} on {}: {} containers, {} observable, {} matched to their veth{}\n",
+            vitals.version,
+            escape::terminal(&vitals.host),
+            vitals.containers,
+            vitals.containers_observable,
+            vitals.containers_matched,
+            if vitals.identity_by.is_empty() { String::new() } else { format!(" by {}", vitals.identity_by) },
+        );
+        if let Some(stale) = &publication.assessment.snapshot.stale {
+            out.push_str(&format!("names     {}\n", escape::terminal(stale)));
+        }
+        for (name, reason) in &vitals.unobservable {
+            out.push_str(&format!("not seen  {}, {}\n", escape::terminal(name), escape::terminal(reason)));
+        }
+        if let Some(address) = self.addresses.first() {
+            out.push_str(&format!("map       http://{address}/   metrics  http://{address}/metrics"));
+            out.push_str(&format!("   socket  {}\n", self.config.exporter.socket.display()));
+        }
+        for address in self.addresses.iter().filter(|address| !address.ip().is_loopback()) {
+            let guard = if self.config.exporter.token_file.as_os_str().is_empty() {
+                "without a token"
+            } else {
+                "by token"
+            };
+            out.push_str(&format!("open      {address} serves other machines, {guard}\n"));
+        }
+        out.push_str(&format!("contract  {}\n", escape::terminal(&publication.assessment.contract)));
+        out
+    }
+}
+
+/// Reads configuration and contract again; what is bad is named, and what was good before stays in force.
+fn reload(session: &mut Session, config: &Config, args: &RunArgs, events: Option<&EventWriter>) {
+    if let Some(writer) = events {
+        writer.reopen();
+    }
+    let read = Config::load_run(args).and_then(|fresh| {
+        let contract = read_contract(&fresh.policy.contracts)?;
+        Ok((fresh, contract))
+    });
+    match read {
+        Ok((fresh, contract)) => {
+            session.set_contract(Some(Arc::new(contract)));
+            let is_other = Config { policy: config.policy.clone(), ..fresh.clone() } != *config;
+            let rest = if is_other { "; other changes need a restart" } else { "" };
+            crate::say(&format!(
+                "portolan: {} read again{rest}",
+                contracts_in_words(&fresh.policy.contracts)
+            ));
+        }
+        Err(failure) => {
+            session.set_contract(None);
+            crate::say(&format!("portolan: {}\n  what was read before stays in force", failure.message));
+        }
+    }
+}
+
+fn contracts_in_words(paths: &[PathBuf]) -> String {
+    match paths {
+        [] => "no contract".to_owned(),
+        [one] => one.display().to_string(),
+        many => format!("{} contracts", many.len()),
+    }
+}
+
+fn farewell(publication: &Publication) -> String {
+    let ledger = &publication.assessment.snapshot.ledger;
+    let vitals = &publication.vitals;
+    format!(
+        "ended: {} frames delivered, {} dropped by the kernel, {} in flows; residual {} frames, {} bytes; {}\n",
+        ledger.delivered.frames,
+        publication.assessment.snapshot.kernel_dropped.unwrap_or(0),
+        ledger.metered.frames,
+        vitals.residual_frames,
+        vitals.residual_bytes,
+        publication.assessment.snapshot.completeness.word(),
+    )
+}
+
+fn serve_options(config: &Config) -> Result<ServeOptions, Failure> {
+    let exporter = &config.exporter;
+    let mut listen = Vec::new();
+    for address in &exporter.listen {
+        let parsed: SocketAddr = address.parse().map_err(|_| {
+            Failure::usage(format!(
+                "--listen {address:?}: not an address and port; write 127.0.0.1:9414 or [::1]:9414"
+            ))
+        })?;
+        listen.push(parsed);
+    }
+    let token = match exporter.token_file.as_os_str().is_empty() {
+        true => None,
+        false => {
+            let text = std::fs::read_to_string(&exporter.token_file)
+                .map_err(|error| Failure::cannot_read(&exporter.token_file, &error))?;
+            Some(text.trim().to_owned())
+        }
+    };
+    if let Some(folder) = exporter.socket.parent() {
+        make_private(folder)?;
+    }
+    Ok(ServeOptions {
+        listen,
+        is_open: exporter.open,
+        token,
+        hosts: exporter.host_names.clone(),
+        socket: Some(exporter.socket.clone()),
+        series: SeriesLimits { edges_max: exporter.series_max, ..SeriesLimits::default() },
+        ..ServeOptions::default()
+    })
+}
+
+/// Makes the socket's folder, for this user alone, where there is none.
+fn make_private(folder: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    if folder.as_os_str().is_empty() || folder.exists() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| Failure::cannot_write(folder, &error))
+}
+
+fn event_writer(path: &Path, host: &str, own: &OwnMetrics) -> Result<Option<EventWriter>, Failure> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let log = if path == Path::new("-") {
+        EventLog::to_stream(Box::new(std::io::stdout()), host, own.clone())
+    } else {
+        EventLog::to_file(path, host, own.clone())
+            .map_err(|error| Failure::error(format!("{error}: {}", error.source)))?
+    };
+    EventWriter::start(log)
+        .map(Some)
+        .map_err(|error| Failure::error(format!("cannot start the events' thread: {error}")))
+}
+
+/// The exporter serves graphs; drawing them is the graphs room's.
+fn graph_forms() -> GraphForms {
+    Arc::new(|publication, group, format| {
+        let group = match group {
+            "service" => Group::Service,
+            "container" => Group::Container,
+            "project" => Group::Project,
+            "network" => Group::Network,
+            other => return Err(format!("unknown group {other:?}: service, container, project or network")),
+        };
+        let graph = Graph::draw(&publication.assessment, group);
+        match format {
+            "json" => graph
+                .to_json()
+                .map(|text| ("application/json".to_owned(), text))
+                .map_err(|error| error.to_string()),
+            "dot" => Ok(("text/vnd.graphviz; charset=utf-8".to_owned(), graph.to_dot())),
+            "mermaid" => Ok(("text/plain; charset=utf-8".to_owned(), graph.to_mermaid())),
+            other => Err(format!("unknown format {other:?}: json, dot or mermaid")),
+        }
+    })
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::error(format!("cannot write to standard output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,45 @@
+//! Signals as messages: SIGTERM and SIGINT end, SIGHUP reloads.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+use crate::error::Failure;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Signal {
+    /// Settle and end.
+    End,
+    /// Read configuration and contract again, open the event file anew.
+    Reload,
+}
+
+/// Starts to listen.
+///
+/// # Errors
+///
+/// Returns why signals cannot be listened to.
+pub fn listen(runtime: &Runtime) -> Result<Receiver<Signal>, Failure> {
+    let (sender, receiver) = channel();
+    let _context = runtime.enter();
+    for (kind, meaning) in [
+        (SignalKind::terminate(), Signal::End),
+        (SignalKind::interrupt(), Signal::End),
+        (SignalKind::hangup(), Signal::Reload),
+    ] {
+        let stream =
+            signal(kind).map_err(|error| Failure::error(format!("cannot listen to signals: {error}")))?;
+        runtime.spawn(forward(stream, meaning, sender.clone()));
+    }
+    Ok(receiver)
+}
+
+async fn forward(mut stream: Stream, meaning: Signal, to: Sender<Signal>) {
+    while stream.recv().await.is_some() {
+        if to.send(meaning).is_err() {
+            return;
+        }
+    }
+}
