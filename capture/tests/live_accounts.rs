@@ -1,6 +1,7 @@
 //! The live tap against real interfaces: a pair of network namespaces made here, joined by a veth pair.
 //!
-//! Needs root and `ip`. The test makes its namespaces, starts itself once more inside one of them, and removes them
+//! They need root and `ip`, and are therefore ignored by a bare `cargo test`:
+//! `cargo test -p portolan-capture --test live_accounts -- --include-ignored`. Each test makes its namespaces, starts itself once more inside one of them, and removes them
 //! whatever happens. Frames cross the veth pair only.
 
 #![expect(clippy::unwrap_used, reason = "a test may end by panicking")]
@@ -24,6 +25,7 @@ const FAR: &str = "10.77.0.2";
 const PORT: u16 = 9_000;
 
 #[test]
+#[ignore = "needs root"]
 fn every_frame_is_delivered_once_with_interface_and_direction() {
     let Some(lab) = enter("every_frame_is_delivered_once_with_interface_and_direction") else { return };
     let mut tap = LiveTap::open(&LiveOptions { ring_bytes: 4 << 20, ..LiveOptions::default() }).unwrap();
@@ -55,6 +57,7 @@ fn every_frame_is_delivered_once_with_interface_and_direction() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_ring_that_overflows_is_settled_without_a_residual() {
     let Some(lab) = enter("a_ring_that_overflows_is_settled_without_a_residual") else { return };
     let mut tap = LiveTap::open(&LiveOptions { ring_bytes: 1 << 20, ..LiveOptions::default() }).unwrap();
@@ -72,6 +75,7 @@ fn a_ring_that_overflows_is_settled_without_a_residual() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_tap_of_one_interface_hears_no_other_and_says_when_it_is_gone() {
     let Some(lab) = enter("the_tap_of_one_interface_hears_no_other_and_says_when_it_is_gone") else { return };
     run("ip", &["link", "add", "spare0", "type", "veth", "peer", "name", "spare1"]);
@@ -102,6 +106,7 @@ fn the_tap_of_one_interface_hears_no_other_and_says_when_it_is_gone() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn interfaces_left_out_are_not_heard_and_a_filter_is_replaced_without_loss() {
     let Some(lab) = enter("interfaces_left_out_are_not_heard_and_a_filter_is_replaced_without_loss") else {
         return;
@@ -132,6 +137,7 @@ fn interfaces_left_out_are_not_heard_and_a_filter_is_replaced_without_loss() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_loopback_can_be_left_out_and_a_call_ends_a_wait() {
     let Some(_lab) = enter("the_loopback_can_be_left_out_and_a_call_ends_a_wait") else { return };
     let options = LiveOptions { ring_bytes: 1 << 20, dropped: vec![index("lo")], ..LiveOptions::default() };
@@ -158,6 +164,7 @@ fn the_loopback_can_be_left_out_and_a_call_ends_a_wait() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn without_the_capability_the_remedy_is_named() {
     let Some(_lab) = enter("without_the_capability_the_remedy_is_named") else { return };
     rustix::thread::set_capabilities(None, {
@@ -183,7 +190,7 @@ fn enter(test: &str) -> Option<Lab> {
     let output = Command::new("ip")
         .args(["netns", "exec", &names.near])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(INSIDE, "1")
         .output()
         .unwrap();
