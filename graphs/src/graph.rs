@@ -537,7 +537,8 @@ mod tests {
 
     #[test]
     fn the_median_lies_where_half_of_the_connections_do() {
-        let cases: [(&[(i64, u64)], Option<i64>); 5] = [
+        type Case<'a> = (&'a [(i64, u64)], Option<i64>);
+        let cases: [Case<'_>; 5] = [
             (&[], None),
             (&[(7, 1)], Some(7)),
             (&[(100, 1), (1, 1)], Some(1)),

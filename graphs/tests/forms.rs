@@ -10,7 +10,7 @@ use portolan_policy::{Assessment, Contract, Verdict};
 use support::{address, peer, shop, snapshot, talk, workload};
 
 fn assessment() -> Assessment {
-    Contract::parse(support::CONTRACT, "contract.toml").unwrap().assess(shop())
+    Contract::parse(support::CONTRACT, "contract.toml").expect("a contract").assess(shop())
 }
 
 /// A service and a project of every name somebody might attack with.
@@ -30,7 +30,7 @@ fn hostile() -> Assessment {
     let mut workloads = Vec::new();
     let mut conversations = Vec::new();
     for (number, name) in names.iter().enumerate() {
-        let last = u8::try_from(number).unwrap() + 2;
+        let last = u8::try_from(number).expect("a few") + 2;
         let one = workload(name, &format!("{name}/{name}"), &[80]);
         let long = workload(&name.repeat(300), &format!("{name}/{}", name.repeat(300)), &[80]);
         let mut call = talk(peer(&one, last), peer(&long, last + 100), 80, 1, 0);

@@ -30,8 +30,15 @@ pub struct ScanLimits {
     pub sweep_failing_one_in_echo: usize,
     /// Handshakes of one second to one port that nobody answered: a SYN flood.
     pub flood_handshakes: u64,
-    /// Age from which a handshake without an answer is taken for a failure, in nanoseconds.
+    /// Silence after which an attempt that is still open is taken for a failure, in nanoseconds.
     pub patience: i64,
+}
+
+impl ScanLimits {
+    /// Returns the limits for a capture that is over: what was not answered by now never will be.
+    pub fn at_end() -> Self {
+        Self { patience: 0, ..Self::default() }
+    }
 }
 
 impl Default for ScanLimits {
@@ -85,10 +92,15 @@ enum Fate {
 
 /// Finds all patterns, in the order of kind and of names.
 pub(crate) fn patterns(conversations: &[Conversation], at: Timestamp, limits: &ScanLimits) -> Vec<Pattern> {
+    let pinging: BTreeSet<String> = conversations
+        .iter()
+        .filter(|it| it.port.protocol.is_icmp() && !it.is_midstream && it.connections.answered > 0)
+        .map(|it| party(&it.initiator))
+        .collect();
     let attempts: Vec<Attempt<'_>> = conversations
         .iter()
         .enumerate()
-        .filter(|(_, conversation)| is_attempt(conversation))
+        .filter(|(_, conversation)| is_attempt(conversation, &pinging))
         .map(|(number, conversation)| Attempt { number, conversation, fate: fate(conversation, at, limits) })
         .collect();
     let mut patterns = scans(&attempts, limits);
@@ -100,13 +112,15 @@ pub(crate) fn patterns(conversations: &[Conversation], at: Timestamp, limits: &S
 /// Returns whether it is known who tried whom.
 ///
 /// ICMP gives no proof of roles, but only an echo request that was seen is ever answered or unanswered, so its
-/// outcome says who asked. A UDP datagram refused by ICMP was sent by whom the error went to; where it went to
+/// outcome says who asked. One that is still open may be another message, unless its sender is known to be
+/// `pinging`. A UDP datagram refused by ICMP was sent by whom the error went to; where it went to
 /// a port clients are given, it may itself have been a late answer.
-fn is_attempt(conversation: &Conversation) -> bool {
+fn is_attempt(conversation: &Conversation, pinging: &BTreeSet<String>) -> bool {
     let connections = &conversation.connections;
     let is_known = match conversation.port.protocol {
         Protocol::ICMP | Protocol::ICMPV6 => {
-            !conversation.is_midstream && connections.attempted() > connections.pending
+            let is_settled = connections.attempted() > connections.pending;
+            !conversation.is_midstream && (is_settled || pinging.contains(&party(&conversation.initiator)))
         }
         Protocol::UDP => {
             let is_refused = connections.refused > 0 && !conversation.is_midstream;
@@ -129,9 +143,11 @@ fn is_attempt(conversation: &Conversation) -> bool {
 fn fate(conversation: &Conversation, at: Timestamp, limits: &ScanLimits) -> Fate {
     let connections = &conversation.connections;
     let is_old = at.since(conversation.last_at) >= limits.patience;
+    let is_request =
+        conversation.evidence == InitiatorEvidence::Handshake || conversation.port.protocol.is_icmp();
     if connections.answered > 0 {
         Fate::Answered
-    } else if connections.failed() > 0 || (is_old && conversation.evidence == InitiatorEvidence::Handshake) {
+    } else if connections.failed() > 0 || (is_old && is_request) {
         Fate::Failed
     } else {
         Fate::Open

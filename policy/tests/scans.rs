@@ -141,6 +141,23 @@ fn pings_to_eighteen_hosts_of_which_seven_are_silent_are_a_sweep() {
 }
 
 #[test]
+fn pings_still_open_at_the_end_of_a_capture_count_where_their_sender_is_known_to_ping() {
+    let open = Outcomes { pending: 1, ..Outcomes::default() };
+    let sweep = |first| {
+        let fate = |number| if number < first { answered(1) } else { open };
+        let calls = (0..18).map(|number| echo(target(number), fate(number), i64::from(number) * 90));
+        let snapshot = snapshot(vec![], calls.collect());
+        let at_once = Contract::default().assess(snapshot.clone()).findings.len();
+        let mut early = snapshot;
+        early.at = early.from.plus(17 * 90 * Timestamp::MILLISECOND);
+        let at_end = Contract::default().assess_within(early.clone(), &ScanLimits::at_end()).findings.len();
+        (Contract::default().assess(early).findings.len(), at_end, at_once)
+    };
+    assert_eq!(sweep(11), (0, 1, 1), "seven of eighteen are open");
+    assert_eq!(sweep(0), (0, 0, 0), "nobody knows whether these are echo requests");
+}
+
+#[test]
 fn one_port_of_many_hosts_is_a_sweep_and_several_swept_ports_are_one() {
     let swept = |ports: &[u16]| -> Vec<Conversation> {
         ports

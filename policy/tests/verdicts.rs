@@ -82,7 +82,9 @@ impl World {
     }
 
     fn assess(&self, conversations: Vec<Conversation>) -> Assessment {
-        Contract::parse(CONTRACT, "contract.toml").unwrap().assess(snapshot(self.all(), conversations))
+        Contract::parse(CONTRACT, "contract.toml")
+            .expect("a contract")
+            .assess(snapshot(self.all(), conversations))
     }
 }
 
@@ -525,12 +527,12 @@ fn refused_calls_of_a_scan_are_not_unexpected_peers_one_by_one() {
 fn any_peer() -> impl Strategy<Value = Peer> {
     let w = world();
     let workloads: Vec<Peer> =
-        w.all().iter().enumerate().map(|(n, it)| peer(it, u8::try_from(n).unwrap() + 2)).collect();
+        w.all().iter().enumerate().map(|(n, it)| peer(it, u8::try_from(n).expect("a few") + 2)).collect();
     let outsiders = vec![
         Peer::Host { address: address(1) },
         external(3),
         Peer::Unclaimed { address: address(90), attachment: None },
-        Peer::Group { address: "ff02::1".parse().unwrap() },
+        Peer::Group { address: "ff02::1".parse().expect("an address") },
         Peer::Ambiguous { address: address(91) },
         bare("10.0.0.1"),
         // Ended long ago: in no list of workloads.

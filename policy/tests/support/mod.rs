@@ -97,7 +97,7 @@ pub(crate) fn snapshot(workloads: Vec<Arc<Workload>>, conversations: Vec<Convers
 
 /// An address of a capture without a roster.
 pub(crate) fn bare(text: &str) -> Peer {
-    Peer::Bare { address: text.parse().unwrap() }
+    Peer::Bare { address: text.parse().expect("an address") }
 }
 
 pub(crate) fn external(last: u8) -> Peer {
