@@ -88,7 +88,9 @@ async fn follow_docker(options: &FollowOptions, book: &Arc<RosterBook>) {
             |state| {
                 // The first reason stays in front: it says when the picture went stale.
                 let since = *state.stale_since.get_or_insert_with(clock);
-                state.stale = Some(format!("{error} (since {since:.0})"));
+                let since = since.to_string();
+                let since = since.split('.').next().unwrap_or_default();
+                state.stale = Some(format!("{error} (since {since}Z)"));
             },
             clock(),
         );

@@ -267,6 +267,25 @@ fn a_hundred_containers_with_one_address_and_one_namespace_number_are_kept_apart
 }
 
 #[test]
+fn of_two_open_bindings_of_one_address_the_later_one_holds() {
+    let mut host = Host::new();
+    host.tell(seconds(1));
+    host.network(seconds(1));
+    for (at, index, name) in [(2, 8, "old"), (3, 10, "new")] {
+        let number = i32::try_from(index).unwrap();
+        host.sandbox(name, number);
+        host.veth(index, number);
+        host.tell(seconds(at));
+        host.inspect(container(name, "172.18.0.2", seconds(at)), seconds(at));
+    }
+    let picture = host.book.picture();
+    assert_eq!(holder(&picture, "172.18.0.2"), "new");
+    let held = &picture.names.addresses[&(ScopeId(1), "172.18.0.2".parse().unwrap())];
+    let untils: Vec<_> = held.iter().map(|binding| binding.until).collect();
+    assert_eq!(untils, [Some(seconds(3)), None], "the end of the old one is only late in coming");
+}
+
+#[test]
 fn a_dead_veth_is_not_given_to_the_container_that_got_its_namespace_number() {
     let mut host = Host::new();
     host.tell(seconds(1));
@@ -389,6 +408,19 @@ fn the_epoch_moves_with_the_answers_and_only_with_them() {
     assert_eq!((picture.epoch, picture.names.stale.as_deref()), (first, Some("frozen")));
     host.veth(8, 4);
     assert_ne!(host.tell(seconds(4)).epoch, first);
+}
+
+#[test]
+fn readers_are_woken_only_by_news() {
+    let mut host = Host::new();
+    host.veth(8, 4);
+    host.tell(seconds(1));
+    let mut pictures = host.book.subscribe();
+    pictures.mark_unchanged();
+    host.book.pass_time(seconds(2));
+    assert!(!pictures.has_changed().unwrap());
+    host.network(seconds(3));
+    assert!(pictures.has_changed().unwrap());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Roles and namespace numbers of real links, in namespaces made for the purpose. Needs root and `ip`; without, each
 //! test says so and passes.
-#![expect(clippy::unwrap_used, reason = "a test's helper may fail like a test")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers may fail and speak like a test")]
 
 use std::fs::File;
 use std::path::Path;
