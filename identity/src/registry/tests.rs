@@ -1,4 +1,4 @@
-use portolan_flowtable::{Directory, Holder, Provenance};
+use portolan_flowtable::{Directory, Holder, InterfaceId, Provenance, Role};
 
 use super::*;
 use crate::inventory::Endpoint;

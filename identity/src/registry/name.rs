@@ -1,0 +1,191 @@
+//! From an attachment to its container, and from there to its names and addresses.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portolan_flowtable::{Timestamp, Workload};
+
+use super::{Attachment, Drawn, Joint, Known, MatchedBy, NAMED_WITHIN, Objects, SEARCH_AGAIN, SEARCHES_MAX};
+use crate::directory::link_local;
+use crate::inventory::unobservable;
+use crate::namespaces::Whereabouts;
+use crate::naming::workload;
+
+impl Joint {
+    /// Looks for the container of every attachment that has none yet.
+    pub(super) fn match_up(&mut self, objects: &Objects, now: Timestamp) {
+        let ids: Vec<_> = self.attachments.iter().filter(|(_, of)| of.container.is_none()).collect();
+        let ids: Vec<_> = ids.into_iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(attachment) = self.attachments.get(&id) else { continue };
+            let is_new = attachment.searched_change != self.docker_changes || attachment.searches == 0;
+            let is_due =
+                attachment.searches < SEARCHES_MAX && now.since(attachment.searched_at) >= SEARCH_AGAIN;
+            if !is_new && !is_due {
+                continue;
+            }
+            let mut attachment = attachment.clone();
+            attachment.container = self.search(&mut attachment, is_due, objects);
+            attachment.searched_change = self.docker_changes;
+            if is_due {
+                attachment.searched_at = now;
+                attachment.searches += 1;
+            }
+            self.attachments.insert(id, attachment);
+        }
+    }
+
+    fn search(
+        &mut self,
+        attachment: &mut Attachment,
+        may_scan: bool,
+        objects: &Objects,
+    ) -> Option<(String, MatchedBy)> {
+        let netns_id = attachment.netns_id?;
+        // A dead veth's number may be another container's by this time: only what was seen while it lived counts.
+        let mut unanswered: Vec<(&String, Whereabouts)> = Vec::new();
+        if attachment.until.is_none() {
+            let mut running: Vec<_> = objects.containers.values().collect();
+            running.sort_by_key(|known| std::cmp::Reverse(known.taken_at));
+            for known in running {
+                let Some(of) = known.whereabouts() else { continue };
+                let id = &known.record.id;
+                let cached =
+                    self.netns_ids.get(id).filter(|(place, _)| *place == of).map(|(_, number)| *number);
+                if cached.is_some_and(|number| number != netns_id) {
+                    continue;
+                }
+                match self.namespaces.netns_id(&of) {
+                    Ok(Some(number)) => {
+                        self.netns_ids.insert(id.clone(), (of, number));
+                        if number == netns_id {
+                            return Some((id.clone(), MatchedBy::NetnsId));
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(()) => {
+                        self.netns_ids.remove(id);
+                        unanswered.push((id, of));
+                    }
+                }
+            }
+            if attachment.candidates.is_empty() && may_scan {
+                attachment.candidates = self.namespaces.containers_in(netns_id);
+            }
+        }
+        let owner =
+            |id: &&String| objects.containers.get(*id).is_some_and(|known| !known.record.shares_a_network());
+        let mut owners = attachment.candidates.iter().filter(owner);
+        if let (Some(id), None) = (owners.next(), owners.next()) {
+            return Some((id.clone(), MatchedBy::NetnsId));
+        }
+        self.search_by_index(attachment, &unanswered)
+    }
+
+    /// Without the privilege to ask for namespaces: the index of the container's own end, where it is unmistakable.
+    fn search_by_index(
+        &mut self,
+        attachment: &Attachment,
+        unanswered: &[(&String, Whereabouts)],
+    ) -> Option<(String, MatchedBy)> {
+        let peer = attachment.peer?;
+        let is_twin = |of: &&Attachment| of.until.is_none() && of.peer == Some(peer);
+        if self.attachments.values().filter(is_twin).count() > 1 {
+            return None;
+        }
+        let mut fitting = Vec::new();
+        for (id, of) in unanswered {
+            if self.namespaces.interface_indexes(of).contains(&peer) {
+                fitting.push(*id);
+            }
+        }
+        match fitting.as_slice() {
+            [only] => Some(((*only).clone(), MatchedBy::InterfaceIndex)),
+            _ => None,
+        }
+    }
+
+    /// Gives attachments their workloads and addresses.
+    pub(super) fn name(&mut self, objects: &Objects, now: Timestamp) {
+        let ids: Vec<_> = self.attachments.keys().copied().collect();
+        for id in ids {
+            let Some(attachment) = self.attachments.get(&id) else { continue };
+            let Some((container, _)) = &attachment.container else { continue };
+            let Some(known) = objects.containers.get(container) else { continue };
+            let is_over = attachment.until.is_some();
+            if is_over && attachment.workload.is_some() {
+                continue;
+            }
+            let record = &known.record;
+            let was_taken_in_time = !attachment.is_fresh || known.taken_at >= attachment.from;
+            let has_its_start = record.is_inspected
+                && was_taken_in_time
+                && record.started_at.is_some()
+                && (record.is_running || record.finished_at.is_some_and(|at| at >= attachment.from));
+            let is_late = now.since(attachment.from) >= NAMED_WITHIN
+                || (is_over && known.ended_at.is_some())
+                || attachment.workload.is_some();
+            if !has_its_start && !is_late {
+                continue;
+            }
+            let known = Arc::clone(known);
+            let started_at = attachment.started_at.unwrap_or_else(|| {
+                let started = known.record.started_at.filter(|_| has_its_start || !attachment.is_fresh);
+                started.unwrap_or(attachment.from)
+            });
+            let named = self.workload(&known, objects);
+            let named = if named.started_at == started_at {
+                named
+            } else {
+                Arc::new(Workload { started_at, ..Workload::clone(&named) })
+            };
+            let Some(attachment) = self.attachments.get_mut(&id) else { continue };
+            attachment.started_at = Some(started_at);
+            if attachment.workload.as_ref() != Some(&named) {
+                attachment.workload = Some(named);
+            }
+            let scope = self.scopes.get(&attachment.scope);
+            let endpoint =
+                scope.and_then(|scope| {
+                    known.record.endpoints.iter().find(|endpoint| {
+                        !scope.network_id.is_empty() && endpoint.network_id == scope.network_id
+                    })
+                });
+            // Kept after the container's end, when Docker has forgotten them.
+            if let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.addresses.is_empty()) {
+                attachment.addresses = endpoint.addresses.iter().map(IpAddr::to_canonical).collect();
+                attachment.addresses.extend(endpoint.mac.map(link_local));
+            }
+        }
+    }
+
+    /// Returns the workload of a container as it is known, the same value while nothing changes.
+    pub(super) fn workload(&mut self, known: &Arc<Known>, objects: &Objects) -> Arc<Workload> {
+        let record = &known.record;
+        let image = objects.images.get(&record.image_id);
+        let cached = self.workloads.get(&record.id);
+        // It hangs on other containers and networks, so it is asked each time.
+        let unobservable = unobservable(
+            record,
+            |endpoint| objects.networks.get(&endpoint.network_id).map_or("", |network| &network.driver),
+            |owner| objects.containers.get(owner).map(|known| known.record.name.clone()),
+        );
+        let is_same = |(of, with, named): &&Drawn| {
+            Arc::ptr_eq(of, known)
+                && with.as_ref().map(Arc::as_ptr) == image.map(Arc::as_ptr)
+                && named.unobservable == unobservable
+        };
+        if let Some((_, _, named)) = cached.filter(is_same) {
+            return Arc::clone(named);
+        }
+        let started_at = record.started_at.unwrap_or_default();
+        let named = Workload { unobservable, ..workload(record, image.map(Arc::as_ref), started_at) };
+        let named = match cached {
+            Some((_, _, earlier)) if **earlier == named => Arc::clone(earlier),
+            Some(_) | None => Arc::new(named),
+        };
+        let entry = (Arc::clone(known), image.cloned(), Arc::clone(&named));
+        self.workloads.insert(record.id.clone(), entry);
+        named
+    }
+}
