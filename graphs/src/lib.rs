@@ -12,6 +12,18 @@
 //! - **Conservation.** Frames and bytes of the edges add up to those of all conversations but backscatter.
 //! - **Pure and ordered.** No clock, no I/O; nodes and edges are sorted, so two drawings are byte-identical.
 //! - **Hostile names** are escaped by each form for its own syntax, and cannot pass for `host` or an address.
+//!
+//! # Example
+//!
+//! ```
+//! use portolan_flowtable::Snapshot;
+//! use portolan_graphs::{Graph, Group};
+//! use portolan_policy::Contract;
+//!
+//! fn picture(snapshot: Snapshot) -> String {
+//!     Graph::draw(&Contract::default().assess(snapshot), Group::Service).to_dot()
+//! }
+//! ```
 #![forbid(unsafe_code)]
 
 mod dot;

@@ -1,6 +1,6 @@
 //! What every picture of a graph shares: how an edge looks, short figures, visible text.
 
-use portolan_flowtable::Timestamp;
+use portolan_flowtable::{Completeness, Timestamp};
 use portolan_policy::Verdict;
 
 use crate::graph::{Edge, Graph};
@@ -8,7 +8,12 @@ use crate::graph::{Edge, Graph};
 impl Graph {
     /// Returns what a picture says below itself: the span, whether it is complete, what was folded.
     pub(crate) fn caption(&self) -> Vec<String> {
-        let mut lines = vec![format!("{}, {}", span(self.from, self.at), self.completeness.word())];
+        let completeness = match &self.completeness {
+            Completeness::Complete => "complete",
+            Completeness::Incomplete { .. } => "incomplete",
+            Completeness::Unknown { .. } => "completeness unknown",
+        };
+        let mut lines = vec![format!("{}, {completeness}", span(self.from, self.at))];
         if self.edges_folded > 0 {
             lines.push(format!("{} edges folded into other", self.edges_folded));
         }

@@ -267,6 +267,41 @@ fn ports_of_one_look_between_two_nodes_are_one_line_that_spells_out_the_first() 
 }
 
 #[test]
+fn two_names_that_look_the_same_stay_two_nodes() {
+    let names = ["a\u{202e}b", "a<U+202E>b", " 0", " 1", "\u{202e}0"];
+    let workloads: Vec<_> = names.iter().map(|name| workload(name, name, &[80])).collect();
+    let graph = Graph::draw(&Contract::default().assess(snapshot(workloads, vec![])), Group::Service);
+    assert_eq!(graph.nodes.len(), names.len());
+    assert_eq!(read_dot(&graph.to_dot()).0.len(), names.len());
+}
+
+#[test]
+fn what_a_project_says_to_itself_is_one_line() {
+    let graph = Graph::draw(&assessment(), Group::Project);
+    let dot = graph.to_dot();
+    let loops: Vec<&str> = dot.lines().filter(|line| line.contains("\"shop\" -> \"shop\"")).collect();
+    assert_eq!(loops.len(), 1);
+    assert!(loops[0].contains(r"5432/tcp  60×, 277 KiB  unexpected peer\n9229/tcp"), "{}", loops[0]);
+    assert!(loops[0].contains("penwidth"), "the gravest look wins: {}", loops[0]);
+}
+
+#[test]
+fn an_edge_names_its_network_only_where_it_lies_in_one() {
+    let (client, server) = (workload("a", "p/a", &[]), workload("b", "p/b", &[80]));
+    let through = |network: &str| {
+        let mut call = talk(peer(&client, 2), peer(&server, 3), 80, 1, 0);
+        network.clone_into(&mut call.network);
+        call
+    };
+    let network_of = |calls| {
+        let assessment = Contract::default().assess(snapshot(vec![], calls));
+        Graph::draw(&assessment, Group::Service).edges[0].network.clone()
+    };
+    assert_eq!(network_of(vec![through("one"), through("one")]), "one");
+    assert_eq!(network_of(vec![through("one"), through("two"), through("one")]), "");
+}
+
+#[test]
 fn mermaid_holds_nothing_but_its_own_syntax_and_entity_codes() {
     for assessment in [assessment(), hostile()] {
         for group in Group::ALL {

@@ -14,6 +14,18 @@
 //! - **Nothing is guessed.** A conversation whose ends or roles are not proven is `unattributed`, never a finding.
 //! - **Total.** Every conversation gets a verdict; every verdict that is a finding names what it was held against.
 //! - **Bounded.** Findings, warnings, errors and remembered findings have limits, each with a counter.
+//!
+//! # Example
+//!
+//! ```
+//! use portolan_flowtable::Snapshot;
+//! use portolan_policy::{Alert, Contract, ContractError, Register};
+//!
+//! fn news(text: &str, snapshot: Snapshot, register: &mut Register) -> Result<Vec<Alert>, Vec<ContractError>> {
+//!     let contract = Contract::parse(text, "contract.toml")?;
+//!     Ok(register.update(&contract.assess(snapshot)))
+//! }
+//! ```
 #![forbid(unsafe_code)]
 
 mod assess;

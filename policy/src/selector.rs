@@ -42,11 +42,9 @@ impl Glob {
         pattern.iter().skip(at_pattern).all(|left| *left == '*')
     }
 
-    /// Returns whether it fits an image reference; without a tag or digest of its own it takes any.
+    /// Returns whether it fits an image reference, with or without the tag and digest.
     fn fits_image(&self, image: &str) -> bool {
-        let last_segment = self.0.iter().rev().take_while(|character| **character != '/');
-        let is_tagged = last_segment.clone().any(|character| *character == ':' || *character == '@');
-        self.fits(image) || (!is_tagged && self.fits(repository(image)))
+        self.fits(image) || self.fits(repository(image))
     }
 }
 
