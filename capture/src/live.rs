@@ -25,6 +25,9 @@ const FRAMES_PER_POLL: usize = 4_096;
 /// How long the kernel keeps a block of the ring that is not full, in milliseconds: the greatest delay of a frame.
 const BLOCK_MILLISECONDS: i32 = 50;
 
+/// What libpcap puts before the network header, and counts towards its snaplen.
+const COOKED_HEADER_BYTES: u32 = 20;
+
 /// How the live tap is opened.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LiveOptions {
@@ -118,7 +121,7 @@ impl LiveTap {
             .immediate_mode(false)
             .precision(Precision::Nano)
             .timeout(BLOCK_MILLISECONDS)
-            .snaplen(i32::try_from(options.snaplen).unwrap_or(i32::MAX))
+            .snaplen(i32::try_from(options.snaplen.saturating_add(COOKED_HEADER_BYTES)).unwrap_or(i32::MAX))
             .buffer_size(i32::try_from(options.ring_bytes).unwrap_or(i32::MAX))
             .open()
             .map_err(refused)?;

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use portolan_capture::{FileTap, Frame, LinkType, MergedFiles, ParseOptions, Polled, Tap, TapError, parse};
 use portolan_flowtable::{Direction, InterfaceId};
@@ -173,6 +174,30 @@ fn drops_are_unknown_unless_every_interface_with_frames_states_them() {
     assert_eq!(tap.kernel_dropped(), None);
     let (_, tap) = drain(&[&folder.write("file.pcap", &classic(&[(1, b"a")]))]);
     assert_eq!(tap.kernel_dropped(), None);
+}
+
+#[test]
+fn a_capture_is_read_from_standard_input() {
+    const INSIDE: &str = "PORTOLAN_TEST_STANDARD_INPUT";
+    if std::env::var_os(INSIDE).is_some() {
+        let (frames, tap) = drain(&["-"]);
+        assert_eq!(frames.len(), 2);
+        assert_eq!(tap.length(), None);
+        let said: Vec<String> = tap.damage().map(ToString::to_string).collect();
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("standard input: truncated in the middle of packet 3"), "{said:?}");
+        return;
+    }
+    let whole = classic(&[(1, b"a"), (2, b"b"), (3, b"c")]);
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_capture_is_read_from_standard_input"])
+        .env(INSIDE, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&whole[..whole.len() - 1]).unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

@@ -33,12 +33,14 @@ fn every_frame_is_delivered_once_with_interface_and_direction() {
 
     let count = 2_000;
     let (mut outgoing, mut incoming, mut wire_bytes) = (0, 0, 0);
-    lab.send_to_far(count, 100);
+    lab.send_to_far(count, 1_000);
     let mut each = |frame: &Frame<'_>| {
         let seen = parse(frame, &ParseOptions::default()).unwrap();
         let Network::Ip(packet) = seen.network else { return };
         let Some((source, destination)) = packet.ports else { return };
         if destination.0 == PORT {
+            // The cooked header, and what the snaplen keeps from the network header on.
+            assert_eq!(frame.bytes.len(), 20 + 256);
             assert_eq!((seen.interface, seen.direction), (near, Direction::Outgoing));
             wire_bytes += u64::from(seen.wire_bytes);
             outgoing += 1;
@@ -52,7 +54,7 @@ fn every_frame_is_delivered_once_with_interface_and_direction() {
     assert_eq!(outgoing, count);
     assert_eq!(incoming, 0);
     // Ethernet, IPv4 and UDP headers, and the payload.
-    assert_eq!(wire_bytes, count * (14 + 20 + 8 + 100));
+    assert_eq!(wire_bytes, count * (14 + 20 + 8 + 1_000));
     assert_eq!((statistics.dropped, statistics.unsettled()), (0, 0), "{statistics:?}");
 }
 

@@ -229,6 +229,21 @@ fn innermost_looks_through_tunnels_and_outermost_says_there_is_one() {
 }
 
 #[test]
+fn a_tunnel_with_a_source_route_is_looked_through() {
+    let (_, link, bytes) = healthy().into_iter().find(|(name, _, _)| name.contains("source route")).unwrap();
+    let options = ParseOptions { innermost: true, fingerprint: false };
+    let seen = parse(&whole(&bytes, link), &options).unwrap();
+    let Network::Ip(packet) = seen.network else { panic!("{seen:?}") };
+    assert_eq!(packet.protocol, Protocol::TCP);
+    // The length of a route entry may claim anything.
+    for length in 0..=u8::MAX {
+        let mut lying = bytes.clone();
+        lying[31] = length;
+        assert!(parse(&whole(&lying, link), &options).is_ok());
+    }
+}
+
+#[test]
 fn nesting_has_an_end() {
     let mut tagged = vec![2; 12];
     for _ in 0..40 {
@@ -296,6 +311,10 @@ fn healthy() -> Vec<(&'static str, LinkType, Vec<u8>)> {
     let mut gre =
         vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 47, 0, 0, 10, 1, 0, 1, 10, 1, 0, 2, 0x20, 0, 0x08, 0, 0, 0, 0, 1];
     gre.extend(&tcp()[14..]);
+    // A source route of one entry and the null entry (RFC 1701).
+    let routed =
+        [&gre[..20], &[0x40, 0, 0x08, 0, 0, 0, 0, 0, 8, 0, 0, 4, 9, 9, 9, 9, 0, 0, 0, 0], &gre[28..]]
+            .concat();
     vec![
         ("tcp", LinkType::ETHERNET, tcp()),
         ("udp over ipv6", LinkType::ETHERNET, udp6()),
@@ -307,6 +326,7 @@ fn healthy() -> Vec<(&'static str, LinkType, Vec<u8>)> {
         ("fragment", LinkType::ETHERNET, fragment),
         ("extended", LinkType::RAW, extended),
         ("gre", LinkType::RAW, gre),
+        ("gre with a source route", LinkType::RAW, routed),
         (
             "mpls",
             LinkType::ETHERNET,
