@@ -12,6 +12,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portolan_capture::{
@@ -74,6 +75,36 @@ fn a_ring_that_overflows_is_settled_without_a_residual() {
     assert!(statistics.received >= count, "{statistics:?}");
     assert_eq!(delivered, statistics.delivered);
     assert_eq!(statistics.unsettled(), 0, "{statistics:?}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_tap_opened_under_load_is_settled_without_a_residual() {
+    let Some(_lab) = enter("a_tap_opened_under_load_is_settled_without_a_residual") else { return };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Bounded, so that a failure below ends the test.
+            for _ in 0..20_000 {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                Lab.send_to_far(100, 200);
+            }
+        });
+        for _ in 0..10 {
+            let mut tap =
+                LiveTap::open(&LiveOptions { ring_bytes: 4 << 20, ..LiveOptions::default() }).unwrap();
+            let mut delivered = 0;
+            while delivered < 2_000 {
+                tap.poll(&mut |_| delivered += 1).unwrap();
+            }
+            let statistics = tap.settle(200, &mut |_| delivered += 1).unwrap();
+            assert_eq!(statistics.unsettled(), 0, "{statistics:?}");
+            assert_eq!(statistics.delivered, delivered);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]
