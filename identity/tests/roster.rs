@@ -140,11 +140,12 @@ fn environment_and_command_are_not_kept() {
 #[test]
 fn a_binding_holds_from_the_start_of_its_container_on() {
     let roster = Roster::merge(vec![fixture("engine-20.10.json")]);
-    let before = roster.picture_at(at("2026-11-20T13:58:00Z"), 1);
+    // Two seconds earlier, since the first connection may be over before Docker notes the start.
+    let before = roster.picture_at(at("2026-11-20T13:57:58Z"), 1);
     assert_eq!(holder(&roster, &before, "shop_default", "172.18.0.2"), "Unclaimed");
-    let after = roster.picture_at(at("2026-11-20T13:58:00.2Z"), 2);
+    let after = roster.picture_at(at("2026-11-20T13:57:58.2Z"), 2);
     assert_eq!(holder(&roster, &after, "shop_default", "172.18.0.2"), "shop_web_1");
-    assert_eq!(roster.changes(), [at("2026-11-20T13:58:00.123456789Z")]);
+    assert_eq!(roster.changes(), [at("2026-11-20T13:57:58.123456789Z")]);
     assert_eq!(after.epoch, 2);
     assert_eq!(
         roster.bound_after(at("2026-11-20T13:00:00Z")),
@@ -398,6 +399,31 @@ fn a_restarted_container_s_generations_are_kept_apart() {
         let picture = roster.picture_at(at(time), 1);
         assert_eq!(holder(&roster, &picture, "shop_default", "172.20.0.3"), three, "{time}");
         assert_eq!(holder(&roster, &picture, "shop_default", "172.20.0.4"), four, "{time}");
+    }
+}
+
+#[test]
+fn an_address_that_is_handed_on_at_once_is_never_ambiguous() {
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/engine-29.json"))
+            .unwrap();
+    // The database ended a second before its successor started, with its address fixed by the operator.
+    let ended = text
+        .replace("\"Running\": true", "\"Running\": false")
+        .replace("\"FinishedAt\": \"0001-01-01T00:00:00Z\"", "\"FinishedAt\": \"2026-11-20T14:29:59Z\"");
+    let next = text
+        .replace("2026-11-20T13:58:00.123456789Z", "2026-11-20T14:30:00Z")
+        .replace("000012\"", "000099\"")
+        .replace("shop-db-1", "shop-db-2");
+    let roster =
+        Roster::merge([ended, next].map(|text| Roster::parse("r", text.as_bytes()).unwrap()).to_vec());
+    for (time, holds) in [
+        ("2026-11-20T14:29:58.9Z", "shop-db-1"),
+        ("2026-11-20T14:29:59Z", "shop-db-2"),
+        ("2026-11-20T14:30:00Z", "shop-db-2"),
+    ] {
+        let picture = roster.picture_at(at(time), 1);
+        assert_eq!(holder(&roster, &picture, "shop_default", "172.20.0.3"), holds, "{time}");
     }
 }
 

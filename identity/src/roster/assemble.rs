@@ -19,6 +19,9 @@ use crate::picture::Counts;
 use crate::subnet::Subnet;
 
 const ALWAYS: Timestamp = Timestamp(i64::MIN);
+/// How long before Docker's StartedAt a container may already hold its addresses: the veth is up and the first
+/// connection may be over before Docker notes the start.
+const UP_BEFORE_START: i64 = 2 * Timestamp::SECOND;
 /// Network of address rows that name none and lie in no known subnet.
 const UNSTATED: &str = "roster";
 
@@ -305,6 +308,7 @@ fn join(
     for bindings in names.addresses.values_mut() {
         bindings.sort_by_key(|binding| (binding.from, binding.attachment));
         bindings.dedup();
+        rows.begin_early(bindings);
     }
     counts.attachments = rows.attachments.len() as u64;
     let has_roles = interfaces.iter().any(|row| row.entry.role == Role::Container);
@@ -324,6 +328,8 @@ fn join(
 struct Rows {
     attachments: BTreeMap<(String, Option<Timestamp>, ScopeId), AttachmentId>,
     macs: BTreeMap<(ScopeId, MacAddr), AttachmentId>,
+    /// Docker's word on when a container started.
+    started: BTreeMap<AttachmentId, Timestamp>,
     anonymous: u32,
 }
 
@@ -362,6 +368,7 @@ impl Rows {
         for (scope, address, mac, from, until) in held {
             let attachment = self.attachment(container, scope);
             names.attachments.insert(attachment, Arc::clone(named));
+            self.started.extend(container.started_at.map(|at| (attachment, at)));
             let binding = Binding { attachment, from, until };
             names.addresses.entry((scope, address.to_canonical())).or_default().push(binding.clone());
             if let Some(mac) = mac {
@@ -370,6 +377,18 @@ impl Rows {
             }
         }
         is_holding
+    }
+
+    /// Lets bindings begin before Docker's StartedAt, but not before an earlier holder's end.
+    fn begin_early(&self, bindings: &mut [Binding]) {
+        let mut free_from = ALWAYS;
+        for binding in bindings {
+            if self.started.get(&binding.attachment) == Some(&binding.from) {
+                let early = binding.from.plus(-UP_BEFORE_START);
+                binding.from = early.max(free_from.min(binding.from));
+            }
+            free_from = free_from.max(binding.until.unwrap_or(ALWAYS));
+        }
     }
 
     fn interface(
