@@ -242,6 +242,7 @@ fn dot_shows_each_verdict_by_colour_line_and_word() {
     );
     assert!(line("undocumented port").contains(fault));
     assert!(line("spoofed source").contains(fault));
+    assert_eq!(dot.matches(r#""shop/web" -> "shop/cart""#).count(), 2, "looks are not mixed");
     assert!(line("refused").contains(r#"arrowhead="teetee""#));
     assert!(line("blocked").contains("#999999"));
     assert!(line("host or docker-proxy").contains("dotted"));

@@ -420,6 +420,18 @@ fn service_ports_fall_into_their_classes() {
 }
 
 #[test]
+fn a_range_that_ends_before_it_begins_covers_nothing() {
+    let mut odd = Workload::clone(&workload("odd-1", "shop/odd", &[80]));
+    (odd.documented[0].first, odd.documented[0].last) = (Port(90), Port(80));
+    let odd = Arc::new(odd);
+    let calls = vec![talk(peer(&odd, 2), peer(&odd, 2), 85, 1, 0)];
+    let assessment = Contract::default().assess(snapshot(vec![odd], calls));
+    assert_eq!(assessment.judged[0].verdict, Verdict::UndocumentedPort);
+    let classes: Vec<ListenerClass> = assessment.listeners.iter().map(|it| it.class).collect();
+    assert_eq!(classes, [ListenerClass::UndocumentedUsed, ListenerClass::DocumentedIdle]);
+}
+
+#[test]
 fn names_that_are_not_here_are_warnings_with_a_hint() {
     let text = "[[service]]\nservice = \"shop/dbb\"\ninitiators = [\"crat\", \"shop/cart\", \"hots\", \"other\"]\n\
                 [[service]]\nservice = \"shop/other\"\n";
