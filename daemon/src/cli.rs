@@ -279,7 +279,7 @@ pub struct LiveArgs {
     #[arg(long, env = "PORTOLAN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What was documented: a contract in TOML; repeatable
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "PORTOLAN_CONTRACT", value_name = "FILE", value_delimiter = ',')]
     pub contract: Vec<PathBuf>,
     /// Docker's socket
     #[arg(long, env = "PORTOLAN_DOCKER_SOCKET", value_name = "PATH")]
@@ -314,10 +314,10 @@ pub struct RunArgs {
     #[arg(long, env = "PORTOLAN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Serve other machines without a token
-    #[arg(long)]
+    #[arg(long, env = "PORTOLAN_OPEN")]
     pub open: bool,
     /// Answer requests for this host name too; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "PORTOLAN_HOST_NAME", value_name = "NAME", value_delimiter = ',')]
     pub host_name: Vec<String>,
     /// Socket for the command line
     #[arg(long, env = "PORTOLAN_SOCKET", value_name = "PATH")]

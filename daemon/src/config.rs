@@ -245,10 +245,13 @@ impl Config {
     ///
     /// Returns why the file cannot be read, or which place in it is wrong.
     pub fn load(live: &LiveArgs) -> Result<Self, Failure> {
-        let mut config = match &live.config {
+        let from_file = match &live.config {
             Some(path) => Self::from_path(path)?,
             None => Self::default(),
         };
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut config = from_file.with_environment(environment)?;
         if !live.contract.is_empty() {
             config.policy.contracts.clone_from(&live.contract);
         }
@@ -265,6 +268,41 @@ impl Config {
         config.capture.ring_mib = live.ring_mib.unwrap_or(config.capture.ring_mib);
         config.flowtable.flows_max = live.flows_max.unwrap_or(config.flowtable.flows_max);
         config.check("command line")?;
+        Ok(config)
+    }
+
+    /// Lets `PORTOLAN_TABLE__KEY` variables win: `PORTOLAN_FLOWTABLE__LINGER_SECONDS=5`. Values are TOML; what is no
+    /// TOML is a string.
+    ///
+    /// # Errors
+    ///
+    /// Returns which variable names no option, or has a value it cannot have.
+    pub fn with_environment(
+        &self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Failure> {
+        let mut config = self.clone();
+        for (name, text) in variables {
+            let Some((table, key)) = name.strip_prefix("PORTOLAN_").and_then(|rest| rest.split_once("__"))
+            else {
+                continue;
+            };
+            let wrong = |what: String| Failure::error(format!("environment variable {name}: {what}"));
+            let mut tables = toml::Table::try_from(&config).map_err(|error| wrong(error.to_string()))?;
+            let (table, key) = (table.to_ascii_lowercase(), key.to_ascii_lowercase());
+            let options = tables.get_mut(&table).and_then(toml::Value::as_table_mut);
+            let Some(option) = options.and_then(|options| options.get_mut(&key)) else {
+                return Err(wrong(format!(
+                    "no option {key} in table {table}; portolan run --print-config lists them"
+                )));
+            };
+            *option = format!("value = {text}")
+                .parse::<toml::Table>()
+                .ok()
+                .and_then(|mut parsed| parsed.remove("value"))
+                .unwrap_or(toml::Value::String(text));
+            config = tables.try_into().map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
+        }
         Ok(config)
     }
 
@@ -315,6 +353,25 @@ mod tests {
                 sample.lines().any(|it| it.starts_with(&format!("{key} = "))),
                 "{key} is not in the sample"
             );
+        }
+    }
+
+    #[test]
+    fn variables_win_over_the_file_and_unknown_ones_are_named() {
+        let set = |name: &str, value: &str| {
+            Config::default().with_environment([(name.to_owned(), value.to_owned())])
+        };
+        assert_eq!(set("PORTOLAN_FLOWTABLE__LINGER_SECONDS", "5").unwrap().flowtable.linger_seconds, 5);
+        assert_eq!(set("PORTOLAN_CAPTURE__INTERFACE", "br-0").unwrap().capture.interface, "br-0");
+        assert_eq!(set("PORTOLAN_EXPORTER__LISTEN", "['[::1]:1']").unwrap().exporter.listen, ["[::1]:1"]);
+        assert_eq!(set("PORTOLAN_CONFIG", "x").unwrap(), Config::default());
+        #[rustfmt::skip]
+        let cases = [
+            ("PORTOLAN_CAPTURE__SNAPLENN", "1",    "environment variable PORTOLAN_CAPTURE__SNAPLENN: no option snaplenn in table capture; portolan run --print-config lists them"),
+            ("PORTOLAN_CAPTURE__SNAPLEN",  "many", "environment variable PORTOLAN_CAPTURE__SNAPLEN: invalid type: string \"many\", expected u32"),
+        ];
+        for (name, value, expected) in cases {
+            assert_eq!(set(name, value).unwrap_err().message.trim_end(), expected);
         }
     }
 

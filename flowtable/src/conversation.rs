@@ -405,9 +405,11 @@ impl Conversations {
         let Some(totals) = self.table.get_mut(state.conversation as usize) else { return };
         let earlier = before(delta);
         // Sides do not change; which of them is the initiator's may have.
-        let is_a_initiator = totals.key.initiator.address == delta.flow.ends[0].address;
-        let (sent, received) =
-            if is_a_initiator { (earlier[0], earlier[1]) } else { (earlier[1], earlier[0]) };
+        let [a, b] = earlier;
+        let (sent, received) = match state.initiator {
+            Side::A => (a, b),
+            Side::B => (b, a),
+        };
         // A flow between two equal ends may have swapped sides without leaving: what one side lacks, the other has.
         let (lack_sent, lack_received) = (sent - totals.sent, received - totals.received);
         totals.sent = totals.sent - sent - lack_received;

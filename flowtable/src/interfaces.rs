@@ -134,6 +134,10 @@ impl InterfaceTable {
     pub fn sighting(&self, seen: &Observation) -> Sighting {
         let entry = self.get(seen.interface);
         match (entry.role, seen.direction) {
+            // Roles read off a capture tell veths, and not whose they are.
+            (Role::Container, Direction::Incoming) if entry.attachment == AttachmentId(0) => {
+                Sighting::Plain { scope: entry.scope }
+            }
             (Role::Container, Direction::Incoming) => {
                 Sighting::Sent { scope: entry.scope, attachment: entry.attachment, is_fresh: entry.is_fresh }
             }

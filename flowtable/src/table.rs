@@ -427,12 +427,37 @@ impl FlowTable {
 
     fn meter(&mut self, metering: &Metering<'_>, directory: &impl Directory) {
         let (source, destination) = ends(metering.packet, metering.ports);
+        let keyed = |table: &Self, forger| {
+            table.keyer.key(metering.scope, source, destination, metering.packet.protocol, forger)
+        };
+        let (key, side) = keyed(self, None);
+        let found = self.find(key);
+        // The sender of a known flow was looked up when it opened: the directory is asked only where another sends.
+        if let Some(slot) = found
+            && self.is_sender(slot, side, metering.sender)
+        {
+            return self.meter_known(slot, key, side, false, metering, directory);
+        }
         let forger = self.forger(metering, directory);
-        let (key, side) =
-            self.keyer.key(metering.scope, source, destination, metering.packet.protocol, forger);
-        match self.find(key) {
+        let (key, side, found) = match forger {
+            None => (key, side, found),
+            Some(_) => {
+                let (key, side) = keyed(self, forger);
+                (key, side, self.find(key))
+            }
+        };
+        match found {
             Some(slot) => self.meter_known(slot, key, side, forger.is_some(), metering, directory),
             None => self.open(key, side, forger.is_some(), metering, directory),
+        }
+    }
+
+    fn is_sender(&self, slot: usize, side: Side, sender: Sender) -> bool {
+        match sender {
+            Sender::Veth { attachment, .. } => {
+                self.hot.get(slot).is_some_and(|hot| hot.attachments[side.index()] == attachment.0)
+            }
+            Sender::Bridge | Sender::Unknown => true,
         }
     }
 
@@ -461,11 +486,8 @@ impl FlowTable {
         let seen = metering.seen;
         let frame = self.relative_frame(seen.frame);
         let at = self.engine_time(seen.at);
+        let is_same_sender = self.is_sender(slot, side, metering.sender);
         let Some(hot) = self.hot.get_mut(slot) else { return };
-        let is_same_sender = match metering.sender {
-            Sender::Veth { attachment, .. } => hot.attachments[side.index()] == attachment.0,
-            Sender::Bridge | Sender::Unknown => true,
-        };
         let is_plain = metering
             .packet
             .tcp
@@ -656,13 +678,14 @@ impl FlowTable {
                 // What a bridge sends out itself comes from the host or through it: a container's address there
                 // is the forwarded copy of a packet counted in another network.
                 Sender::Bridge => match held_by(source.address) {
+                    Holder::External if is_exempt_source(source.address) => Holder::Host,
                     Holder::External => Holder::External,
+                    Holder::Bare => Holder::Bare,
                     Holder::Host
                     | Holder::Attachment(_)
                     | Holder::Unclaimed
                     | Holder::Group
-                    | Holder::Ambiguous
-                    | Holder::Bare => Holder::Host,
+                    | Holder::Ambiguous => Holder::Host,
                 },
                 Sender::Unknown => held_by(source.address),
             },

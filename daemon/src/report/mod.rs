@@ -308,7 +308,7 @@ fn edges_table(publication: &Publication, names: &ShortNames, style: Style) -> S
                 names.short(&edge.source),
                 format!("-> {}:{}{via}", names.short(&edge.target), edge.port),
                 mark.to_owned(),
-                grouped(edge.connections.attempted() - edge.connections.failed()),
+                grouped(edge.connections.answered),
                 grouped(edge.connections.failed()),
                 amount(edge.sent.bytes),
                 amount(edge.received.bytes),
@@ -347,7 +347,7 @@ fn documented(edge: &Edge) -> String {
 /// What the numbers do not say: how attempts failed, and what is a guess.
 fn remark(edge: &Edge) -> String {
     let mut words = Vec::new();
-    let Outcomes { answered, refused, unanswered, blocked, .. } = edge.connections;
+    let Outcomes { answered, refused, unanswered, blocked, pending } = edge.connections;
     if answered == 0 {
         for (count, word) in
             [(refused, "refused"), (unanswered, "unanswered"), (blocked, "blocked on this host")]
@@ -355,6 +355,10 @@ fn remark(edge: &Edge) -> String {
             if count > 0 {
                 words.push(word.to_owned());
             }
+        }
+        // Groups of receivers and most ICMP messages are not expected to answer.
+        if pending > 0 && !edge.port.protocol.is_icmp() && edge.target != "multicast" {
+            words.push(format!("{} pending", grouped(pending)));
         }
     }
     if edge.is_proxy_leg {

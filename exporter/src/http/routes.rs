@@ -208,6 +208,7 @@ impl State {
             | Route::Ready
             | Route::Findings
             | Route::Status
+            | Route::Publication
             | Route::Unknown => &[],
         };
         let query = match Query::read(query, allowed) {
@@ -224,6 +225,7 @@ impl State {
             Route::Flows => flows(&publication, &query),
             Route::Findings => Answer::json(&Findings::of(&publication)),
             Route::Status => Answer::json(&Status::of(&publication)),
+            Route::Publication => Answer::json(&*publication),
             Route::Unknown => Answer::error(StatusCode::NOT_FOUND, NOT_FOUND),
         }
     }
@@ -281,7 +283,7 @@ const BEARER: &[u8] = b"Bearer ";
 const EXPOSITION_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
 const NOT_FOUND: &str = "no such page: there are /, /metrics, /-/healthy, /-/ready, /api/v1/graph, /api/v1/flows, \
-                         /api/v1/findings and /api/v1/status";
+                         /api/v1/findings, /api/v1/status and /api/v1/publication";
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Route {
@@ -294,6 +296,7 @@ enum Route {
     Flows,
     Findings,
     Status,
+    Publication,
     Unknown,
 }
 
@@ -309,6 +312,7 @@ impl Route {
             "/api/v1/flows" => Self::Flows,
             "/api/v1/findings" => Self::Findings,
             "/api/v1/status" => Self::Status,
+            "/api/v1/publication" => Self::Publication,
             _ => Self::Unknown,
         }
     }
@@ -324,6 +328,7 @@ impl Route {
             Self::Flows => "flows",
             Self::Findings => "findings",
             Self::Status => "status",
+            Self::Publication => "publication",
             Self::Unknown => "unknown",
         }
     }
@@ -408,6 +413,7 @@ impl<'a> Findings<'a> {
 }
 
 /// What `/api/v1/status` answers: completeness, accounts and vitals.
+/// What `/api/v1/status` answers.
 #[derive(Serialize)]
 pub struct Status<'a> {
     at: portolan_flowtable::Timestamp,
