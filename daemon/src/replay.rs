@@ -13,7 +13,7 @@ use portolan_capture::select::Selection;
 use portolan_capture::{Frame, MergedFiles, ParseOptions, Polled, Tap, TapError, parse};
 use portolan_exporter::{Publication, Vitals};
 use portolan_flowtable::plain::PlainConversations;
-use portolan_flowtable::{Delta, Limits, Names, NotCounted, Timestamp};
+use portolan_flowtable::{Delta, Limits, Names, NotCounted, Rejected, Timestamp};
 use portolan_policy::Alert;
 
 use crate::cli::ReadArgs;
@@ -25,6 +25,9 @@ use vantage::{Chosen, choose};
 
 /// Seed of the flow table in replay: two replays are equal.
 const SEED: u64 = 0x706f_7274_6f6c_616e;
+
+/// Unknown link types named at most.
+const UNKNOWN_LINKS_MAX: usize = 8;
 
 /// What a replay is asked for.
 #[derive(Debug)]
@@ -123,7 +126,7 @@ struct Run<'a> {
     alerts: Vec<Alert>,
     damage: Vec<String>,
     warnings: Vec<String>,
-    has_unknown_link: bool,
+    unknown_links: Vec<String>,
 }
 
 impl<'a> Run<'a> {
@@ -156,7 +159,7 @@ impl<'a> Run<'a> {
             alerts: Vec::new(),
             damage: Vec::new(),
             warnings,
-            has_unknown_link: false,
+            unknown_links: Vec::new(),
         }
     }
 
@@ -171,9 +174,11 @@ impl<'a> Run<'a> {
             Err(error) => {
                 self.plain.reject(frame.record());
                 let reason = error.reason();
-                if reason == portolan_flowtable::Rejected::UnknownLinkType && !self.has_unknown_link {
-                    self.has_unknown_link = true;
-                    self.warnings.push(error.to_string());
+                if reason == Rejected::UnknownLinkType && self.unknown_links.len() < UNKNOWN_LINKS_MAX {
+                    let text = error.to_string();
+                    if !self.unknown_links.contains(&text) {
+                        self.unknown_links.push(text);
+                    }
                 }
                 return self.meter.reject(reason, wire_bytes);
             }
@@ -242,6 +247,12 @@ impl<'a> Run<'a> {
         self.meter.tick(None, None, &mut self.deltas);
         let ledger = self.meter.settle(&mut self.deltas);
         self.apply_deltas();
+        if ledger.delivered.frames > 0 && ledger.unknown_link_type == ledger.delivered {
+            // Nothing could be done with any frame: that is no answer but an error.
+            self.damage.extend(std::mem::take(&mut self.unknown_links));
+        } else {
+            self.warnings.extend(std::mem::take(&mut self.unknown_links));
+        }
         let (from, at) = self.span.unwrap_or_default();
         let mut remarks = self.chosen.remarks.clone();
         remarks.extend(self.damage.iter().cloned());
@@ -277,7 +288,7 @@ impl<'a> Run<'a> {
                 );
             }
         }
-        let turn = Turn { at, ledger, losses, occupancy: self.meter.occupancy() };
+        let turn = Turn { at, ledger, losses, occupancy: self.meter.occupancy(), is_last: true };
         let (publication, alerts) = self.chart.turn(turn, vitals);
         self.alerts.extend(alerts);
         Replayed { publication, alerts: self.alerts, damage: self.damage, warnings: self.warnings }

@@ -58,7 +58,7 @@ pub enum ParseError {
         layer: Layer,
     },
     /// Nobody here reads frames of this link type.
-    #[error("link type {} cannot be read", .0.0)]
+    #[error("link type {} cannot be read; portolan reads Ethernet, Linux cooked (SLL, SLL2), raw IP, NULL, LOOP and PPP", .0.0)]
     UnknownLinkType(LinkType),
 }
 

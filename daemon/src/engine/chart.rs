@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portolan_exporter::{Publication, Vitals};
 use portolan_flowtable::{Conversations, Delta, Ledger, Names, Occasion, Timestamp};
 use portolan_graphs::{Graph, Group};
-use portolan_policy::{Alert, Contract, Register};
+use portolan_policy::{Alert, Contract, Register, ScanLimits};
 
 use super::completeness::{Losses, Source, judge_completeness};
 use super::flow_book::FlowBook;
@@ -32,6 +32,8 @@ pub struct Turn {
     pub losses: Losses,
     /// Live flows in the table, and its slots.
     pub occupancy: (usize, usize),
+    /// Whether the source has ended, so that nothing can be answered any more.
+    pub is_last: bool,
 }
 
 /// The control plane's state.
@@ -96,7 +98,8 @@ impl Chart {
         };
         let snapshot = self.conversations.snapshot(occasion, &self.names);
         let (residual_frames, residual_bytes) = turn.ledger.residual(self.conversations.sum());
-        let assessment = self.contract.assess(snapshot);
+        let limits = if turn.is_last { ScanLimits::at_end() } else { ScanLimits::default() };
+        let assessment = self.contract.assess_within(snapshot, &limits);
         let graph = Graph::draw(&assessment, Group::Service);
         let alerts = self.register.update(&assessment);
         let flows = self.flows.records(&self.names, self.options.flows_kept);
