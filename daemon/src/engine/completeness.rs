@@ -33,7 +33,9 @@ pub fn judge_completeness(source: &Source, losses: &Losses, ledger: &Ledger) -> 
         }
     };
     say(losses.dropped.unwrap_or(0), "frames dropped before they could be read");
-    say(ledger.all_rejected().frames, "frames rejected: cut short or malformed");
+    say(ledger.unknown_link_type.frames, "frames of a link type that cannot be read");
+    let unreadable = ledger.all_rejected() - ledger.unknown_link_type;
+    say(unreadable.frames, "frames rejected: cut short or malformed");
     say(ledger.unknown_interface.frames, "frames of interfaces nobody could place");
     say(ledger.overflow.frames, "frames found no room in the flow table");
     let is_silent = *source == Source::Silent;
