@@ -4,6 +4,7 @@
 //!
 //! - [`engine::Lab`]: a Docker engine in a network namespace of its own, the internet beside it (`scripts/lab`).
 //! - [`bridge::BridgeLab`]: a bridge and its members without any Docker, silent but for what a test sends.
+//! - [`daemon::Daemon`]: `portolan run` in any of their namespaces, asked over its socket.
 //! - [`traffic`]: exact, bounded traffic from within any namespace.
 //!
 //! They need root and what `scripts/prepare test` installs, and are therefore ignored by a bare `cargo test`:
@@ -11,7 +12,9 @@
 //! laboratory fails the test if anything of it is left.
 
 mod bridge;
+mod daemon;
 mod engine;
+mod live_shop;
 mod namespace;
 mod traffic;
 mod works;
