@@ -90,8 +90,8 @@ pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
         run.warnings
             .push(format!("the filter means nothing on frames of link type {link}: none was selected"));
     }
-    if let Some(path) = request.conversations {
-        write_conversations(path, &run.plain)?;
+    if let Some((path, plain)) = request.conversations.zip(run.plain.as_ref()) {
+        write_conversations(path, plain)?;
     }
     Ok(run.finish(tap.kernel_dropped(), &title(request.files)))
 }
@@ -114,7 +114,7 @@ struct Run<'a> {
     meter: Meter,
     chart: Chart,
     deltas: Vec<Delta>,
-    plain: PlainConversations,
+    plain: Option<PlainConversations>,
     duplicates: Option<Duplicates>,
     filter: Option<Selection>,
     options: ParseOptions,
@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
             meter,
             chart,
             deltas: Vec::new(),
-            plain: PlainConversations::default(),
+            plain: request.conversations.map(|_| PlainConversations::default()),
             duplicates: chosen.is_deduplicated.then(Duplicates::new),
             filter,
             options: ParseOptions { innermost: request.read.innermost, fingerprint: chosen.is_deduplicated },
@@ -172,7 +172,9 @@ impl<'a> Run<'a> {
         let seen = match parse(frame, &self.options) {
             Ok(seen) => seen,
             Err(error) => {
-                self.plain.reject(frame.record());
+                if let Some(plain) = &mut self.plain {
+                    plain.reject(frame.record());
+                }
                 let reason = error.reason();
                 if reason == Rejected::UnknownLinkType && self.unknown_links.len() < UNKNOWN_LINKS_MAX {
                     let text = error.to_string();
@@ -183,7 +185,9 @@ impl<'a> Run<'a> {
                 return self.meter.reject(reason, wire_bytes);
             }
         };
-        self.plain.observe(&seen, frame.record());
+        if let Some(plain) = &mut self.plain {
+            plain.observe(&seen, frame.record());
+        }
         if let Some(duplicates) = &mut self.duplicates
             && duplicates.is_second(&seen)
         {
