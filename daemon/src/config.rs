@@ -207,7 +207,7 @@ impl Config {
     fn check(&self, name: &str) -> Result<(), Failure> {
         let wrong = |what: String| Err(Failure::error(format!("{name}: {what}")));
         let Flowtable { flows_max, linger_seconds, tcp_idle_seconds, .. } = self.flowtable;
-        if flows_max < Limits::FLOWS_MIN || flows_max > 1 << 26 {
+        if !(Limits::FLOWS_MIN..=1 << 26).contains(&flows_max) {
             return wrong(format!(
                 "flowtable.flows_max ({flows_max}) must lie between {} and 67108864",
                 Limits::FLOWS_MIN

@@ -9,7 +9,7 @@ use crate::error::Failure;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// Settle and end.
     End,
     /// Read configuration and contract again, open the event file anew.
@@ -21,7 +21,7 @@ pub enum Signal {
 /// # Errors
 ///
 /// Returns why signals cannot be listened to.
-pub fn listen(runtime: &Runtime) -> Result<Receiver<Signal>, Failure> {
+pub(crate) fn listen(runtime: &Runtime) -> Result<Receiver<Signal>, Failure> {
     let (sender, receiver) = channel();
     let _context = runtime.enter();
     for (kind, meaning) in [

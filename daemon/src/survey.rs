@@ -24,7 +24,7 @@ const PACKET_HOST: u8 = 0;
 
 /// What a first reading of a capture tells about its interfaces.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub(crate) struct Survey {
     interfaces: BTreeMap<InterfaceId, Seen>,
     addresses: BTreeSet<IpAddr>,
     is_cooked: bool,
@@ -42,7 +42,7 @@ struct Seen {
 
 impl Survey {
     /// Takes one frame in.
-    pub fn frame(&mut self, frame: &Frame<'_>, seen: &Observation) {
+    pub(crate) fn frame(&mut self, frame: &Frame<'_>, seen: &Observation) {
         self.is_cooked |= matches!(frame.link, LinkType::LINUX_SLL | LinkType::LINUX_SLL2);
         if let Network::Ip(packet) = &seen.network
             && self.addresses.len() < ADDRESSES_MAX
@@ -69,24 +69,24 @@ impl Survey {
     }
 
     /// Returns interfaces that carried frames.
-    pub fn interfaces(&self) -> usize {
+    pub(crate) fn interfaces(&self) -> usize {
         self.interfaces.len()
     }
 
     /// Returns whether frames come from the kernel's cooked socket on all interfaces.
-    pub fn is_cooked(&self) -> bool {
+    pub(crate) fn is_cooked(&self) -> bool {
         self.is_cooked
     }
 
     /// Returns addresses that occur.
-    pub fn addresses(&self) -> &BTreeSet<IpAddr> {
+    pub(crate) fn addresses(&self) -> &BTreeSet<IpAddr> {
         &self.addresses
     }
 
     /// Infers roles; `None` where the capture does not bear it: no directions, or no veth to be seen.
     ///
     /// Networks are told apart only where no roster will be asked (`is_scoped`): its numbers are others.
-    pub fn roles(&self, is_scoped: bool) -> Option<InterfaceTable> {
+    pub(crate) fn roles(&self, is_scoped: bool) -> Option<InterfaceTable> {
         if self.is_crowded || !self.interfaces.values().any(|seen| seen.has_direction) {
             return None;
         }

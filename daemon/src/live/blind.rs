@@ -8,7 +8,7 @@ const KEPT_MAX: usize = 256;
 /// Watches a counter of lost frames, read now and then, and bounds the time of each loss by frames: from the last
 /// one delivered before the previous reading to the first one after this reading.
 #[derive(Debug, Default)]
-pub struct BlindSpots {
+pub(super) struct BlindSpots {
     intervals: Vec<Blindness>,
     lost: u64,
     /// Last frame delivered before the previous reading.
@@ -20,7 +20,7 @@ pub struct BlindSpots {
 
 impl BlindSpots {
     /// Notes that frames were delivered, the first and last of them at these times.
-    pub fn delivered(&mut self, first: Timestamp, last: Timestamp) {
+    pub(super) fn delivered(&mut self, first: Timestamp, last: Timestamp) {
         if self.is_open {
             self.is_open = false;
             if let Some(interval) = self.intervals.last_mut() {
@@ -31,7 +31,7 @@ impl BlindSpots {
     }
 
     /// Notes a reading of the counter, `lost` frames in all; `now` stands in until a frame comes.
-    pub fn read(&mut self, lost: u64, now: Timestamp) {
+    pub(super) fn read(&mut self, lost: u64, now: Timestamp) {
         let more = lost.saturating_sub(self.lost);
         let from = self.before.unwrap_or(now);
         if more > 0 {
@@ -47,7 +47,7 @@ impl BlindSpots {
     }
 
     /// Notes an interval that was caused on purpose or by the host.
-    pub fn add(&mut self, interval: Blindness) {
+    pub(super) fn add(&mut self, interval: Blindness) {
         if let Some(last) = self.intervals.last_mut()
             && last.cause == interval.cause
             && interval.from <= last.until
@@ -67,12 +67,12 @@ impl BlindSpots {
     }
 
     /// Returns the intervals so far.
-    pub fn intervals(&self) -> &[Blindness] {
+    pub(super) fn intervals(&self) -> &[Blindness] {
         &self.intervals
     }
 
     /// Returns until when frames were last lost.
-    pub fn last_loss(&self) -> Option<Timestamp> {
+    pub(super) fn last_loss(&self) -> Option<Timestamp> {
         self.intervals.last().map(|interval| interval.until)
     }
 }

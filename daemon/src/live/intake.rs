@@ -19,7 +19,7 @@ const SETTLE_POLLS_MAX: u32 = 50;
 
 /// What the control plane asks of the tap's thread. Applied between batches.
 #[derive(Debug)]
-pub enum Command {
+pub(super) enum Command {
     /// New roles and bindings.
     Roles(Arc<InterfaceTable>, Who),
     /// Close a tick and report; `now` is the wall clock.
@@ -38,7 +38,7 @@ pub enum Command {
 
 /// What the tap's thread reports after a command that asks for it.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub(super) struct Report {
     /// The accounts, in step with `pushed`.
     pub ledger: Ledger,
     /// Deltas pushed into the ring so far: apply as many before reading the accounts.
@@ -78,7 +78,7 @@ impl DeltaSink for RingSink {
 }
 
 /// The tap's thread.
-pub struct Intake {
+pub(super) struct Intake {
     tap: LiveTap,
     meter: Meter,
     sink: RingSink,
@@ -92,7 +92,7 @@ pub struct Intake {
 
 impl Intake {
     /// Puts the thread's parts together. `wake` becomes readable when a command was sent.
-    pub fn new(
+    pub(super) fn new(
         tap: LiveTap,
         meter: Meter,
         producer: Producer<Delta>,
@@ -106,7 +106,7 @@ impl Intake {
     }
 
     /// Runs until it is told to settle, or the control plane is gone.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         loop {
             match self.obey() {
                 Obeyed::GoOn => {}

@@ -18,7 +18,7 @@ const MULTIPLES: &str = "totals may be multiples: frames were captured at severa
 
 /// The choice, and what it rests on.
 #[derive(Clone, Debug)]
-pub struct Chosen {
+pub(super) struct Chosen {
     /// Interface to role.
     pub interfaces: Arc<InterfaceTable>,
     /// Whether interfaces say which container sent.
@@ -42,7 +42,7 @@ pub struct Chosen {
 /// # Errors
 ///
 /// Returns why the capture cannot be read at all, or why the vantage asked for does not fit it.
-pub fn choose(paths: &[String], request: &Request<'_>) -> Result<Chosen, Failure> {
+pub(super) fn choose(paths: &[String], request: &Request<'_>) -> Result<Chosen, Failure> {
     let roster = request.knowledge.roster.as_deref();
     let changes = roster.map(portolan_identity::Roster::changes).unwrap_or_default();
     let mut chosen = Chosen {
@@ -87,7 +87,7 @@ fn choose_roles(
     let roster = request.knowledge.roster.as_deref();
     let is_forced = request.read.vantage == Vantage::Any;
     let Some((survey, files)) = surveyed else {
-        if is_piped && let Some(table) = roster.and_then(|roster| by_index(roster)) {
+        if is_piped && let Some(table) = roster.and_then(by_index) {
             // A pipe is read once: the roster's rows have to do, and fit cooked frames alone.
             if is_forced {
                 chosen.interfaces = Arc::new(table);

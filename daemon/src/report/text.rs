@@ -15,7 +15,7 @@ pub enum Colour {
 }
 
 /// Paints text, where colours are wanted.
-pub fn paint(text: &str, colour: Colour, is_coloured: bool) -> String {
+pub(super) fn paint(text: &str, colour: Colour, is_coloured: bool) -> String {
     let code = match (colour, is_coloured) {
         (Colour::Plain, _) | (_, false) => return text.to_owned(),
         (Colour::Red, true) => "31",
@@ -55,7 +55,7 @@ pub fn milliseconds(nanoseconds: i64) -> String {
 }
 
 /// Writes a serde word as it stands in machine output: `unexpected_peer`.
-pub fn word(value: &impl Serialize) -> String {
+pub(super) fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         Ok(_) | Err(_) => String::new(),
@@ -63,7 +63,7 @@ pub fn word(value: &impl Serialize) -> String {
 }
 
 /// Writes a serde word for people: `unexpected peer`.
-pub fn spaced(value: &impl Serialize) -> String {
+pub(super) fn spaced(value: &impl Serialize) -> String {
     word(value).replace('_', " ")
 }
 
