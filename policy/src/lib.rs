@@ -31,6 +31,7 @@
 mod assess;
 mod assessment;
 mod contract;
+mod expected;
 mod register;
 mod scan;
 mod selector;
@@ -41,6 +42,7 @@ mod words;
 pub use assess::FINDINGS_MAX;
 pub use assessment::*;
 pub use contract::{Contract, ContractError};
+pub use expected::{EXPECTED_EDGES_MAX, ExpectedEdge, ExpectedEnd};
 pub use register::{REGISTER_MAX, Register};
 pub use scan::ScanLimits;
 pub use verdict::{Charge, Intent, Ruling};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portolan_exporter::{Publication, Vitals};
+use portolan_exporter::{DocumentedEdge, Publication, Vitals};
 use portolan_flowtable::{Conversations, Delta, Ledger, Names, Occasion, Timestamp};
 use portolan_graphs::{Graph, Group};
 use portolan_policy::{Alert, Contract, Register, ScanLimits};
@@ -45,6 +45,7 @@ pub struct Chart {
     names: Arc<Names>,
     contract: Arc<Contract>,
     register: Register,
+    documented_edges: Vec<DocumentedEdge>,
     ticks: u64,
 }
 
@@ -52,6 +53,7 @@ impl Chart {
     /// Builds an empty chart.
     pub fn new(options: ChartOptions, names: Arc<Names>, contract: Arc<Contract>) -> Self {
         let flows = FlowBook::new(options.flows_kept);
+        let documented_edges = documented_edges(&contract, &names);
         Self {
             options,
             conversations: Conversations::new(),
@@ -59,6 +61,7 @@ impl Chart {
             names,
             contract,
             register: Register::default(),
+            documented_edges,
             ticks: 0,
         }
     }
@@ -72,6 +75,7 @@ impl Chart {
     /// Takes new names.
     pub fn set_names(&mut self, names: Arc<Names>) {
         self.names = names;
+        self.documented_edges = documented_edges(&self.contract, &self.names);
     }
 
     /// Says where frames come from, once that is known.
@@ -82,6 +86,7 @@ impl Chart {
     /// Takes another contract.
     pub fn set_contract(&mut self, contract: Arc<Contract>) {
         self.contract = contract;
+        self.documented_edges = documented_edges(&self.contract, &self.names);
     }
 
     /// Publishes: one immutable value, and the news since the last one. `vitals` carries what the daemon knows of
@@ -116,7 +121,23 @@ impl Chart {
             policy_hash: self.contract.hash(),
             ..vitals
         };
-        let documented_edges = Vec::new();
+        let documented_edges = self.documented_edges.clone();
         (Publication { assessment, graph, vitals, flows, documented_edges }, alerts)
     }
+}
+
+/// Who may call what, as the exporter wants it: counters of these edges begin at 0.
+fn documented_edges(contract: &Contract, names: &Names) -> Vec<DocumentedEdge> {
+    let expected = contract.expected_edges(&names.workloads);
+    expected
+        .into_iter()
+        .map(|edge| DocumentedEdge {
+            client: edge.initiator.service,
+            client_project: edge.initiator.project,
+            server: edge.responder.service,
+            server_project: edge.responder.project,
+            port: edge.port,
+            documented_by: edge.documented_by,
+        })
+        .collect()
 }
