@@ -157,6 +157,23 @@ mod tests {
     }
 
     #[test]
+    fn errors_have_a_direction_and_questions_have_none() {
+        let (one, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        #[rustfmt::skip]
+        let cases = [
+            // kind  back  is the same flow
+            (3,      3,    false), // unreachable
+            (8,      0,    true),  // echo
+            (8,      8,    false), // two who ask each other
+        ];
+        for (kind, back, expected) in cases {
+            let there = community_id(Protocol::ICMP, one, other, Ports::Icmp { kind, code: 0 });
+            let back = community_id(Protocol::ICMP, other, one, Ports::Icmp { kind: back, code: 0 });
+            assert_eq!(there == back, expected, "type {kind}");
+        }
+    }
+
+    #[test]
     fn equal_addresses_are_ordered_by_port() {
         let address: IpAddr = "127.0.0.1".parse().unwrap();
         let id = |source, destination| {

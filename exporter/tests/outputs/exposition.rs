@@ -112,6 +112,7 @@ fn edges_beyond_the_limit_are_added_up_in_other_and_nothing_is_lost() {
     let limits = SeriesLimits { edges_max: 100, ..limits() };
     let mut memory = EdgeMemory::new(limits);
     let mut earlier = 0;
+    let other = |memory: &EdgeMemory| memory.series().any(|(key, _)| key.server == "other");
     // Growth, then half of them gone (the folded ones among them), then back again: `other` never falls.
     for (turn, kept) in [(1, 0..count), (2, 0..count), (3, 0..count / 2), (4, 0..count)] {
         let mut some = conversations[kept].to_vec();
@@ -136,6 +137,9 @@ fn edges_beyond_the_limit_are_added_up_in_other_and_nothing_is_lost() {
             );
         }
     }
+    memory.turn(&publication(1_000, Vec::new()));
+    assert!(other(&memory), "what was counted under `other` stays");
+    assert_eq!(memory.series().count(), 1, "all else is gone");
 }
 
 #[test]

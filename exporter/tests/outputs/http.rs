@@ -145,6 +145,11 @@ fn a_scrape_shows_the_latest_publication_and_counts_requests() {
     host.publisher.send(Arc::new(later)).unwrap();
     let samples = parse(&host.client().get("/metrics").unwrap().body);
     assert_eq!(samples[&("portolan_ticks_total".to_owned(), [].into())], "77");
+    assert!(
+        samples
+            .keys()
+            .any(|(name, labels)| name == "portolan_edge_bytes_total" && labels["server"] == "cart")
+    );
     let labels = [("route".to_owned(), "metrics".to_owned()), ("code".to_owned(), "200".to_owned())];
     assert_eq!(samples[&("portolan_exporter_http_requests_total".to_owned(), labels.into())], "1");
     host.end();
@@ -359,13 +364,9 @@ fn a_client_that_does_not_read_its_answer_is_cut() {
     let host = Host::new(large, |options| options.patience = brief());
     let mut stream = host.connect();
     stream.write_all(b"GET /api/v1/findings HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    // The answer has begun; from here on nobody reads. Once the server has let go, writing to it fails.
+    // The answer has begun; from here on nobody reads.
     stream.peek(&mut [0]).unwrap();
-    let knocks = (0..3_000).take_while(|_| {
-        std::thread::sleep(Duration::from_millis(10));
-        stream.write_all(b"x").is_ok()
-    });
-    assert!(knocks.count() < 3_000, "half a minute without reading");
+    assert!(is_let_go(&mut stream));
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     assert!(answer.len() < 32 << 20, "all {} bytes came although nobody read", answer.len());
@@ -375,7 +376,7 @@ fn a_client_that_does_not_read_its_answer_is_cut() {
 
 #[test]
 fn held_connections_keep_nobody_out() {
-    let patience = Patience { connections_max: 8, header: Duration::from_secs(3_600), ..Patience::default() };
+    let patience = Patience { connections_max: 8, header: Duration::from_secs(3_600), ..brief() };
     let host = Host::new(empty(), |options| options.patience = patience);
     let mut held: Vec<_> = (0..50).map(|_| host.connect()).collect();
     for _ in 0..10 {
@@ -394,7 +395,8 @@ fn held_connections_keep_nobody_out() {
 
 #[test]
 fn connections_end_in_time_however_busy() {
-    let patience = Patience { connection: Duration::from_millis(300), ..brief() };
+    let patience =
+        Patience { connection: Duration::from_millis(300), farewell: Duration::from_secs(3_600), ..brief() };
     let host = Host::new(empty(), |options| options.patience = patience);
     let mut stream = host.connect();
     let mut rounds = 0;
@@ -458,6 +460,28 @@ fn hostile_names_break_neither_the_page_nor_the_json() {
 }
 
 #[test]
+fn an_answer_nobody_takes_is_cut_at_last() {
+    let mut large = empty();
+    large.assessment.contract = "x".repeat(32 << 20);
+    // No stall: the last limit holds alone.
+    let patience = Patience {
+        stall: Duration::from_secs(3_600),
+        connection: Duration::from_millis(300),
+        farewell: Duration::from_millis(300),
+        ..brief()
+    };
+    let host = Host::new(large, |options| options.patience = patience);
+    let mut stream = host.connect();
+    stream.write_all(b"GET /api/v1/findings HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(is_let_go(&mut stream));
+    let samples = parse(&host.client().get("/metrics").unwrap().body);
+    let labels = [("reason".to_owned(), "deadline".to_owned())];
+    let family = "portolan_exporter_http_connections_closed_total".to_owned();
+    assert_eq!(samples[&(family, labels.into())], "1");
+    host.end();
+}
+
+#[test]
 fn an_end_is_an_end_with_clients_present() {
     let host = Host::new(empty(), |_| {});
     let mut held: Vec<_> = (0..5).map(|_| host.connect()).collect();
@@ -473,10 +497,20 @@ fn brief() -> Patience {
     Patience {
         header: Duration::from_millis(200),
         stall: Duration::from_millis(200),
-        connection: Duration::from_secs(20),
+        // Far beyond what a test waits for: each limit must hold without the help of this one.
+        connection: Duration::from_secs(3_600),
         farewell: Duration::from_millis(200),
         ..Patience::default()
     }
+}
+
+/// Waits, without reading, until the server has let go: writing to it fails then.
+fn is_let_go(stream: &mut TcpStream) -> bool {
+    let knocks = (0..3_000).take_while(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        stream.write_all(b"x").is_ok()
+    });
+    knocks.count() < 3_000
 }
 
 /// Reads to the end; a timeout is no end.
