@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Reproducible traffic for benchmarks and for the test that a packet allocates nothing.
+
+pub mod traffic;
