@@ -1,5 +1,7 @@
 //! Who opened a flow, how far it got, who sent it: one story a row.
 
+#![allow(clippy::unwrap_used, reason = "a story that cannot be read is a broken test")]
+
 use std::net::IpAddr;
 
 use portolan_flowtable::flow::Claim;
