@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, check_metrics, get_over_tcp, series};
 use crate::engine::{Lab, Sent};
+use crate::wire::{self, Connections};
 
 /// Client, server, port, protocol: an edge by its labels.
 type Edge = (String, String, u16, String);
@@ -204,19 +205,16 @@ fn add(total: &mut Carried, more: Carried) {
 /// Reads the edges off the exposition; headers are taken off the bytes, which leaves the payload.
 fn by_series(metrics: &str) -> BTreeMap<Edge, Carried> {
     let mut edges: BTreeMap<Edge, Carried> = BTreeMap::new();
-    let mut syns: BTreeMap<Edge, u64> = BTreeMap::new();
+    let mut connections: BTreeMap<Edge, Connections> = BTreeMap::new();
     let whole = |value: f64| value as u64;
     for (labels, value) in series(metrics, "portolan_edge_connections_total") {
-        let Some(edge) = edge_of(&labels) else { continue };
-        *syns.entry(edge.clone()).or_default() += whole(value);
-        if edge.3 != "tcp" {
-            continue;
-        }
+        let Some(edge) = edge_of(&labels).filter(|edge| edge.3 == "tcp") else { continue };
+        let made = connections.entry(edge.clone()).or_default();
         let carried = edges.entry(edge).or_default();
         match labels["outcome"].as_str() {
-            "answered" => carried.answered = whole(value),
-            "refused" => carried.refused = whole(value),
-            "blocked" => carried.blocked = whole(value),
+            "answered" => (made.answered, carried.answered) = (whole(value), whole(value)),
+            "refused" => (made.refused, carried.refused) = (whole(value), whole(value)),
+            "blocked" => (made.unanswered, carried.blocked) = (whole(value), whole(value)),
             "unanswered" => assert_eq!(value, 0.0, "{labels:?}"),
             other => panic!("an outcome called {other}"),
         }
@@ -227,28 +225,19 @@ fn by_series(metrics: &str) -> BTreeMap<Edge, Carried> {
         .collect();
     for (labels, value) in series(metrics, "portolan_edge_bytes_total") {
         let Some(edge) = edge_of(&labels) else { continue };
-        let syns = syns.get(&edge).copied().unwrap_or(0);
+        let (frames, bytes) = (frames[&labels], whole(value));
+        let made = connections.get(&edge).copied().unwrap_or_default();
         let is_forged = edge.0 == "shop/reports" && edge.1 == "shop/cart";
-        let headers = match (edge.3.as_str(), labels["direction"].as_str()) {
-            // Ethernet, IPv4, TCP without options.
-            ("tcp", _) if is_forged => frames[&labels] * 54,
-            // Of one refused, the SYN of 74 bytes and the RST without options.
-            ("tcp", "to_client") => {
-                let refused = edges[&edge].refused;
-                (frames[&labels] - refused) * 66 + refused * 54 + edges[&edge].answered * 8
-            }
-            // With timestamps; a SYN has 8 bytes of options more.
-            ("tcp", _) => frames[&labels] * 66 + syns * 8,
-            ("udp" | "icmp", _) => frames[&labels] * 42,
-            (other, _) => panic!("a protocol called {other}"),
+        let is_to_server = labels["direction"] == "to_server";
+        let payload = match edge.3.as_str() {
+            "tcp" if is_forged => wire::forged(frames, bytes),
+            "tcp" if is_to_server => wire::tcp_to_server(frames, bytes, made),
+            "tcp" => wire::tcp_to_client(frames, bytes, made),
+            "udp" | "icmp" => wire::datagrams(frames, bytes),
+            other => panic!("a protocol called {other}"),
         };
-        let payload =
-            whole(value).checked_sub(headers).unwrap_or_else(|| panic!("{labels:?}: {value} bytes"));
         let carried = edges.entry(edge).or_default();
-        match labels["direction"].as_str() {
-            "to_server" => carried.to_server = payload,
-            _ => carried.to_client = payload,
-        }
+        *(if is_to_server { &mut carried.to_server } else { &mut carried.to_client }) = payload;
     }
     edges
 }

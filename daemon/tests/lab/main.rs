@@ -5,6 +5,7 @@
 //! - [`engine::Lab`]: a Docker engine in a network namespace of its own, the internet beside it (`scripts/lab`).
 //! - [`bridge::BridgeLab`]: a bridge and its members without any Docker, silent but for what a test sends.
 //! - [`daemon::Daemon`]: `portolan run` in any of their namespaces, asked over its socket.
+//! - [`wire`]: headers off the bytes, payload left.
 //! - [`traffic`]: exact, bounded traffic from within any namespace.
 //!
 //! They need root and what `scripts/prepare test` installs, and are therefore ignored by a bare `cargo test`:
@@ -14,7 +15,9 @@
 mod bridge;
 mod daemon;
 mod engine;
+mod exactly_once;
 mod live_shop;
 mod namespace;
 mod traffic;
+mod wire;
 mod works;
