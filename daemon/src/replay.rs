@@ -93,12 +93,18 @@ pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
     if let Some((path, plain)) = request.conversations.zip(run.plain.as_ref()) {
         write_conversations(path, plain)?;
     }
+    if run.chosen.is_blind_to_roles && vantage::may_show_twice(tap.interfaces()) {
+        run.chosen.remarks.push(vantage::UNSURVEYED.to_owned());
+    }
     Ok(run.finish(tap.kernel_dropped(), &title(request.files)))
 }
 
 /// Returns what a capture is called: its file name without endings, or its folder's where that says more.
 pub fn title(files: &[PathBuf]) -> String {
     let Some(first) = files.first() else { return String::new() };
+    if first.as_os_str() == "-" {
+        return "standard input".to_owned();
+    }
     let name = first.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
     let stem = name.split('.').next().unwrap_or_default().to_owned();
     match first.parent().and_then(Path::file_name) {

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use portolan_capture::{Frame, LinkType};
 use portolan_flowtable::{
     Direction, InterfaceEntry, InterfaceId, InterfaceTable, MacAddr, Network, Observation, Role, ScopeId,
+    Timestamp,
 };
 
 /// Interfaces surveyed at most; a capture with more gets no roles.
@@ -33,7 +34,7 @@ pub(crate) struct Survey {
 
 #[derive(Debug, Default)]
 struct Seen {
-    frames: u64,
+    span: Option<(Timestamp, Timestamp)>,
     has_direction: bool,
     shows_host: bool,
     inbound: BTreeSet<MacAddr>,
@@ -55,7 +56,8 @@ impl Survey {
             return;
         }
         let interface = self.interfaces.entry(seen.interface).or_default();
-        interface.frames += 1;
+        let (first, last) = interface.span.unwrap_or((seen.at, seen.at));
+        interface.span = Some((first.min(seen.at), last.max(seen.at)));
         interface.has_direction |= seen.direction != Direction::Unstated;
         interface.shows_host |= packet_type(frame) == Some(PACKET_HOST);
         let macs = match seen.direction {
@@ -68,9 +70,12 @@ impl Survey {
         }
     }
 
-    /// Returns interfaces that carried frames.
-    pub(crate) fn interfaces(&self) -> usize {
-        self.interfaces.len()
+    /// Returns whether several interfaces carried frames at the same time, so that they may show the same packets.
+    /// Captures that follow each other, as a rotation writes them, do not.
+    pub(crate) fn has_parallel_interfaces(&self) -> bool {
+        let mut spans: Vec<_> = self.interfaces.values().filter_map(|seen| seen.span).collect();
+        spans.sort_unstable();
+        spans.windows(2).any(|pair| matches!(pair, [(_, end), (start, _)] if start < end))
     }
 
     /// Returns whether frames come from the kernel's cooked socket on all interfaces.

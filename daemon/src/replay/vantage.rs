@@ -16,6 +16,9 @@ use crate::survey::Survey;
 const SURVEYED_MAX: u64 = 4_000_000;
 const MULTIPLES: &str = "totals may be multiples: frames were captured at several interfaces and nothing says which of them are containers'";
 
+/// Why a capture that could be read only once may be counted twice.
+pub(super) const UNSURVEYED: &str = "totals may be multiples: read from a pipe, the capture could not be asked beforehand which interfaces are containers'";
+
 /// The choice, and what it rests on.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {
@@ -31,6 +34,9 @@ pub(super) struct Chosen {
     pub addresses: BTreeSet<IpAddr>,
     /// Whether it was.
     pub was_surveyed: bool,
+    /// Whether the capture was read without a look ahead: if it turns out to have several interfaces, totals may be
+    /// multiples.
+    pub is_blind_to_roles: bool,
     /// What makes the answer incomplete.
     pub remarks: Vec<String>,
     /// What a person should know.
@@ -52,6 +58,7 @@ pub(super) fn choose(paths: &[String], request: &Request<'_>) -> Result<Chosen, 
         changes,
         addresses: BTreeSet::new(),
         was_surveyed: false,
+        is_blind_to_roles: false,
         remarks: Vec::new(),
         warnings: Vec::new(),
     };
@@ -95,12 +102,7 @@ fn choose_roles(
                 return Ok(());
             }
         }
-        if is_piped {
-            chosen.remarks.push(
-                "read from a pipe, roles of interfaces cannot be read off the capture: totals may be multiples"
-                    .to_owned(),
-            );
-        }
+        chosen.is_blind_to_roles = is_piped;
         return Ok(());
     };
     let rows = roster.filter(|roster| roster.has_interfaces());
@@ -123,7 +125,7 @@ fn choose_roles(
              add [[interface]] rows to a roster, or count once by contents with --vantage dedup",
         ));
     }
-    if survey.is_cooked() || survey.interfaces() > 1 {
+    if survey.is_cooked() || survey.has_parallel_interfaces() {
         chosen.remarks.push(MULTIPLES.to_owned());
     }
     Ok(())
@@ -169,9 +171,13 @@ fn may_have_interfaces(paths: &[String]) -> Result<bool, Failure> {
     }
     let tap = MergedFiles::open(paths)?;
     let interfaces = tap.interfaces();
-    Ok(interfaces.len() != paths.len()
-        || paths.len() > 1
-        || interfaces.iter().any(|it| matches!(it.link, LinkType::LINUX_SLL | LinkType::LINUX_SLL2)))
+    Ok(interfaces.len() != paths.len() || may_show_twice(interfaces))
+}
+
+/// Returns whether frames of these interfaces may be sightings of the same packets.
+pub(super) fn may_show_twice(interfaces: &[FileInterface]) -> bool {
+    interfaces.len() > 1
+        || interfaces.iter().any(|it| matches!(it.link, LinkType::LINUX_SLL | LinkType::LINUX_SLL2))
 }
 
 fn survey(paths: &[String]) -> Result<(Survey, Vec<FileInterface>), Failure> {
