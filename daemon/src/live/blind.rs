@@ -6,44 +6,56 @@ use portolan_flowtable::{Blindness, Timestamp};
 const KEPT_MAX: usize = 256;
 
 /// Watches a counter of lost frames, read now and then, and bounds the time of each loss by frames: from the last
-/// one delivered before the previous reading to the first one after this reading.
-#[derive(Debug, Default)]
-pub(super) struct BlindSpots {
+/// one delivered before the previous reading to the first one that came after this reading.
+#[derive(Debug)]
+pub struct BlindSpots {
     intervals: Vec<Blindness>,
     lost: u64,
-    /// Last frame delivered before the previous reading.
-    before: Option<Timestamp>,
+    /// Last frame delivered before the previous reading; until there is one, the start.
+    before: Timestamp,
     latest: Option<Timestamp>,
     /// Whether the last interval still waits for the first frame after it.
     is_open: bool,
 }
 
 impl BlindSpots {
+    /// Begins to watch a counter that stands at 0.
+    pub fn new(start: Timestamp) -> Self {
+        Self { intervals: Vec::new(), lost: 0, before: start, latest: None, is_open: false }
+    }
+
     /// Notes that frames were delivered, the first and last of them at these times.
-    pub(super) fn delivered(&mut self, first: Timestamp, last: Timestamp) {
-        if self.is_open {
+    pub fn delivered(&mut self, first: Timestamp, last: Timestamp) {
+        // What waited in the ring while it was full is older than the loss, and ends nothing.
+        if self.is_open
+            && let Some(interval) = self.intervals.last_mut()
+            && last >= interval.until
+        {
             self.is_open = false;
-            if let Some(interval) = self.intervals.last_mut() {
-                interval.until = first;
-            }
+            interval.until = interval.until.max(first);
         }
         self.latest = Some(last);
     }
 
-    /// Notes a reading of the counter, `lost` frames in all; `now` stands in until a frame comes.
-    pub(super) fn read(&mut self, lost: u64, now: Timestamp) {
+    /// Notes a reading of the counter, `lost` frames in all, at the time of the reading itself; that time stands in
+    /// until a frame comes.
+    pub fn read(&mut self, lost: u64, now: Timestamp) {
         let more = lost.saturating_sub(self.lost);
-        let from = self.before.unwrap_or(now);
         if more > 0 {
             self.lost = lost;
-            self.add(Blindness { from, until: now, frames: Some(more), cause: "ring full".to_owned() });
+            self.add(Blindness {
+                from: self.before,
+                until: now,
+                frames: Some(more),
+                cause: "ring full".to_owned(),
+            });
             self.is_open = true;
         } else if self.is_open
             && let Some(interval) = self.intervals.last_mut()
         {
             interval.until = now;
         }
-        self.before = self.latest.or(self.before);
+        self.before = self.latest.unwrap_or(self.before);
     }
 
     /// Notes an interval that was caused on purpose or by the host.
@@ -83,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_loss_lies_between_the_last_frame_before_and_the_first_after() {
-        let mut spots = BlindSpots::default();
+        let mut spots = BlindSpots::new(Timestamp(0));
         spots.delivered(Timestamp(10), Timestamp(20));
         spots.read(0, Timestamp(25));
         spots.delivered(Timestamp(30), Timestamp(40));
@@ -102,8 +114,27 @@ mod tests {
     }
 
     #[test]
+    fn what_waited_in_the_full_ring_does_not_end_the_loss() {
+        let mut spots = BlindSpots::new(Timestamp(5));
+        spots.read(7, Timestamp(100));
+        spots.delivered(Timestamp(20), Timestamp(30));
+        spots.read(7, Timestamp(120));
+        spots.delivered(Timestamp(110), Timestamp(140));
+        spots.delivered(Timestamp(150), Timestamp(160));
+        assert_eq!(
+            spots.intervals(),
+            [Blindness {
+                from: Timestamp(5),
+                until: Timestamp(120),
+                frames: Some(7),
+                cause: "ring full".into()
+            }]
+        );
+    }
+
+    #[test]
     fn losses_that_meet_are_one_and_their_number_is_bounded() {
-        let mut spots = BlindSpots::default();
+        let mut spots = BlindSpots::new(Timestamp(0));
         for reading in 0..1_000_i64 {
             let at = Timestamp(reading * 100);
             spots.delivered(at, at.plus(10));

@@ -10,6 +10,7 @@ use portolan_flowtable::{Blindness, Delta, DeltaSink, InterfaceTable, Ledger, Ti
 use rtrb::Producer;
 
 use super::blind::BlindSpots;
+use super::session::clock;
 use crate::engine::{Meter, Who};
 
 /// Longest wait for a frame; commands wake the thread at once.
@@ -101,7 +102,7 @@ impl Intake {
         wake: OwnedFd,
     ) -> Self {
         let sink = RingSink { producer, pushed: 0 };
-        let (blind, statistics) = (BlindSpots::default(), TapStatistics::default());
+        let (blind, statistics) = (BlindSpots::new(clock()), TapStatistics::default());
         Self { tap, meter, sink, commands, reports, wake, blind, statistics, failure: None }
     }
 
@@ -140,7 +141,7 @@ impl Intake {
             match self.commands.try_recv() {
                 Ok(Command::Roles(interfaces, who)) => self.meter.set_roles(interfaces, who),
                 Ok(Command::Tick { now }) => {
-                    self.read_statistics(now);
+                    self.read_statistics();
                     let ledger = self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);
                     self.report(ledger, false);
                 }
@@ -176,18 +177,19 @@ impl Intake {
         }
     }
 
-    fn read_statistics(&mut self, now: Timestamp) {
+    fn read_statistics(&mut self) {
         match self.tap.statistics() {
-            Ok(statistics) => self.note_statistics(statistics, now),
+            Ok(statistics) => self.note_statistics(statistics),
             Err(error) => {
                 self.failure.get_or_insert(error);
             }
         }
     }
 
-    fn note_statistics(&mut self, statistics: TapStatistics, now: Timestamp) {
+    fn note_statistics(&mut self, statistics: TapStatistics) {
         self.statistics = statistics;
-        self.blind.read(statistics.dropped, now);
+        // The time of the reading, not of the command: this process may have been stopped in between.
+        self.blind.read(statistics.dropped, clock());
     }
 
     /// Closes the kernel's intake, empties its ring and balances the accounts exactly.
@@ -199,10 +201,10 @@ impl Intake {
             blind.delivered(first, last);
         }
         match settled {
-            Ok(statistics) => self.note_statistics(statistics, now),
+            Ok(statistics) => self.note_statistics(statistics),
             Err(error) => {
                 self.failure.get_or_insert(error);
-                self.read_statistics(now);
+                self.read_statistics();
             }
         }
         self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);

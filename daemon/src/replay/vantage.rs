@@ -14,7 +14,8 @@ use crate::survey::Survey;
 
 /// Frames of the first reading. A capture whose interfaces all show up later than this is counted by what was seen.
 const SURVEYED_MAX: u64 = 4_000_000;
-const MULTIPLES: &str = "totals may be multiples: frames were captured at several interfaces and nothing says which of them are containers'";
+const MULTIPLES: &str = "totals may be multiples: frames were captured at several interfaces and nothing says which of them are containers': add \
+     [[interface]] rows to a roster, or count once by contents with --vantage dedup";
 
 /// Why a capture that could be read only once may be counted twice.
 pub(super) const UNSURVEYED: &str = "totals may be multiples: read from a pipe, the capture could not be asked beforehand which interfaces are containers'";

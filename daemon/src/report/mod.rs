@@ -139,21 +139,25 @@ pub fn head(publication: &Publication, title: &str, style: Style) -> String {
         let services: BTreeSet<String> =
             snapshot.workloads.iter().map(|workload| workload.qualified()).collect();
         format!(
-            "{}: {} services, {} containers, {} frames, {when}\n",
+            "{}: {}, {}, {}, {when}\n",
             escape::terminal(title),
-            grouped(services.len() as u64),
-            grouped(snapshot.workloads.len() as u64),
-            grouped(frames),
+            counted(services.len() as u64, "service", "services"),
+            counted(snapshot.workloads.len() as u64, "container", "containers"),
+            counted(frames, "frame", "frames"),
         )
     } else {
         let addresses = publication.graph.nodes.len() as u64;
         format!(
-            "{}: {} addresses, {} frames, {when}\n",
+            "{}: {}, {}, {when}\n",
             escape::terminal(title),
-            grouped(addresses),
-            grouped(frames),
+            counted(addresses, "address", "addresses"),
+            counted(frames, "frame", "frames"),
         )
     }
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 /// Draws the completeness line; it is always there.
