@@ -216,8 +216,13 @@ fn contracts_in_words(paths: &[PathBuf]) -> String {
 fn farewell(publication: &Publication) -> String {
     let ledger = &publication.assessment.snapshot.ledger;
     let vitals = &publication.vitals;
+    // None, once the tap is settled; anything else would be a residual of its own.
+    let left = match vitals.in_ring_max.unwrap_or(0) {
+        0 => String::new(),
+        left => format!(", {left} left in its ring"),
+    };
     format!(
-        "ended: {} frames delivered, {} dropped by the kernel, {} in flows; residual {} frames, {} bytes; {}\n",
+        "ended: {} frames delivered, {} dropped by the kernel{left}, {} in flows; residual {} frames, {} bytes; {}\n",
         ledger.delivered.frames,
         publication.assessment.snapshot.kernel_dropped.unwrap_or(0),
         ledger.metered.frames,

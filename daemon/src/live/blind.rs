@@ -8,7 +8,7 @@ const KEPT_MAX: usize = 256;
 /// Watches a counter of lost frames, read now and then, and bounds the time of each loss by frames: from the last
 /// one delivered before the previous reading to the first one that came after this reading.
 #[derive(Debug)]
-pub struct BlindSpots {
+pub(super) struct BlindSpots {
     intervals: Vec<Blindness>,
     lost: u64,
     /// Last frame delivered before the previous reading; until there is one, the start.
@@ -20,12 +20,12 @@ pub struct BlindSpots {
 
 impl BlindSpots {
     /// Begins to watch a counter that stands at 0.
-    pub fn new(start: Timestamp) -> Self {
+    pub(super) fn new(start: Timestamp) -> Self {
         Self { intervals: Vec::new(), lost: 0, before: start, latest: None, is_open: false }
     }
 
     /// Notes that frames were delivered, the first and last of them at these times.
-    pub fn delivered(&mut self, first: Timestamp, last: Timestamp) {
+    pub(super) fn delivered(&mut self, first: Timestamp, last: Timestamp) {
         // What waited in the ring while it was full is older than the loss, and ends nothing.
         if self.is_open
             && let Some(interval) = self.intervals.last_mut()
@@ -39,7 +39,7 @@ impl BlindSpots {
 
     /// Notes a reading of the counter, `lost` frames in all, at the time of the reading itself; that time stands in
     /// until a frame comes.
-    pub fn read(&mut self, lost: u64, now: Timestamp) {
+    pub(super) fn read(&mut self, lost: u64, now: Timestamp) {
         let more = lost.saturating_sub(self.lost);
         if more > 0 {
             self.lost = lost;
