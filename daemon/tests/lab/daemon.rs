@@ -9,8 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use portolan_flowtable::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -227,6 +228,7 @@ impl Ended {
         let line = self.said.lines().last().unwrap_or_default();
         assert_eq!(self.code, Some(0), "{}{}", self.said, self.errors);
         assert!(line.starts_with("ended: ") && line.contains("; residual 0 frames, 0 bytes; "), "{line}");
+        assert!(!line.contains("left in its ring"), "{line}");
         assert!(self.took < END_WITHIN, "SIGTERM took {:?}", self.took);
         line
     }
@@ -296,6 +298,12 @@ pub(crate) fn check_metrics(exposition: &str) {
     let ended = child.wait_with_output().expect("promtool ends");
     let said = [ended.stdout, ended.stderr].concat();
     assert!(ended.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+/// Returns the wall clock, as the kernel stamps frames with it.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+    Timestamp(i64::try_from(since.as_nanos()).expect("a time before 2262"))
 }
 
 fn http(mut stream: impl std::io::Read + std::io::Write, path: &str) -> std::io::Result<(u16, String)> {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use portolan_flowtable::Timestamp;
 use serde_json::Value;
 
-use crate::daemon::{Daemon, check_metrics, get_over_tcp, series};
+use crate::daemon::{Daemon, check_metrics, get_over_tcp, now, series};
 use crate::engine::{Lab, Sent};
 use crate::wire::{self, Connections};
 
@@ -278,9 +278,4 @@ fn in_words(finding: &Value) -> String {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("a text, not {value}"))
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
-    Timestamp(i64::try_from(since.as_nanos()).expect("a time before 2262"))
 }

@@ -18,6 +18,7 @@ mod engine;
 mod exactly_once;
 mod live_shop;
 mod namespace;
+mod settlement;
 mod traffic;
 mod wire;
 mod works;

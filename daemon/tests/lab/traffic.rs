@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -25,6 +26,23 @@ pub(crate) fn send_datagrams(from: &Namespace, to: SocketAddrV4, times: u32, pay
         }
     });
     u64::from(times) * (UDP_HEADERS + payload as u64)
+}
+
+/// Sends datagrams from 64 ports until it is over or nothing can be sent any more, and at most a bounded number;
+/// returns how many went out.
+pub(crate) fn flood(from: &Namespace, to: SocketAddrV4, is_over: &AtomicBool, payload: usize) -> u64 {
+    from.within(|| {
+        let sockets = [(); 64].map(|()| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a free port"));
+        let datagram = vec![b'x'; payload];
+        let mut sent = 0;
+        for socket in sockets.iter().cycle().take(TIMES_MAX as usize) {
+            if is_over.load(Ordering::Relaxed) || socket.send_to(&datagram, to).is_err() {
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    })
 }
 
 /// Opens a port that swallows datagrams, so that nobody answers "port unreachable", until it is dropped.
