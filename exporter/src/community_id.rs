@@ -130,6 +130,9 @@ mod tests {
             (58,  "fe80::260:97ff:fe07:69ea",            "ff02::1",                        Some((134, 133)), "1:pkvHqCL88/tg1k4cPigmZXUtL00="),
             (1,   "192.168.0.89",                        "192.168.0.1",                    Some((8, 0)),     "1:X0snYXpgwiv9TZtqg64sgzUn6Dk="),
             (1,   "192.168.0.1",                         "192.168.0.89",                   Some((0, 8)),     "1:X0snYXpgwiv9TZtqg64sgzUn6Dk="),
+            // From the tests of corelight/pycommunityid: an error goes from the greater address to the smaller.
+            (1,   "192.168.0.89",                        "192.168.0.1",                    Some((20, 0)),    "1:3o2RFccXzUgjl7zDpqmY7yJi8rI="),
+            (1,   "192.168.0.89",                        "192.168.0.1",                    Some((20, 1)),    "1:tz/fHIDUHs19NkixVVoOZywde+I="),
             (1,   "10.0.0.1",                            "10.0.0.2",                       Some((11, 0)),    "1:YHxtAirCG//0OzkcVAukqKQN9xM="),
             (6,   "2001:470:e5bf:dead:4957:2174:e82c:4887", "2607:f8b0:400c:c03::1a",      Some((63943, 25)), "1:/qFaeAR+gFe1KYjMzVDsMv+wgU4="),
             (6,   "2607:f8b0:400c:c03::1a", "2001:470:e5bf:dead:4957:2174:e82c:4887",      Some((25, 63943)), "1:/qFaeAR+gFe1KYjMzVDsMv+wgU4="),
