@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+"""Write the synthetic golden captures: one folder, one claim.
+
+    make_golden.py [DIRECTORY]
+
+Each folder gets its capture, its roster and totals.tsv: what the generator itself sent, edge by edge, added up while
+it wrote the frames. Running it again gives the same bytes. Own work; standard library only.
+
+A capture is what `dumpcap -i any -y LINUX_SLL2` shows on a Docker host: a frame from one container to another comes
+in by its sender's veth and goes out by its receiver's; what the host sends goes out by the bridge first; what it
+receives comes in by the veth and then by the bridge. Addresses outside the containers' are of RFC 5737.
+"""
+
+import json
+import os
+import socket
+import struct
+import sys
+
+OUT = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
+START = 1763640000 * 10**9                      # 2025-11-20T12:00:00Z
+HOST, OTHERHOST, OUTGOING = 0, 3, 4             # packet(7)
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+TCP, UDP = 6, 17
+WORDS = {TCP: "tcp", UDP: "udp"}
+
+
+def checksum(data):
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(">%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def ip4(source, target, protocol, payload, ident, offset=0, more=False):
+    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), ident, offset // 8 | more << 13, 64, protocol, 0,
+                       socket.inet_aton(source), socket.inet_aton(target))
+    return head[:10] + struct.pack(">H", checksum(head)) + head[12:] + payload
+
+
+def pseudo(source, target, protocol, length):
+    return socket.inet_aton(source) + socket.inet_aton(target) + struct.pack(">BBH", 0, protocol, length)
+
+
+def tcp(source, sport, target, dport, flags, seq, ack, payload=b""):
+    head = struct.pack(">HHIIBBHHH", sport, dport, seq, ack, 5 << 4, flags, 64240, 0, 0)
+    total = checksum(pseudo(source, target, TCP, 20 + len(payload)) + head + payload)
+    return head[:16] + struct.pack(">H", total) + head[18:] + payload
+
+
+def udp(source, sport, target, dport, payload):
+    head = struct.pack(">HHHH", sport, dport, 8 + len(payload), 0)
+    total = checksum(pseudo(source, target, UDP, 8 + len(payload)) + head + payload)
+    return head[:6] + struct.pack(">H", total or 0xFFFF) + payload
+
+
+class Container:
+    def __init__(self, service, address, index, ports=()):
+        self.service, self.address, self.index, self.ports = service, address, index, ports
+        self.name = "shop-%s-1" % service
+        self.mac = bytes([0x02, 0x42]) + socket.inet_aton(address)
+
+
+class Lab:
+    """One network with its bridge, and what is captured on the host."""
+
+    gateway = "172.20.0.1"
+    bridge = 4
+    bridge_mac = bytes.fromhex("024256fb44f9")
+
+    def __init__(self, *containers):
+        self.containers = {c.service: c for c in containers}
+        self.frames, self.now, self.ident, self.edges, self.counted = [], START, 0, {}, [0, 0]
+        self.port = 40000
+
+    # --- frames ------------------------------------------------------------
+
+    def sighting(self, index, kind, mac, packet):
+        head = struct.pack(">HHIHBB6sH", 0x0800, 0, index, 1, kind, 6, mac, 0)
+        self.frames.append((self.now, head + packet))
+        self.now += 5_000
+
+    def put(self, sender, receiver, packet, edge=None, side=0):
+        """Sends a packet. An end is a container, or None for the host and all behind it."""
+        if sender:
+            self.sighting(sender.index, OTHERHOST, sender.mac, packet)
+            mac = sender.mac
+            if not receiver:
+                self.sighting(self.bridge, HOST, mac, packet)
+        else:
+            self.sighting(self.bridge, OUTGOING, self.bridge_mac, packet)
+            mac = self.bridge_mac
+        if receiver:
+            self.sighting(receiver.index, OUTGOING, mac, packet)
+        wire = 14 + len(packet)
+        self.counted[0] += 1
+        self.counted[1] += wire
+        if edge:
+            row = self.edges.setdefault(edge, [0] * 7)
+            row[2 * side] += 1
+            row[2 * side + 1] += wire
+
+    def wait(self, milliseconds):
+        self.now += milliseconds * 1_000_000
+
+    def packet(self, source, target, protocol, payload):
+        self.ident = self.ident + 1 & 0xFFFF
+        return ip4(source, target, protocol, payload, self.ident)
+
+    # --- conversations -----------------------------------------------------
+
+    def connection(self, initiator, responder, port, edge, source=None, target=None, opened=True, closed=True,
+                   outcome="answered", exchanges=1, request=100, response=1000, sport=None):
+        """One TCP connection; without `opened` it began before the capture."""
+        source, target = source or initiator.address, target or responder.address
+        if sport is None:
+            self.port += 1
+            sport = self.port
+
+        seq = [1000 * (sport - 30000), 7000 * (sport - 30000)]
+
+        def send(side, flags, payload=b""):
+            ends = [(initiator, source, sport), (responder, target, port)]
+            (a, from_, p), (b, to, q) = ends[side], ends[1 - side]
+            ack = seq[1 - side] if flags & ACK else 0
+            self.put(a, b, self.packet(from_, to, TCP, tcp(from_, p, to, q, flags, seq[side], ack, payload)),
+                     edge, side)
+            seq[side] += len(payload) + (1 if flags & (SYN | FIN) else 0)
+
+        if opened:
+            send(0, SYN)
+            if outcome == "unanswered":
+                self.edges[edge][6] += 1
+                return
+            send(1, SYN | ACK if outcome == "answered" else RST | ACK)
+            if outcome == "refused":
+                self.edges[edge][5] += 1
+                return
+            send(0, ACK)
+        for _ in range(exchanges):
+            send(0, PSH | ACK, b"q" * request)
+            send(1, PSH | ACK, b"a" * response)
+            send(0, ACK)
+            self.wait(20)
+        if closed:
+            send(0, FIN | ACK)
+            send(1, FIN | ACK)
+            send(0, ACK)
+        self.edges[edge][4] += 1
+        self.wait(50)
+
+    # --- files -------------------------------------------------------------
+
+    def write(self, case, roster=None, totals=True):
+        folder = os.path.join(OUT, case)
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "capture.pcapng"), "wb") as out:
+            out.write(self.pcapng())
+        with open(os.path.join(folder, roster or "roster.toml"), "w") as out:
+            out.write(self.roster(addresses=roster is None))
+        with open(os.path.join(folder, "totals.tsv"), "w") as out:
+            out.write("\t".join(["initiator", "responder", "port", "protocol", "sent_frames", "sent_bytes",
+                                 "received_frames", "received_bytes", "answered", "refused", "unanswered"]) + "\n")
+            for edge in sorted(self.edges) if totals else []:
+                out.write("\t".join(map(str, [*edge, *self.edges[edge]])) + "\n")
+            out.write("\t".join(map(str, ["captured", "", "", "", len(self.frames), self.captured_bytes(), "", "", "", "",
+                                          ""])) + "\n")
+            out.write("\t".join(map(str, ["counted", "", "", "", *self.counted, "", "", "", "", ""])) + "\n")
+
+    def captured_bytes(self):
+        return sum(len(frame) - 20 + 14 for _, frame in self.frames)
+
+    def pcapng(self):
+        def block(kind, body):
+            body += b"\0" * (-len(body) % 4)
+            size = struct.pack("<I", 12 + len(body))
+            return struct.pack("<I", kind) + size + body + size
+
+        def option(code, value):
+            return struct.pack("<HH", code, len(value)) + value + b"\0" * (-len(value) % 4)
+
+        out = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+        out += block(1, struct.pack("<HHI", 276, 0, 65535) + option(2, b"any") + option(9, b"\x09") + option(0, b""))
+        for at, frame in self.frames:
+            head = struct.pack("<IIIII", 0, at >> 32, at & 0xFFFFFFFF, len(frame), len(frame))
+            out += block(6, head + frame)
+        counts = option(4, struct.pack("<Q", len(self.frames))) + option(5, struct.pack("<Q", 0))
+        counts += option(7, struct.pack("<Q", 0)) + option(0, b"")
+        return out + block(5, struct.pack("<III", 0, self.now >> 32, self.now & 0xFFFFFFFF) + counts)
+
+    def roster(self, addresses):
+        mac = lambda raw: ":".join("%02x" % byte for byte in raw)
+        rows = ["# Written by make_golden.py.\n"]
+        if addresses:
+            rows.append('[[network]]\nname = "shop_front"\nsubnets = ["172.20.0.0/24"]\ngateways = ["%s"]\n' % self.gateway)
+        rows.append('[[interface]]\nindex = %d\nname = "br-front"\nrole = "bridge"\nnetwork = "shop_front"\nmac = "%s"\n'
+                    % (self.bridge, mac(self.bridge_mac)))
+        for c in self.containers.values():
+            rows.append('[[interface]]\nindex = %d\nname = "veth%d"\nrole = "container"\nnetwork = "shop_front"\n'
+                        'container = "%s"\n' % (c.index, c.index, c.name))
+            if addresses:
+                ports = '\nports = [%s]' % ", ".join('"%s"' % port for port in c.ports) if c.ports else ""
+                rows.append('[[address]]\naddress = "%s"\nnetwork = "shop_front"\ncontainer = "%s"\nproject = "shop"\n'
+                            'service = "%s"\nimage = "shop/%s:1"%s\n' % (c.address, c.name, c.service, c.service, ports))
+        rows.append('[[host]]\naddresses = ["198.51.100.1"]\n')
+        return "\n".join(rows)
+
+
+def edge(initiator, responder, port, protocol="tcp"):
+    full = lambda end: end if end in ("host", "external", "multicast") else "shop/" + end
+    return full(initiator), full(responder), port, protocol
+
+
+def undocumented_debug_port():
+    web, cart = Container("web", "172.20.0.4", 17), Container("cart", "172.20.0.3", 13, ["8080/tcp"])
+    lab = Lab(web, cart)
+    for _ in range(5):
+        lab.connection(web, cart, 8080, edge("web", "cart", 8080))
+    lab.connection(web, cart, 9229, edge("web", "cart", 9229), request=90, response=300)
+    for _ in range(2):
+        lab.connection(web, cart, 9230, edge("web", "cart", 9230), outcome="refused")
+    lab.write("undocumented-debug-port")
+
+
+def spoofed_source():
+    cart, db = Container("cart", "172.20.0.3", 13, ["8080/tcp"]), Container("db", "172.20.0.5", 11, ["5432/tcp"])
+    reports = Container("reports", "172.20.0.7", 31)
+    lab = Lab(cart, db, reports)
+    for _ in range(2):
+        lab.connection(cart, db, 5432, edge("cart", "db", 5432))
+    forged = edge("reports", "cart", 8080)
+    for attempt in range(10):
+        sport, seq = 50000 + attempt, 10_000 * (attempt + 1)
+        syn = tcp(db.address, sport, cart.address, 8080, SYN, seq, 0)
+        lab.put(reports, cart, lab.packet(db.address, cart.address, TCP, syn), forged, 0)
+        lab.edges[forged][6] += 1
+        # The answers it provokes: cart to the one it was told, who knows nothing of it.
+        answer = tcp(cart.address, 8080, db.address, sport, SYN | ACK, 77, seq + 1)
+        lab.put(cart, db, lab.packet(cart.address, db.address, TCP, answer))
+        reset = tcp(db.address, sport, cart.address, 8080, RST, seq + 1, 0)
+        lab.put(db, cart, lab.packet(db.address, cart.address, TCP, reset))
+        lab.wait(30)
+    # Nobody holds this one: unlisted, and no forgery of anybody's.
+    stray = udp("172.20.0.99", 50100, cart.address, 8080, b"s" * 40)
+    lab.put(reports, cart, lab.packet("172.20.0.99", cart.address, UDP, stray), edge("reports", "cart", 8080, "udp"))
+    lab.edges[edge("reports", "cart", 8080, "udp")][6] = 1
+    # Asking for an address, one has none.
+    ask = udp("0.0.0.0", 68, "255.255.255.255", 67, b"d" * 240)
+    everybody = edge("reports", "multicast", 67, "udp")
+    lab.put(reports, None, lab.packet("0.0.0.0", "255.255.255.255", UDP, ask), everybody)
+    lab.edges[everybody][6] = 1
+    lab.write("spoofed-source")
+
+
+def open_before_start():
+    cart, db = Container("cart", "172.20.0.3", 13), Container("db", "172.20.0.5", 11, ["5432/tcp"])
+    batch, cache = Container("batch", "172.20.0.8", 27), Container("cache", "172.20.0.6", 25)
+    web, ledger = Container("web", "172.20.0.4", 17), Container("ledger", "172.20.0.9", 29)
+    reports = Container("reports", "172.20.0.7", 31)
+    lab = Lab(cart, db, batch, cache, web, ledger, reports)
+    # The documented port says who serves.
+    lab.connection(cart, db, 5432, edge("cart", "db", 5432), opened=False, exchanges=10)
+    # Nothing says it yet, and a flow keeps the role it was given.
+    lab.connection(batch, cache, 6379, edge("batch", "cache", 6379), opened=False, closed=False, exchanges=3,
+                   sport=39000)
+    lab.wait(1500)
+    lab.connection(web, cache, 6379, edge("web", "cache", 6379))
+    lab.connection(batch, cache, 6379, edge("batch", "cache", 6379), opened=False, exchanges=2, sport=39000)
+    lab.edges[edge("batch", "cache", 6379)][4] -= 1
+    # Silent until web's handshake had shown that cache serves this port.
+    lab.connection(reports, cache, 6379, edge("reports", "cache", 6379), opened=False, exchanges=2, sport=39100)
+    # Two ports of the kind clients are given, and no handshake: who serves is a guess.
+    lab.connection(web, ledger, 45001, edge("web", "ledger", 45001), opened=False, closed=False, exchanges=2,
+                   sport=45000)
+    lab.write("open-before-start")
+
+
+def published_port():
+    web, batch = Container("web", "172.20.0.4", 17), Container("batch", "172.20.0.8", 27)
+    lab = Lab(web, batch)
+    outside = edge("external", "web", 80)
+    for attempt in range(3):
+        # From outside: the address is translated, the bridge shows the caller's own.
+        lab.connection(None, web, 80, outside, source="198.51.100.2")
+    for attempt in range(4):
+        # From a container: docker-proxy takes the call and makes one of its own. Both are on the wire.
+        lab.connection(batch, None, 8080, edge("batch", "web", 80), target="198.51.100.1", sport=41000 + attempt)
+        lab.connection(None, web, 80, edge("host", "web", 80), source=lab.gateway, sport=52000 + attempt)
+    lab.write("published-port-through-docker-proxy", roster="interfaces.toml")
+    published = [{"HostIp": "0.0.0.0", "HostPort": "8080"}]
+
+    def container(c, exposed, ports, number):
+        return {
+            "Id": "%064x" % number, "Name": "/" + c.name, "Created": "2025-11-20T11:00:00Z",
+            "State": {"Status": "running", "Running": True, "Pid": 1000 + number, "StartedAt": "2025-11-20T11:00:00Z",
+                      "FinishedAt": "0001-01-01T00:00:00Z"},
+            "Image": "sha256:%064x" % (100 + number),
+            "Config": {"Image": "shop/%s:1" % c.service, "ExposedPorts": exposed,
+                       "Labels": {"com.docker.compose.project": "shop", "com.docker.compose.service": c.service}},
+            "HostConfig": {"NetworkMode": "shop_front", "PortBindings": ports},
+            "NetworkSettings": {"Ports": ports, "Networks": {"shop_front": {
+                "NetworkID": "%064x" % 7, "IPAddress": c.address, "IPPrefixLen": 24, "Gateway": lab.gateway,
+                "MacAddress": ":".join("%02x" % byte for byte in c.mac)}}},
+        }
+
+    network = {"Id": "%064x" % 7, "Name": "shop_front", "Driver": "bridge", "Scope": "local",
+               "IPAM": {"Config": [{"Subnet": "172.20.0.0/24", "Gateway": lab.gateway}]},
+               "Options": {"com.docker.network.bridge.name": "br-front"}, "Containers": {}}
+    inspected = [container(web, {"80/tcp": {}}, {"80/tcp": published}, 1), container(batch, None, {}, 2), network]
+    path = os.path.join(OUT, "published-port-through-docker-proxy", "docker-inspect.json")
+    with open(path, "w") as out:
+        json.dump(inspected, out, indent=1)
+        out.write("\n")
+
+
+def fragments():
+    web, metrics = Container("web", "172.20.0.4", 17), Container("metrics", "172.20.0.6", 23, ["7000/udp"])
+    lab = Lab(web, metrics)
+    there = edge("web", "metrics", 7000, "udp")
+
+    def pieces(size):
+        lab.ident += 1
+        whole = udp(web.address, 43000, metrics.address, 7000, b"f" * size)
+        cuts = range(0, len(whole), 1480)
+        return [ip4(web.address, metrics.address, UDP, whole[at:at + 1480], lab.ident, at, at + 1480 < len(whole))
+                for at in cuts]
+
+    for _ in range(3):
+        for piece in pieces(4000):
+            lab.put(web, metrics, piece, there, 0)
+        answer = udp(metrics.address, 7000, web.address, 43000, b"ok")
+        lab.put(metrics, web, lab.packet(metrics.address, web.address, UDP, answer), there, 1)
+        lab.wait(100)
+    lab.edges[there][4] = 1
+    # Last piece first: the ports stand in the first alone. Two pieces come before it.
+    late = edge("web", "metrics", 0, "udp")
+    *rest, first = reversed(pieces(4000))
+    for piece in rest:
+        lab.put(web, metrics, piece, late, 0)
+    lab.put(web, metrics, first, there, 0)
+    # The first piece never comes.
+    for piece in pieces(4000)[1:]:
+        lab.put(web, metrics, piece, late, 0)
+    lab.edges[late][6] = 1
+    lab.write("fragments")
+
+
+def table_full():
+    web, cart = Container("web", "172.20.0.4", 17), Container("cart", "172.20.0.3", 13, ["8080/tcp"])
+    lab = Lab(web, cart)
+    for _ in range(300):
+        lab.connection(web, cart, 8080, edge("web", "cart", 8080), closed=False, exchanges=1, request=10, response=10)
+    lab.write("table-full", totals=False)
+
+
+if __name__ == "__main__":
+    for make in [undocumented_debug_port, spoofed_source, open_before_start, published_port, fragments, table_full]:
+        make()
