@@ -13,12 +13,18 @@ use crate::error::Failure;
 const SCHEMA: u32 = 1;
 
 /// What stands in a result file.
-#[derive(Debug, Serialize, Deserialize)]
-struct ResultFile<P> {
+#[derive(Debug, Serialize)]
+struct ResultFile<'a> {
     /// Says what the file is, and in which form.
     portolan_result: u32,
     #[serde(flatten)]
-    publication: P,
+    publication: &'a Publication,
+}
+
+/// Its form alone. Read apart from the publication: serde cannot read 128-bit numbers of a flattened part.
+#[derive(Debug, Deserialize)]
+struct Form {
+    portolan_result: u32,
 }
 
 /// Writes a result beside its place and moves it there, so that no half of one is ever found.
@@ -78,20 +84,51 @@ pub fn read(path: &Path) -> Result<Option<Publication>, Failure> {
     if &first[..filled] != b"{\"portolan_result\"" {
         return Ok(None);
     }
-    let whole = std::io::Cursor::new(first).chain(reader);
-    let parsed: ResultFile<Publication> = serde_json::from_reader(whole).map_err(|error| {
+    let mut text = first.to_vec();
+    reader.read_to_end(&mut text).map_err(|error| Failure::cannot_read(path, &error))?;
+    let damaged = |error: serde_json::Error| {
         Failure::error(format!(
             "{}: damaged result, or one of another version of portolan: {error}\n  make it anew:  portolan replay CAPTURE -o {}",
             path.display(),
             path.display()
         ))
-    })?;
-    if parsed.portolan_result != SCHEMA {
+    };
+    let Form { portolan_result } = serde_json::from_slice(&text).map_err(damaged)?;
+    if portolan_result != SCHEMA {
         return Err(Failure::error(format!(
-            "{}: a result of form {}, this portolan reads form {SCHEMA}",
+            "{}: a result of form {portolan_result}, this portolan reads form {SCHEMA}",
             path.display(),
-            parsed.portolan_result
         )));
     }
-    Ok(Some(parsed.publication))
+    serde_json::from_slice(&text).map(Some).map_err(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_flowtable::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_result_is_read_back_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.result");
+        let mut publication = Publication::empty("web-03", "0.1.0", Timestamp(7));
+        publication.vitals.residual_frames = -1;
+        write(&path, &publication).unwrap();
+        assert_eq!(read(&path).unwrap(), Some(publication));
+    }
+
+    #[test]
+    fn a_result_of_another_form_is_refused_by_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.result");
+        std::fs::write(&path, "{\"portolan_result\":9}").unwrap();
+        let failure = read(&path).unwrap_err();
+        assert!(
+            failure.message.contains("a result of form 9, this portolan reads form 1"),
+            "{}",
+            failure.message
+        );
+    }
 }
