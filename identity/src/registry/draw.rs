@@ -70,8 +70,9 @@ impl Joint {
         let is_recent = |until: Option<Timestamp>| until.is_none_or(|until| now.since(until) < LATE_FRAMES);
         let mut answers = Answers::default();
         for ((scope, address), held) in bindings {
-            // An ended one answers until another takes its place.
-            if let Some(last) = held.last().filter(|binding| is_recent(binding.until)) {
+            // An ended one answers no more: the next container may have the address before Docker says so, and would
+            // be taken for a forger. What still comes for the old one is named by its time, when all is known.
+            if let Some(last) = held.last().filter(|binding| binding.until.is_none()) {
                 answers.held.insert((*scope, *address, last.attachment));
             }
         }

@@ -350,8 +350,11 @@ fn a_restart_is_another_generation_at_another_attachment() {
     host.inspect(container("web", "172.18.0.2", seconds(2)), seconds(3));
     host.gone(8);
     host.tell(seconds(10));
+    let holder = |picture: &Picture| picture.directory.holder(ScopeId(1), "172.18.0.2".parse().unwrap());
+    assert_eq!(holder(&host.book.picture()), Holder::Unclaimed, "the next one to use it forges nothing");
     host.veth(10, 4);
     host.tell(seconds(11));
+    assert_eq!(holder(&host.book.picture()), Holder::Unclaimed);
     assert_eq!(named(&host.book.picture(), 10), "", "the record is of the life before");
     let picture = host.inspect(container("web", "172.18.0.2", seconds(11)), seconds(12));
     let started = |index| {
