@@ -13,6 +13,7 @@
 //! laboratory fails the test if anything of it is left.
 
 mod bridge;
+mod churn;
 mod daemon;
 mod engine;
 mod exactly_once;
