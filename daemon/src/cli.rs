@@ -317,7 +317,7 @@ pub struct RunArgs {
     #[arg(long, env = "PORTOLAN_OPEN")]
     pub open: bool,
     /// Answer requests for this host name too; repeatable
-    #[arg(long, env = "PORTOLAN_HOST_NAME", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long = "host", env = "PORTOLAN_HOST", value_name = "NAME", value_delimiter = ',')]
     pub host_name: Vec<String>,
     /// Socket for the command line
     #[arg(long, env = "PORTOLAN_SOCKET", value_name = "PATH")]

@@ -119,7 +119,9 @@ pub enum ClientError {
         timeout: Duration,
     },
     /// It answered too much.
-    #[error("the answer of {server} is larger than {bytes_max} bytes: ask for less with --limit")]
+    #[error(
+        "the answer of {server} is larger than {bytes_max} bytes: keep fewer flow records with exporter.flows_kept"
+    )]
     TooLarge {
         /// Where.
         server: Server,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use portolan_flowtable::Completeness;
+use portolan_flowtable::{Completeness, Timestamp};
 use portolan_graphs::Edge;
 use portolan_policy::Finding;
 
@@ -41,7 +41,7 @@ pub(super) fn page(publication: &Publication) -> String {
         format_args!(
             "<p>{} <span class=\"quiet\">as of {}</span></p>\n",
             completeness(publication),
-            snapshot.at
+            seconds(snapshot.at)
         ),
     );
     if let Some(stale) = &snapshot.stale {
@@ -55,6 +55,13 @@ pub(super) fn page(publication: &Publication) -> String {
          <a href=\"/api/v1/flows\">flows</a> <a href=\"/api/v1/status\">status</a></p>\n</body>\n</html>\n",
     );
     page
+}
+
+/// A person reads seconds; the API has nanoseconds.
+fn seconds(at: Timestamp) -> String {
+    let text = at.to_string();
+    let (second, _) = text.split_once('.').unwrap_or((&text, ""));
+    format!("{} UTC", second.replace('T', " "))
 }
 
 fn completeness(publication: &Publication) -> String {
@@ -89,7 +96,7 @@ fn findings(page: &mut String, findings: &[Finding]) {
                 html(&finding.reached),
                 html(&finding.summary),
                 html(&finding.against),
-                finding.first_at,
+                seconds(finding.first_at),
             ),
         );
     }
