@@ -67,7 +67,10 @@ pub(crate) fn opening(packet: &Packet, side: Side, ends: &[End; 2], known: Circu
         };
     }
     if packet.protocol == Protocol::UDP && known.may_be_answer {
-        return by_listener_or_port(side, ends, known, false);
+        let guess = by_listener_or_port(side, ends, known, false);
+        // Which of the two asked was before the start: no answer makes this an exchange.
+        let is_midstream = guess.evidence == InitiatorEvidence::FirstSender && !is_client_first(side, ends);
+        return Opening { is_midstream, ..guess };
     }
     Opening { initiator: side, evidence: InitiatorEvidence::FirstSender, is_midstream: false }
 }
@@ -95,6 +98,12 @@ fn by_listener_or_port(side: Side, ends: &[End; 2], known: Circumstances, is_mid
         }
         (true, true) | (false, false) | (true, false) => guess(side, InitiatorEvidence::FirstSender),
     }
+}
+
+/// Returns whether the sender's port is a client's and the receiver's is not.
+fn is_client_first(side: Side, ends: &[End; 2]) -> bool {
+    let is_ephemeral = |side: Side| ends[side.index()].port.is_some_and(Port::is_ephemeral);
+    is_ephemeral(side) && !is_ephemeral(side.other())
 }
 
 /// System ports, RFC 6335 section 6.
@@ -184,9 +193,21 @@ fn advance_tcp(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Tim
     }
 }
 
-/// A SYN-ACK answers by itself; anything else only where the initiator was seen too.
+/// A SYN-ACK answers by itself; anything else only where the initiator was seen too. A bare ACK to a SYN accepts
+/// nothing: it challenges it (RFC 5961, section 4).
 fn is_two_way(flow: &Flow, tcp: TcpFacts) -> bool {
-    tcp.is_syn_ack() || flow.tcp_flags[flow.initiator.index()] != 0
+    let seen = flow.tcp_flags[flow.initiator.index()];
+    tcp.is_syn_ack() || seen & TcpFacts::ACK != 0 || (seen != 0 && tcp.payload_bytes > 0)
+}
+
+/// Returns whether an ICMP error says that a packet will not arrive: not that it was too big, took a detour or came
+/// too fast.
+pub(crate) fn is_refusal(protocol: Protocol, kind: u8, code: u8) -> bool {
+    match protocol {
+        Protocol::ICMP => !matches!((kind, code), (3, 4) | (4 | 5, _)),
+        Protocol::ICMPV6 => kind != 2,
+        _ => false,
+    }
 }
 
 fn synchronise(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Timestamp) -> State {
@@ -219,7 +240,7 @@ fn synchronise(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Tim
 
 fn reset(cold: &mut Cold, side: Side) -> State {
     let flow = &mut cold.flow;
-    if flow.outcome == Outcome::Pending || flow.outcome == Outcome::Unanswered {
+    if matches!(flow.outcome, Outcome::Pending | Outcome::Unanswered | Outcome::Blocked) {
         let is_responder = flow.initiator != side;
         if is_responder && flow.evidence == InitiatorEvidence::Handshake {
             flow.outcome = Outcome::Refused;

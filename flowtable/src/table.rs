@@ -20,10 +20,16 @@ const WINDOW: usize = 32;
 const ENDINGS_MAX: usize = 8_192;
 /// Frames held for interfaces without a role (DESIGN.md, section 4).
 const HELD_MAX: usize = 65_536;
+/// Interfaces whose frames are held at once; each frame looks through them.
+const HELD_INTERFACES_MAX: usize = 256;
 /// First fragments remembered, to give their ports to the later ones.
 const FRAGMENTS: usize = 4_096;
 /// Spoofed tuples remembered, to know the answers they provoke.
 const PROVOKED: usize = 4_096;
+/// How long after a forged packet an answer to it may come.
+const PROVOKED_SPAN: i64 = 60 * Timestamp::SECOND;
+/// Delivered SYNs remembered, for senders whose own sighting comes later or by another network.
+const DELIVERIES: usize = 16_384;
 /// Service ports seen to accept a connection.
 const LISTENERS: usize = 16_384;
 /// Attachments whose overflow is told apart; all others share the first row.
@@ -88,6 +94,7 @@ struct Hot {
     last_frame: u32,
     epoch: u16,
     state: State,
+    /// Whether the slot stands in the list of dirty ones, be it for a flow that has ended since.
     is_dirty: bool,
 }
 
@@ -133,13 +140,22 @@ pub struct FlowTable {
     held_interfaces: Vec<InterfaceId>,
     sweep_at: usize,
     fragments: Box<[FirstFragment]>,
-    provoked: Box<[FlowKey]>,
+    provoked: Box<[Provoked]>,
+    deliveries: Box<[u64]>,
     listeners: Box<[u64]>,
     overflow: Box<[Tally]>,
 }
 
 /// Digest of a datagram and the ports its first fragment had.
 type FirstFragment = (u64, Option<(Port, Port)>);
+
+/// A forged tuple: its key without the forger, the side whose address was forged, and engine time.
+#[derive(Clone, Copy, Debug)]
+struct Provoked {
+    key: FlowKey,
+    forged: Side,
+    at: Timestamp,
+}
 
 /// One packet on its way into a slot.
 struct Metering<'a> {
@@ -185,7 +201,9 @@ impl FlowTable {
             held_interfaces: Vec::new(),
             sweep_at: 0,
             fragments: vec![(0, None); FRAGMENTS].into_boxed_slice(),
-            provoked: vec![FlowKey(0); PROVOKED].into_boxed_slice(),
+            provoked: vec![Provoked { key: FlowKey(0), forged: Side::A, at: Timestamp(i64::MIN) }; PROVOKED]
+                .into_boxed_slice(),
+            deliveries: vec![0; DELIVERIES].into_boxed_slice(),
             listeners: vec![0; LISTENERS].into_boxed_slice(),
             overflow: vec![Tally::default(); OVERFLOW_ROWS].into_boxed_slice(),
         }
@@ -214,6 +232,11 @@ impl FlowTable {
     /// Returns whether endings pile up so that a drain is due before the next tick.
     pub fn wants_drain(&self) -> bool {
         self.endings.len() > ENDINGS_MAX / 2
+    }
+
+    /// Returns deltas that wait to be handed over, at most; 0 where nothing waits.
+    pub fn waiting(&self) -> usize {
+        self.endings.len() + self.dirty.len()
     }
 
     /// Returns whether frames wait for their interface's role.
@@ -301,11 +324,18 @@ impl FlowTable {
             handed += 1;
         }
         self.endings.drain(..handed);
+        if !self.endings.is_empty() {
+            // The reader may have made room since: no flow may overtake the end of the one before it in its slot.
+            return;
+        }
         while into.room() > 0 {
             let Some(slot) = self.dirty.pop() else { break };
             let index = slot as usize;
-            let is_current = self.hot.get(index).is_some_and(|hot| hot.is_dirty);
-            if !is_current {
+            if let Some(hot) = self.hot.get_mut(index) {
+                hot.is_dirty = false;
+            }
+            if self.tags.get(index).is_none_or(|tag| *tag == 0) {
+                // Its flow has ended, and went with the endings.
                 continue;
             }
             let delta = self.settle_slot(index, None);
@@ -368,7 +398,9 @@ impl FlowTable {
     }
 
     fn hold(&mut self, seen: &Observation) {
-        if self.held.len() < HELD_MAX {
+        let has_room = self.held.len() < HELD_MAX
+            && (self.held_interfaces.len() < HELD_INTERFACES_MAX || self.must_queue(seen));
+        if has_room {
             self.queue(seen);
             self.ledger.held.count(seen.wire_bytes);
         } else {
@@ -438,7 +470,9 @@ impl FlowTable {
         {
             return self.meter_known(slot, key, side, false, metering, directory);
         }
-        let forger = self.forger(metering, directory);
+        let holds_side =
+            found.and_then(|slot| self.hot.get(slot)).map_or(0, |hot| hot.attachments[side.index()]);
+        let forger = self.forger(metering, AttachmentId(holds_side), directory);
         let (key, side, found) = match forger {
             None => (key, side, found),
             Some(_) => {
@@ -461,17 +495,23 @@ impl FlowTable {
         }
     }
 
-    /// Returns the sender's attachment where somebody else is known to hold the address it uses.
-    fn forger(&self, metering: &Metering<'_>, directory: &impl Directory) -> Option<AttachmentId> {
+    /// Returns the sender's attachment where somebody else is known to hold the address it uses. An address outside
+    /// every container network is held by nobody, or by `in_flow`, whose packets were seen in the same flow.
+    fn forger(
+        &self,
+        metering: &Metering<'_>,
+        in_flow: AttachmentId,
+        directory: &impl Directory,
+    ) -> Option<AttachmentId> {
         let Sender::Veth { attachment, .. } = metering.sender else { return None };
         let source = metering.packet.source;
-        match directory.holder(metering.scope, source) {
-            Holder::Attachment(holder) if holder == attachment => None,
-            Holder::Unclaimed | Holder::Bare => None,
-            Holder::Attachment(_) | Holder::Host | Holder::External | Holder::Group | Holder::Ambiguous => {
-                (!is_exempt_source(source)).then_some(attachment)
-            }
-        }
+        let is_others = match directory.holder(metering.scope, source) {
+            Holder::Attachment(holder) => holder != attachment,
+            Holder::External => in_flow != AttachmentId(0) && in_flow != attachment,
+            Holder::Unclaimed | Holder::Bare | Holder::Ambiguous => false,
+            Holder::Host | Holder::Group => true,
+        };
+        (is_others && !is_exempt_source(source)).then_some(attachment)
     }
 
     fn meter_known(
@@ -501,7 +541,7 @@ impl FlowTable {
             hot.bytes[side.index()] += u64::from(seen.wire_bytes);
             hot.frames[side.index()] = hot.frames[side.index()].saturating_add(1);
             hot.last_at = hot.last_at.max(at);
-            hot.last_frame = frame;
+            hot.last_frame = hot.last_frame.max(frame);
             let was_dirty = std::mem::replace(&mut hot.is_dirty, true);
             self.count_metered(seen, slot, was_dirty);
             return;
@@ -518,6 +558,9 @@ impl FlowTable {
         metering: &Metering<'_>,
         directory: &impl Directory,
     ) {
+        if is_forged {
+            self.remember_provoked(metering);
+        }
         if !self.keeps_its_ends(slot, side, metering, directory) {
             if self.end(slot, EndReason::Rebound) {
                 return self.open(key, side, is_forged, metering, directory);
@@ -538,36 +581,51 @@ impl FlowTable {
         directory: &impl Directory,
     ) -> bool {
         let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else { return true };
-        if let Sender::Veth { attachment, .. } = metering.sender {
-            let known = &mut hot.attachments[side.index()];
-            if *known == 0 {
+        let known = &mut hot.attachments[side.index()];
+        match metering.sender {
+            Sender::Veth { attachment, .. } if *known == 0 => {
                 *known = attachment.0;
                 cold.flow.ends[side.index()].holder = Holder::Attachment(attachment);
-            } else if *known != attachment.0 {
+            }
+            Sender::Veth { attachment, .. } if *known != attachment.0 => return false,
+            // A container used an address of the outside, and here comes the outside itself.
+            Sender::Bridge
+                if *known != 0
+                    && directory.holder(metering.scope, metering.packet.source) == Holder::External =>
+            {
                 return false;
             }
+            Sender::Veth { .. } | Sender::Bridge | Sender::Unknown => {}
         }
         let epoch = directory.epoch();
         if hot.epoch == epoch {
             return true;
         }
         hot.epoch = epoch;
-        let receiver = side.other();
-        let end = &mut cold.flow.ends[receiver.index()];
-        let holder = directory.holder(metering.scope, end.address);
-        match (end.holder, holder) {
-            (Holder::Attachment(before), Holder::Attachment(now)) => before == now,
-            (Holder::Attachment(_), _) => true,
-            (_, Holder::Attachment(now)) => {
-                end.holder = holder;
-                hot.attachments[receiver.index()] = now.0;
-                true
+        let mut keeps = |side: Side| {
+            let end = &mut cold.flow.ends[side.index()];
+            let holder = directory.holder(metering.scope, end.address);
+            match (end.holder, holder) {
+                (Holder::Attachment(before), Holder::Attachment(now)) => before == now,
+                (Holder::Attachment(_), _) => true,
+                // What a bridge sent is the host's, even what it merely forwards.
+                (Holder::Host, _) => true,
+                (_, Holder::Attachment(now)) => {
+                    end.holder = holder;
+                    hot.attachments[side.index()] = now.0;
+                    true
+                }
+                (_, Holder::Unclaimed | Holder::Bare) => true,
+                (_, Holder::Host | Holder::External | Holder::Group | Holder::Ambiguous) => {
+                    end.holder = holder;
+                    true
+                }
             }
-            (_, Holder::Unclaimed | Holder::Bare) => true,
-            (_, Holder::Host | Holder::External | Holder::Group | Holder::Ambiguous) => {
-                end.holder = holder;
-                true
-            }
+        };
+        match metering.sender {
+            // Where it was sent from is known by the interface.
+            Sender::Veth { .. } | Sender::Bridge => keeps(side.other()),
+            Sender::Unknown => keeps(side.other()) && keeps(side),
         }
     }
 
@@ -589,7 +647,7 @@ impl FlowTable {
         hot.bytes[side.index()] += u64::from(seen.wire_bytes);
         hot.frames[side.index()] = hot.frames[side.index()].saturating_add(1);
         hot.last_at = hot.last_at.max(at);
-        hot.last_frame = frame;
+        hot.last_frame = hot.last_frame.max(frame);
         let was_dirty = std::mem::replace(&mut hot.is_dirty, true);
         cold.flow.is_tunnel |= metering.packet.is_tunnel;
         let before = cold.flow.outcome;
@@ -641,7 +699,7 @@ impl FlowTable {
             last_frame: 0,
             epoch: directory.epoch(),
             state: State::Attempt,
-            is_dirty: false,
+            is_dirty: hot_slot.is_dirty,
         };
         if let Some(tag) = self.tags.get_mut(slot) {
             *tag = tag_of(self.keyer.place(key));
@@ -696,13 +754,13 @@ impl FlowTable {
             holder: held_by(destination.address),
         };
         let is_syn = metering.packet.tcp.is_some_and(TcpFacts::is_syn);
-        let is_provoked = !is_forged && !is_syn && self.is_provoked(key);
+        let is_provoked = !is_forged && !is_syn && self.is_provoked(key, side, self.engine_time(seen.at));
         // A SYN-ACK without a SYN is backscatter until its supposed initiator's own veth sends.
         let is_stray =
             metering.sender != Sender::Unknown && metering.packet.tcp.is_some_and(TcpFacts::is_syn_ack);
         let claim = match (is_forged, is_provoked || is_stray) {
             (true, _) => match held_by(source.address) {
-                Holder::External | Holder::Group => Claim::Unlisted,
+                Holder::Group | Holder::External => Claim::Unlisted,
                 Holder::Attachment(_)
                 | Holder::Host
                 | Holder::Ambiguous
@@ -710,7 +768,14 @@ impl FlowTable {
                 | Holder::Bare => Claim::Spoofed,
             },
             (false, true) => Claim::Backscatter,
-            (false, false) => Claim::Own,
+            (false, false) => match metering.sender {
+                Sender::Veth { .. }
+                    if held_by(source.address) == Holder::External && !is_exempt_source(source.address) =>
+                {
+                    Claim::Unlisted
+                }
+                Sender::Veth { .. } | Sender::Bridge | Sender::Unknown => Claim::Own,
+            },
         };
         let is_fresh = matches!(metering.sender, Sender::Veth { is_fresh: true, .. });
         let is_early =
@@ -785,24 +850,39 @@ impl FlowTable {
     /// A SYN's second sighting at the receiver's veth proves its delivery.
     fn note_delivery(&mut self, seen: &Observation, scope: ScopeId) {
         let Network::Ip(packet) = &seen.network else { return };
-        if !packet.tcp.is_some_and(TcpFacts::is_syn) {
-            return;
-        }
+        let Some(tcp) = packet.tcp.filter(|tcp| tcp.is_syn()) else { return };
         let (source, destination) = ends(packet, packet.ports);
+        let (row, digest) = delivery(&self.keyer, &destination, tcp.sequence);
+        if let Some(entry) = self.deliveries.get_mut(row) {
+            *entry = digest;
+        }
         let (key, _) = self.keyer.key(scope, source, destination, packet.protocol, None);
         let Some(slot) = self.find(key) else { return };
         let slot_number = u32::try_from(slot).unwrap_or(u32::MAX);
         if let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) {
             cold.flow.is_delivered = true;
+            if cold.flow.outcome == Outcome::Blocked {
+                // It was late, not lost: what becomes of it is open again.
+                cold.flow.outcome = Outcome::Pending;
+                if self.attempts.len() < self.attempts.capacity() {
+                    self.attempts.push((slot_number, cold.flow.id));
+                }
+            }
             if !std::mem::replace(&mut hot.is_dirty, true) {
                 self.dirty.push(slot_number);
             }
         }
     }
 
-    /// An ICMP error refuses the flow it quotes.
+    /// An ICMP error refuses the flow it quotes, where it comes from the one who was called or from a router.
     fn note_icmp_error(&mut self, metering: &Metering<'_>) {
-        let Some(quoted) = metering.packet.icmp.and_then(|icmp| icmp.quoted) else { return };
+        let Some(icmp) = metering.packet.icmp else { return };
+        let Some(quoted) = icmp.quoted else { return };
+        if quoted.source != metering.packet.destination
+            || !progress::is_refusal(metering.packet.protocol, icmp.kind, icmp.code)
+        {
+            return;
+        }
         let source = Endpoint { address: quoted.source, port: quoted.ports.map(|ports| ports.0) };
         let destination = Endpoint { address: quoted.destination, port: quoted.ports.map(|ports| ports.1) };
         let (key, _) = self.keyer.key(metering.scope, source, destination, quoted.protocol, None);
@@ -810,6 +890,13 @@ impl FlowTable {
         let slot_number = u32::try_from(slot).unwrap_or(u32::MAX);
         if let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) {
             if hot.state != State::Attempt || cold.flow.outcome == Outcome::Answered {
+                return;
+            }
+            let responder = hot.attachments[cold.flow.initiator.other().index()];
+            if let Sender::Veth { attachment, .. } = metering.sender
+                && responder != 0
+                && responder != attachment.0
+            {
                 return;
             }
             cold.flow.outcome = Outcome::Refused;
@@ -822,16 +909,21 @@ impl FlowTable {
 
     fn remember_provoked(&mut self, metering: &Metering<'_>) {
         let (source, destination) = ends(metering.packet, metering.ports);
-        let (key, _) = self.keyer.key(metering.scope, source, destination, metering.packet.protocol, None);
+        let (key, forged) =
+            self.keyer.key(metering.scope, source, destination, metering.packet.protocol, None);
+        let at = self.engine_time(metering.seen.at);
         let row = usize::try_from(self.keyer.place(key)).unwrap_or(0) % PROVOKED;
         if let Some(entry) = self.provoked.get_mut(row) {
-            *entry = key;
+            *entry = Provoked { key, forged, at };
         }
     }
 
-    fn is_provoked(&self, key: FlowKey) -> bool {
+    /// Returns whether a packet from `side` may be an answer to a forged one.
+    fn is_provoked(&self, key: FlowKey, side: Side, at: Timestamp) -> bool {
         let row = usize::try_from(self.keyer.place(key)).unwrap_or(0) % PROVOKED;
-        self.provoked.get(row).is_some_and(|entry| *entry == key)
+        self.provoked.get(row).is_some_and(|entry| {
+            entry.key == key && entry.forged != side && at.since(entry.at) < PROVOKED_SPAN
+        })
     }
 
     fn learn_listener(&mut self, scope: ScopeId, end: &End, protocol: Protocol) {
@@ -908,8 +1000,9 @@ impl FlowTable {
                 victim = Some((rank, hot.last_at, slot));
             }
         }
-        let (_, _, slot) = victim?;
-        self.end(slot, EndReason::Evicted).then_some(slot)
+        let (rank, _, slot) = victim?;
+        let reason = if rank == 0 { EndReason::Closed } else { EndReason::Evicted };
+        self.end(slot, reason).then_some(slot)
     }
 
     /// Closes a flow's accounts; false where the endings have no room, and then nothing changed.
@@ -954,7 +1047,7 @@ impl FlowTable {
         }
         hot.bytes = [0; 2];
         hot.frames = [0; 2];
-        hot.is_dirty = false;
+        hot.last_frame = 0;
         Delta { slot: u32::try_from(slot).unwrap_or(u32::MAX), grown, flow: cold.flow, ended }
     }
 
@@ -989,15 +1082,23 @@ impl FlowTable {
             }
             let age = now.since(cold.opened_at);
             let is_lossless = last_loss.is_none_or(|loss| loss < cold.flow.first_at);
-            let is_lost = cold.expects_delivery && !cold.flow.is_delivered && is_lossless;
-            let decided =
-                if is_lost && age >= self.limits.blocked_after && cold.flow.protocol == Protocol::TCP {
-                    Outcome::Blocked
-                } else if age >= self.limits.unanswered_after && progress::expects_answer(&cold.flow) {
-                    Outcome::Unanswered
-                } else {
-                    return progress::expects_answer(&cold.flow);
-                };
+            if let Some(sequence) = cold.syn_sequence.filter(|_| !cold.flow.is_delivered) {
+                let responder = cold.flow.responder_end();
+                let called = Endpoint { address: responder.address, port: responder.port };
+                let (row, digest) = delivery(&self.keyer, &called, sequence);
+                cold.flow.is_delivered = self.deliveries.get(row) == Some(&digest);
+            }
+            let is_lost = cold.expects_delivery
+                && cold.syn_sequence.is_some()
+                && !cold.flow.is_delivered
+                && is_lossless;
+            let decided = if is_lost && age >= self.limits.blocked_after {
+                Outcome::Blocked
+            } else if age >= self.limits.unanswered_after && progress::expects_answer(&cold.flow) {
+                Outcome::Unanswered
+            } else {
+                return progress::expects_answer(&cold.flow);
+            };
             cold.flow.outcome = decided;
             if !std::mem::replace(&mut hot.is_dirty, true) {
                 self.dirty.push(*slot);
@@ -1051,6 +1152,13 @@ fn ends(packet: &Packet, ports: Option<(Port, Port)>) -> (Endpoint, Endpoint) {
         Endpoint { address: packet.source, port: ports.map(|ports| ports.0) },
         Endpoint { address: packet.destination, port: ports.map(|ports| ports.1) },
     )
+}
+
+/// Returns where the delivery of a SYN is remembered, and as what. Neither masquerading nor another network changes
+/// whom it calls and its sequence number.
+fn delivery(keyer: &Keyer, called: &Endpoint, sequence: u32) -> (usize, u64) {
+    let digest = keyer.digest((called.address, called.port, sequence)) | 1;
+    (usize::try_from(digest >> 32).unwrap_or(0) % DELIVERIES, digest)
 }
 
 fn tag_of(place: u64) -> u8 {
