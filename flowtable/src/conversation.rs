@@ -211,6 +211,9 @@ pub struct Snapshot {
 
 /// Most conversations held at once; beyond, flows are folded into one.
 pub const CONVERSATIONS_MAX: usize = 65_536;
+/// Beyond so many conversations, addresses outside every container network are folded into one, so that they
+/// cannot push out what containers say to each other.
+pub const OUTSIDE_MAX: usize = CONVERSATIONS_MAX / 2;
 /// Most conversations between the same two ends; beyond, their ports are folded into one without a port, so
 /// that a scan cannot push others out.
 pub const PORTS_PER_PAIR_MAX: u32 = 1_024;
@@ -260,8 +263,8 @@ pub(crate) struct Totals {
     pub(crate) last_frame: u64,
     pub(crate) first_source_port: Option<Port>,
     pub(crate) rtt: Option<Quantiles>,
-    burst_second: i64,
-    burst_open: u64,
+    /// Attempts without an answer by second, the latest four: deltas come out of order.
+    bursts: [(i64, u64); 4],
     burst_most: u64,
 }
 
@@ -368,22 +371,11 @@ impl Conversations {
             return *found;
         }
         if let Some(state) = known
-            && self.is_folded(state.conversation)
+            && self.is_folded(state.conversation, &key)
         {
             return state.conversation;
         }
-        let ports = self.pairs.entry((key.scope, key.initiator, key.responder)).or_default();
-        *ports += 1;
-        let key = if self.table.len() >= CONVERSATIONS_MAX {
-            FOLD
-        } else if *ports > PORTS_PER_PAIR_MAX {
-            Key { port: ServicePort { port: None, ..key.port }, ..key }
-        } else {
-            key
-        };
-        if self.table.len() >= CONVERSATIONS_MAX && self.pairs.len() > CONVERSATIONS_MAX {
-            self.pairs.clear();
-        }
+        let key = self.room_for(key);
         if key != key_of(flow) {
             self.folded += 1;
         }
@@ -396,8 +388,29 @@ impl Conversations {
         number
     }
 
-    fn is_folded(&self, conversation: u32) -> bool {
-        self.table.get(conversation as usize).is_some_and(|it| it.key == FOLD)
+    /// Returns the key itself, or what it is folded into. Outside addresses go first: anybody out there has as many
+    /// as he likes, and must not push out what containers do.
+    fn room_for(&mut self, key: Key) -> Key {
+        if self.table.len() >= CONVERSATIONS_MAX {
+            return FOLD;
+        }
+        let key = if self.table.len() >= OUTSIDE_MAX { key.without_outside() } else { key };
+        if self.index.contains_key(&key) {
+            return key;
+        }
+        let ports = self.pairs.entry((key.scope, key.initiator, key.responder)).or_default();
+        *ports = ports.saturating_add(1);
+        if *ports > PORTS_PER_PAIR_MAX { key.without_port() } else { key }
+    }
+
+    /// Returns whether `conversation` is one that `key` was folded into.
+    fn is_folded(&self, conversation: u32, key: &Key) -> bool {
+        self.table.get(conversation as usize).is_some_and(|it| {
+            it.key == FOLD
+                || it.key == key.without_port()
+                || it.key == key.without_outside()
+                || it.key == key.without_outside().without_port()
+        })
     }
 
     /// Takes a flow's contribution out of a conversation it turned out not to belong to.
@@ -468,8 +481,7 @@ impl Totals {
             last_frame: flow.last_frame,
             first_source_port: flow.initiator_end().port,
             rtt: None,
-            burst_second: i64::MIN,
-            burst_open: 0,
+            bursts: [(i64::MIN, 0); 4],
             burst_most: 0,
         }
     }
@@ -480,20 +492,24 @@ impl Totals {
         let is_open = !matches!(flow.outcome, Outcome::Answered | Outcome::Refused);
         let was_open =
             known.is_some_and(|state| !matches!(state.outcome, Outcome::Answered | Outcome::Refused));
+        let row = usize::try_from(second.rem_euclid(4)).unwrap_or(0);
+        let Some((of, open)) = self.bursts.get_mut(row) else { return };
         if known.is_none() && is_open {
-            if second != self.burst_second {
-                self.burst_most = self.burst_most();
-                self.burst_second = second;
-                self.burst_open = 0;
+            if *of < second {
+                self.burst_most = self.burst_most.max(*open);
+                (*of, *open) = (second, 0);
             }
-            self.burst_open += 1;
-        } else if was_open && !is_open && second == self.burst_second {
-            self.burst_open = self.burst_open.saturating_sub(1);
+            // What is older than all of them is too late to be told apart.
+            if *of == second {
+                *open += 1;
+            }
+        } else if was_open && !is_open && *of == second {
+            *open = open.saturating_sub(1);
         }
     }
 
     pub(crate) fn burst_most(&self) -> u64 {
-        self.burst_most.max(self.burst_open)
+        self.bursts.iter().fold(self.burst_most, |most, (_, open)| most.max(*open))
     }
 }
 
@@ -506,6 +522,32 @@ const FOLD: Key = Key {
     port: ServicePort { port: None, protocol: crate::units::Protocol(0) },
     claim: Claim::Own,
 };
+
+impl Key {
+    fn without_port(self) -> Self {
+        Self { port: ServicePort { port: None, ..self.port }, ..self }
+    }
+
+    /// Outside addresses become one for each protocol family.
+    fn without_outside(self) -> Self {
+        let fold = |party: Party| match (party.holder, party.address) {
+            (Holder::External, IpAddr::V4(_)) => Party { address: NOWHERE, ..party },
+            (Holder::External, IpAddr::V6(_)) => {
+                Party { address: IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), ..party }
+            }
+            (
+                Holder::Attachment(_)
+                | Holder::Host
+                | Holder::Unclaimed
+                | Holder::Group
+                | Holder::Ambiguous
+                | Holder::Bare,
+                _,
+            ) => party,
+        };
+        Self { initiator: fold(self.initiator), responder: fold(self.responder), ..self }
+    }
+}
 
 fn key_of(flow: &Flow) -> Key {
     let party = |end: &crate::flow::End| Party { holder: end.holder, address: end.address };

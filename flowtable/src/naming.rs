@@ -349,9 +349,6 @@ impl<'a> Reader<'a> {
         if is_exempt_source(address) || !self.names.has_roster {
             return (Claim::Own, None);
         }
-        if self.names.host_addresses.contains(&address) {
-            return (Claim::Spoofed, Some(Peer::Host { address }));
-        }
         let holders = self.holders(key.scope, address);
         let sends_own = |binding: &Binding| {
             binding.attachment == sender
@@ -361,6 +358,9 @@ impl<'a> Reader<'a> {
         };
         if holders.iter().any(|(_, binding)| sends_own(binding)) {
             return (Claim::Own, None);
+        }
+        if self.names.host_addresses.contains(&address) {
+            return (Claim::Spoofed, Some(Peer::Host { address }));
         }
         let victim = holders.iter().find(|(_, binding)| {
             totals.last_at.since(binding.from) > HAND_OVER

@@ -1,0 +1,153 @@
+//! Conversations and their names: limits, bursts and claims, one defect a test.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use portolan_flowtable::End;
+use portolan_flowtable::flow::{Claim, Side};
+use portolan_flowtable::workload::Binding;
+use portolan_flowtable::{
+    AttachmentId, Completeness, Conversation, Conversations, Delta, EndReason, Flow, Holder,
+    InitiatorEvidence, Ledger, Names, Occasion, Outcome, Peer, Port, Protocol, ScopeId, Tally, Timestamp,
+    Workload,
+};
+
+const GROWN: [Tally; 2] = [Tally { frames: 1, bytes: 60 }, Tally { frames: 0, bytes: 0 }];
+
+fn end(address: IpAddr, port: u16, holder: Holder) -> End {
+    End { address, port: Some(Port(port)), holder }
+}
+
+/// A flow's first delta: one SYN from A, in the given slot and second.
+fn delta(id: u64, slot: u32, second: i64, ends: [End; 2], outcome: Outcome) -> Delta {
+    let at = Timestamp(second * Timestamp::SECOND);
+    Delta {
+        slot,
+        grown: GROWN,
+        flow: Flow {
+            id,
+            scope: ScopeId(1),
+            protocol: Protocol::TCP,
+            ends,
+            initiator: Side::A,
+            evidence: InitiatorEvidence::Handshake,
+            claim: Claim::Own,
+            outcome,
+            first_at: at,
+            last_at: at,
+            first_frame: id,
+            last_frame: id,
+            frames: [1, 0],
+            bytes: [60, 0],
+            tcp_flags: [2, 0],
+            rtt: None,
+            is_midstream: false,
+            is_delivered: false,
+            is_tunnel: false,
+            icmp_type: None,
+        },
+        ended: None,
+    }
+}
+
+fn held(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+}
+
+fn container(number: u8, port: u16) -> End {
+    end(held(number), port, Holder::Attachment(AttachmentId(u32::from(number))))
+}
+
+fn snapshot(conversations: &Conversations, names: &Names) -> Vec<Conversation> {
+    let occasion = Occasion {
+        at: Timestamp(1_000 * Timestamp::SECOND),
+        ledger: Ledger::default(),
+        kernel_dropped: None,
+        completeness: Completeness::Complete,
+        withhold: 0,
+    };
+    conversations.snapshot(occasion, names).conversations
+}
+
+#[test]
+fn the_outside_cannot_push_out_what_containers_say() {
+    let mut conversations = Conversations::new();
+    for number in 0..70_000_u32 {
+        let outside = end(IpAddr::V4(Ipv4Addr::from(0xc633_0000 + number)), 40_000, Holder::External);
+        let id = u64::from(number) + 1;
+        let mut opened = delta(id, 0, 1, [outside, container(2, 80)], Outcome::Answered);
+        opened.ended = Some(EndReason::Closed);
+        conversations.apply(&opened);
+    }
+    conversations.apply(&delta(80_000, 1, 2, [container(3, 50_000), container(2, 5432)], Outcome::Answered));
+    let all = snapshot(&conversations, &Names::default());
+    let internal: Vec<_> = all.iter().filter(|it| it.port.port == Some(Port(5432))).collect();
+    assert_eq!(internal.len(), 1, "the new edge between two containers is lost");
+    assert_eq!(internal[0].initiator.address(), held(3));
+    let frames: u64 = all.iter().map(|it| it.sent.frames + it.received.frames).sum();
+    assert_eq!(frames, 70_001);
+    assert!(all.iter().all(|it| !matches!(it.initiator, Peer::Ambiguous { .. })));
+}
+
+#[test]
+fn a_folded_flow_is_counted_as_folded_once() {
+    let mut conversations = Conversations::new();
+    for number in 0..1_100_u16 {
+        conversations.apply(&delta(
+            u64::from(number) + 1,
+            u32::from(number),
+            1,
+            [container(1, 50_000), container(2, 1_000 + number)],
+            Outcome::Pending,
+        ));
+    }
+    let folded = conversations.folded();
+    let mut again = delta(1_100, 1_099, 1, [container(1, 50_000), container(2, 2_099)], Outcome::Pending);
+    for frames in 2..10 {
+        again.flow.frames[0] = frames;
+        again.flow.bytes[0] = frames * 60;
+        conversations.apply(&again);
+    }
+    assert_eq!((folded, conversations.folded()), (1_100 - 1_024, 1_100 - 1_024));
+    let frames: u64 = snapshot(&conversations, &Names::default()).iter().map(|it| it.sent.frames).sum();
+    assert_eq!(frames, 1_100 + 8);
+}
+
+#[test]
+fn a_burst_is_counted_whole_in_whatever_order_its_deltas_come() {
+    let mut conversations = Conversations::new();
+    let mut id = 0;
+    let mut attempts = |conversations: &mut Conversations, second: i64, count: u32| {
+        for _ in 0..count {
+            id += 1;
+            let ends = [container(1, 50_000), container(2, 80)];
+            conversations.apply(&delta(id, u32::try_from(id).unwrap(), second, ends, Outcome::Pending));
+        }
+    };
+    // One tick hands over the end of one second and the beginning of the next, the newest first.
+    for (second, count) in [(8, 40), (7, 60), (9, 5), (8, 60), (7, 0)] {
+        attempts(&mut conversations, second, count);
+    }
+    assert_eq!(snapshot(&conversations, &Names::default())[0].burst_unanswered, 100);
+}
+
+#[test]
+fn a_container_that_holds_a_gateways_address_of_another_network_is_no_forger() {
+    let mut conversations = Conversations::new();
+    conversations.apply(&delta(1, 0, 10, [container(1, 50_000), container(2, 80)], Outcome::Answered));
+    let workload = |name: &str| Arc::new(Workload { container_id: name.to_owned(), ..Workload::default() });
+    let binding =
+        |number| vec![Binding { attachment: AttachmentId(number), from: Timestamp(0), until: None }];
+    let names = Names {
+        has_roster: true,
+        attachments: HashMap::from([(AttachmentId(1), workload("one")), (AttachmentId(2), workload("two"))]),
+        addresses: HashMap::from([((ScopeId(1), held(1)), binding(1)), ((ScopeId(1), held(2)), binding(2))]),
+        // A second network has the same subnet, and its gateway there.
+        host_addresses: vec![held(1)],
+        ..Names::default()
+    };
+    assert_eq!(snapshot(&conversations, &names)[0].claim, Claim::Own);
+    let nobody = Names { addresses: HashMap::from([((ScopeId(1), held(2)), binding(2))]), ..names };
+    assert_eq!(snapshot(&conversations, &nobody)[0].claim, Claim::Spoofed);
+}
