@@ -71,14 +71,11 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         // Nobody may be reading; the next reader finds the latest.
         publisher.send_replace(Arc::new(publication));
     };
-    loop {
+    let failure = loop {
         let pulse = session.tick()?;
         tell(pulse.publication, &pulse.alerts);
-        if let Some(failure) = pulse.failure {
-            crate::say(&format!("portolan: {failure}"));
-            let last = session.settle()?;
-            tell(last.publication, &last.alerts);
-            break;
+        if pulse.failure.is_some() {
+            break pulse.failure;
         }
         due += tick;
         // After a stop of the whole process ticks are not made up for.
@@ -92,13 +89,14 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             }
         };
         if is_ended {
-            let last = session.settle()?;
-            let line = farewell(&last.publication);
-            tell(last.publication, &last.alerts);
-            print(&line)?;
-            break;
+            break None;
         }
-    }
+    };
+    let last = session.settle()?;
+    let line = farewell(&last.publication);
+    tell(last.publication, &last.alerts);
+    // Whoever closed the output misses the line, and nothing else.
+    let printed = print(&line);
     // Clients still connected are cut off when the process ends.
     let _ = stop.send(true);
     if let Some(writer) = events {
@@ -107,7 +105,10 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             crate::say(&format!("portolan: {} events could not be written", counts.lost));
         }
     }
-    Ok(())
+    match failure {
+        Some(failure) => Err(Failure::error(failure)),
+        None => printed,
+    }
 }
 
 /// What is printed while it runs: who and where first, then one line a finding.
