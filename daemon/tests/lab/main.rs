@@ -12,10 +12,13 @@
 //! `cargo test -p portolan-daemon --test lab -- --include-ignored`. Nothing leaves the namespaces, and dropping a
 //! laboratory fails the test if anything of it is left.
 
+mod bad_input;
 mod bridge;
 mod churn;
 mod daemon;
+mod doctor;
 mod engine;
+mod engine_trouble;
 mod exactly_once;
 mod live_shop;
 mod namespace;
