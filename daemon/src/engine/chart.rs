@@ -9,6 +9,7 @@ use portolan_policy::{Alert, Contract, Register, ScanLimits};
 
 use super::completeness::{Losses, Source, judge_completeness};
 use super::flow_book::FlowBook;
+use super::remembered::with_remembered;
 
 /// What a chart is told once.
 #[derive(Clone, Debug)]
@@ -72,9 +73,9 @@ impl Chart {
         self.flows.apply(delta);
     }
 
-    /// Takes new names.
+    /// Takes new names, and keeps those of whoever is gone: their totals stay.
     pub fn set_names(&mut self, names: Arc<Names>) {
-        self.names = names;
+        self.names = with_remembered(&self.names, names);
         self.documented_edges = documented_edges(&self.contract, &self.names);
     }
 

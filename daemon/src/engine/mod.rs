@@ -8,6 +8,7 @@ mod chart;
 mod completeness;
 mod flow_book;
 mod meter;
+mod remembered;
 
 pub use chart::{Chart, ChartOptions, Turn};
 pub use completeness::{Losses, Source, grouped, judge_completeness};

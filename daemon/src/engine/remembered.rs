@@ -1,0 +1,90 @@
+//! Names outlive their containers: totals are kept as long as the daemon runs, and with them whose they are.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use portolan_flowtable::workload::Binding;
+use portolan_flowtable::{AttachmentId, Names};
+
+/// Attachments remembered beyond those identity still knows. Beyond, the oldest are forgotten, and what they sent
+/// becomes `unclaimed`.
+const REMEMBERED_MAX: usize = 16_384;
+
+/// Returns `now` with what only `before` knew: attachments that are gone, the addresses they held, their networks.
+///
+/// Attachments are never used again, so nothing that is known now is overruled.
+pub fn with_remembered(before: &Names, now: Arc<Names>) -> Arc<Names> {
+    let gone: BTreeSet<AttachmentId> =
+        before.attachments.keys().filter(|id| !now.attachments.contains_key(*id)).copied().collect();
+    let gone: HashSet<AttachmentId> = gone.into_iter().rev().take(REMEMBERED_MAX).collect();
+    if gone.is_empty() {
+        return now;
+    }
+    let mut names = Names::clone(&now);
+    for (id, workload) in before.attachments.iter().filter(|(id, _)| gone.contains(*id)) {
+        names.attachments.insert(*id, Arc::clone(workload));
+    }
+    for (place, bindings) in &before.addresses {
+        let mut ended: Vec<Binding> =
+            bindings.iter().filter(|binding| gone.contains(&binding.attachment)).cloned().collect();
+        if ended.is_empty() {
+            continue;
+        }
+        let held = names.addresses.entry(*place).or_default();
+        ended.retain(|binding| held.iter().all(|known| known.attachment != binding.attachment));
+        held.extend(ended);
+        held.sort_by_key(|binding| (binding.from, binding.attachment));
+    }
+    for (scope, name) in &before.scopes {
+        names.scopes.entry(*scope).or_insert_with(|| Arc::clone(name));
+    }
+    Arc::new(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use portolan_flowtable::{ScopeId, Timestamp, Workload};
+
+    use super::*;
+
+    fn names(attachments: std::ops::Range<u32>, scope: &str) -> Arc<Names> {
+        let place = (ScopeId(1), "172.18.0.2".parse().unwrap());
+        let binding = |id| Binding {
+            attachment: AttachmentId(id),
+            from: Timestamp(i64::from(id)),
+            until: Some(Timestamp(i64::from(id) + 1)),
+        };
+        let named = |id: u32| Arc::new(Workload { container: format!("c{id}"), ..Workload::default() });
+        Arc::new(Names {
+            attachments: attachments.clone().map(|id| (AttachmentId(id), named(id))).collect(),
+            addresses: HashMap::from([(place, attachments.map(binding).collect())]),
+            scopes: HashMap::from([(ScopeId(1), Arc::from(scope))]),
+            ..Names::default()
+        })
+    }
+
+    #[test]
+    fn whoever_is_gone_keeps_name_and_addresses_and_nobody_is_overruled() {
+        let first = names(1..4, "net");
+        let second = with_remembered(&first, names(3..5, "renamed"));
+        let third = with_remembered(&second, names(4..6, "renamed"));
+        let containers: BTreeSet<&str> = third.attachments.values().map(|of| of.container.as_str()).collect();
+        assert_eq!(containers, BTreeSet::from(["c1", "c2", "c3", "c4", "c5"]));
+        let held: Vec<u32> = third.addresses.values().flatten().map(|binding| binding.attachment.0).collect();
+        assert_eq!(held, [1, 2, 3, 4, 5]);
+        assert_eq!(&*third.scopes[&ScopeId(1)], "renamed");
+        let same = names(1..4, "net");
+        assert!(Arc::ptr_eq(&with_remembered(&first, Arc::clone(&same)), &same));
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_where_there_are_too_many() {
+        let most = u32::try_from(REMEMBERED_MAX).unwrap();
+        let kept = with_remembered(&names(1..most + 11, "net"), names(0..0, "net"));
+        assert_eq!(kept.attachments.len(), REMEMBERED_MAX);
+        assert!(!kept.attachments.contains_key(&AttachmentId(10)));
+        assert!(kept.attachments.contains_key(&AttachmentId(11)));
+    }
+}
