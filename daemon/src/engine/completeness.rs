@@ -38,6 +38,7 @@ pub fn judge_completeness(source: &Source, losses: &Losses, ledger: &Ledger) -> 
     say(unreadable.frames, "frames rejected: cut short or malformed");
     say(ledger.unknown_interface.frames, "frames of interfaces nobody could place");
     say(ledger.overflow.frames, "frames found no room in the flow table");
+    say(ledger.flows_evicted, "attempts made room for others before they could be answered");
     let is_silent = *source == Source::Silent;
     match (reasons.is_empty() && losses.blind.is_empty(), is_silent) {
         (true, false) => Completeness::Complete,
@@ -78,6 +79,8 @@ mod tests {
         let none = Losses::default();
         assert_eq!(judge_completeness(&Source::Live, &none, &ledger), Completeness::Complete);
         assert_eq!(judge_completeness(&Source::Silent, &none, &ledger).word(), "unknown");
+        let evicted = Ledger { flows_evicted: 1, ..ledger };
+        assert_eq!(judge_completeness(&Source::Live, &none, &evicted).word(), "incomplete");
         let some = Losses { dropped: Some(7), ..Losses::default() };
         assert_eq!(judge_completeness(&Source::Live, &some, &ledger).word(), "incomplete");
     }

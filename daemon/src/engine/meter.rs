@@ -14,6 +14,9 @@ use portolan_identity::RosterDirectory;
 const BATCH: usize = 32;
 /// Largest step of engine time between two frames (DESIGN.md, law 3).
 const STEP_MAX: i64 = 60 * Timestamp::SECOND;
+/// Backward steps below this are no jump of a clock: frames of several processors, and frames that wait in the
+/// kernel's ring while the wall clock closes a tick.
+const JITTER: i64 = Timestamp::SECOND;
 
 /// Who is asked for the holder of an address.
 #[derive(Clone, Debug)]
@@ -55,6 +58,7 @@ pub struct Meter {
     who: Who,
     batch: Vec<Observation>,
     engine_now: Timestamp,
+    /// Latest time seen since the clock last jumped.
     previous_at: Option<Timestamp>,
     skew: i64,
 }
@@ -143,6 +147,11 @@ impl Meter {
         *self.table.ledger()
     }
 
+    /// Returns whether deltas wait because the ring was full.
+    pub fn is_drained(&self) -> bool {
+        self.table.waiting() == 0
+    }
+
     /// Returns (live flows, slots).
     pub fn occupancy(&self) -> (usize, usize) {
         (self.table.live(), self.table.capacity())
@@ -161,6 +170,9 @@ impl Meter {
             return;
         };
         let step = at.since(previous);
+        if (-JITTER..=0).contains(&step) {
+            return;
+        }
         self.previous_at = Some(at);
         let taken = step.clamp(0, STEP_MAX);
         self.engine_now = self.engine_now.plus(taken);
@@ -169,6 +181,81 @@ impl Meter {
             self.table.drain(deltas);
             self.skew = at.since(self.engine_now);
             self.table.set_skew(self.skew);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_flowtable::{
+        Delta, Direction, Fragment, InterfaceId, MacAddr, Network, Packet, Port, Protocol,
+    };
+
+    use super::*;
+
+    fn at(milliseconds: i64) -> Timestamp {
+        Timestamp(1_000 * Timestamp::SECOND + milliseconds * Timestamp::MILLISECOND)
+    }
+
+    fn datagram(at: Timestamp) -> Observation {
+        Observation {
+            at,
+            is_timed: true,
+            frame: 1,
+            interface: InterfaceId(1),
+            direction: Direction::Unstated,
+            source_mac: MacAddr::default(),
+            wire_bytes: 60,
+            fingerprint: 0,
+            network: Network::Ip(Packet {
+                source: [10, 0, 0, 1].into(),
+                destination: [10, 0, 0, 2].into(),
+                protocol: Protocol::UDP,
+                ports: Some((Port(40_000), Port(53))),
+                tcp: None,
+                icmp: None,
+                fragment: Fragment::Whole,
+                vlan: None,
+                is_tunnel: false,
+            }),
+        }
+    }
+
+    fn meter() -> Meter {
+        let limits = Limits { flows_max: 64, ..Limits::default() };
+        Meter::new(limits, 1, Arc::new(InterfaceTable::plain()), Who::Bare(BareDirectory))
+    }
+
+    #[test]
+    fn frames_that_waited_while_the_wall_clock_closed_a_tick_do_not_speed_time_up() {
+        let mut meter = meter();
+        let mut deltas: Vec<Delta> = Vec::new();
+        for second in 0..600 {
+            meter.frame(datagram(at(second * 1_000)), &mut deltas);
+            meter.tick(Some(at(second * 1_000 + 500)), None, &mut deltas);
+            // In the ring for 50 ms when the tick was closed.
+            meter.frame(datagram(at(second * 1_000 + 450)), &mut deltas);
+        }
+        assert_eq!((meter.skew, meter.engine_now), (0, at(599_500)));
+        meter.settle(&mut deltas);
+        assert_eq!(deltas.last().map(|delta| delta.flow.last_at), Some(at(599_450)));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ends_no_flow_and_times_stay_true() {
+        for jump in
+            [3_600_000, -3_600_000, i64::MAX / Timestamp::MILLISECOND, i64::MIN / Timestamp::MILLISECOND]
+        {
+            let after = Timestamp(at(0).0.saturating_add(jump.saturating_mul(Timestamp::MILLISECOND)));
+            let mut meter = meter();
+            let mut deltas: Vec<Delta> = Vec::new();
+            meter.frame(datagram(at(0)), &mut deltas);
+            meter.frame(datagram(after), &mut deltas);
+            meter.frame(datagram(after.plus(1)), &mut deltas);
+            let ledger = meter.tick(None, None, &mut deltas);
+            assert_eq!((ledger.flows_opened, ledger.metered.frames), (1, 3), "{jump}");
+            assert_eq!(deltas.last().map(|delta| delta.flow.last_at), Some(after.plus(1)), "{jump}");
+            assert!(meter.engine_now <= at(60_001), "{jump}");
         }
     }
 }

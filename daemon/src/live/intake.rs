@@ -52,6 +52,8 @@ pub(super) struct Report {
     pub occupancy: (usize, usize),
     /// Why the tap ended, if it did.
     pub failure: Option<String>,
+    /// Whether every delta found room in the ring.
+    pub is_drained: bool,
     /// Whether this is the last report.
     pub is_final: bool,
 }
@@ -89,6 +91,8 @@ pub(super) struct Intake {
     blind: BlindSpots,
     statistics: TapStatistics,
     failure: Option<TapError>,
+    /// Whether the kernel's ring was empty when it was last looked at.
+    is_caught_up: bool,
 }
 
 impl Intake {
@@ -103,7 +107,18 @@ impl Intake {
     ) -> Self {
         let sink = RingSink { producer, pushed: 0 };
         let (blind, statistics) = (BlindSpots::new(clock()), TapStatistics::default());
-        Self { tap, meter, sink, commands, reports, wake, blind, statistics, failure: None }
+        Self {
+            tap,
+            meter,
+            sink,
+            commands,
+            reports,
+            wake,
+            blind,
+            statistics,
+            failure: None,
+            is_caught_up: true,
+        }
     }
 
     /// Runs until it is told to settle, or the control plane is gone.
@@ -142,7 +157,9 @@ impl Intake {
                 Ok(Command::Roles(interfaces, who)) => self.meter.set_roles(interfaces, who),
                 Ok(Command::Tick { now }) => {
                     self.read_statistics();
-                    let ledger = self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);
+                    // Behind a full ring time goes by frames: what they answer or deliver is not overdue.
+                    let now = Some(now).filter(|_| self.is_caught_up);
+                    let ledger = self.meter.tick(now, self.blind.last_loss(), &mut self.sink);
                     self.report(ledger, false);
                 }
                 Ok(Command::Drain) => {
@@ -167,14 +184,16 @@ impl Intake {
         if let Some((first, last)) = span {
             blind.delivered(first, last);
         }
-        match polled {
+        let has_more = match polled {
             Ok(Polled::Frames(_)) => true,
             Ok(Polled::Idle | Polled::End) => false,
             Err(error) => {
                 self.failure = Some(error);
                 false
             }
-        }
+        };
+        self.is_caught_up = !has_more;
+        has_more
     }
 
     fn read_statistics(&mut self) {
@@ -210,14 +229,12 @@ impl Intake {
         self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);
         let ledger = self.meter.settle(&mut self.sink);
         // Where the ring is full, the control plane asks again until nothing is left.
-        self.report(ledger, ledger.undrained.frames == 0);
-        let mut left = ledger.undrained.frames;
-        while left > 0 {
+        self.report(ledger, self.meter.is_drained());
+        while !self.meter.is_drained() {
             match self.commands.recv() {
                 Ok(Command::Drain) => {
                     let ledger = self.meter.drain(&mut self.sink);
-                    left = ledger.undrained.frames;
-                    self.report(ledger, left == 0);
+                    self.report(ledger, self.meter.is_drained());
                 }
                 Ok(Command::Roles(..) | Command::Tick { .. } | Command::Settle { .. }) => {}
                 Err(_) => return,
@@ -234,6 +251,7 @@ impl Intake {
             blind: self.blind.intervals().to_vec(),
             occupancy: self.meter.occupancy(),
             failure: self.failure.as_ref().map(ToString::to_string),
+            is_drained: self.meter.is_drained(),
             is_final,
         });
     }

@@ -231,7 +231,7 @@ impl Session {
             self.apply(report.pushed);
             rounds += 1;
             let is_done = if is_final { report.is_final } else { rounds >= DRAINS_MAX };
-            if report.ledger.undrained.frames == 0 || is_done {
+            if (report.is_drained && !is_final) || is_done {
                 return Ok(report);
             }
             self.send(Command::Drain)?;
