@@ -140,8 +140,8 @@ fn style(args: &AskArgs) -> Style {
 }
 
 /// Writes an answer; a reader that stopped reading is no error.
-fn print(out: &mut impl Write, text: &str) -> Result<(), Failure> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+pub(crate) fn print(out: &mut impl Write, text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::error(format!("cannot write the answer: {error}")))
         }
@@ -152,6 +152,6 @@ fn print(out: &mut impl Write, text: &str) -> Result<(), Failure> {
 fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)
         .map_err(|error| Failure::error(format!("cannot write the answer as JSON: {error}")))?;
-    print(out, &portolan_exporter::escape::json(&text))?;
+    print(out, portolan_exporter::escape::json(&text).as_bytes())?;
     print(out, "\n")
 }

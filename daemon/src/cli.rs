@@ -62,6 +62,9 @@ pub enum Command {
         portolan graph --from shop.result --format mermaid --group project")]
     Graph(Box<GraphArgs>),
     /// Print how the daemon is doing: completeness, accounts, identity
+    #[command(
+        after_help = "Examples:\n  portolan status\n  portolan status --from shop.result --format json"
+    )]
     Status(Box<AskArgs>),
     /// Check what Portolan can see and name on this host
     #[command(
@@ -69,11 +72,17 @@ pub enum Command {
     )]
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
+    #[command(after_help = "Examples:\n  \
+        portolan completions bash > /etc/bash_completion.d/portolan\n  \
+        portolan completions fish > ~/.config/fish/completions/portolan.fish")]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
     /// Print the manual page
+    #[command(
+        after_help = "Examples:\n  portolan man | man -l -\n  portolan man > /usr/share/man/man1/portolan.1"
+    )]
     Man,
 }
 

@@ -78,7 +78,12 @@ pub fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, Failure> {
         }
         out.write_all(table.draw().as_bytes())
     };
-    written.map_err(|error| Failure::error(format!("cannot write the answer: {error}")))?;
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            return Err(Failure::error(format!("cannot write the answer: {error}")));
+        }
+        Ok(()) | Err(_) => {}
+    }
     Ok(u8::from(checks.iter().any(|check| check.level == Level::Fail)))
 }
 

@@ -54,14 +54,16 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Graph(args) => ask::graph(&args, &mut out).map(|()| 0),
         Command::Status(args) => ask::status(&args, &mut out).map(|()| 0),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut out);
-            Ok(0)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut script);
+            ask::print(&mut out, &script).map(|()| 0)
         }
         Command::Man => {
+            let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command())
-                .render(&mut out)
+                .render(&mut page)
                 .map_err(|error| Failure::error(format!("cannot write the manual page: {error}")))?;
-            Ok(0)
+            ask::print(&mut out, &page).map(|()| 0)
         }
         Command::Run(args) => run::run(&args).map(|()| 0),
         Command::Look(args) => look::look(&args, &mut out),

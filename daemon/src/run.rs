@@ -42,7 +42,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         return print(&text);
     }
     if args.check {
-        return print(&format!("configuration and {} fine\n", contracts_in_words(&config.policy.contracts)));
+        serving.check().map_err(|error| Failure::error(error.to_string()))?;
+        return print(&format!("configuration fine, {}\n", contracts_in_words(&config.policy.contracts)));
     }
     let host = host_name();
     let own = OwnMetrics::default();

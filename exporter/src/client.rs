@@ -42,13 +42,15 @@ impl fmt::Display for Server {
 #[error("{0:?} names no daemon: give a socket file or http://HOST:PORT")]
 pub struct UnknownServer(pub String);
 
-/// Reads `/path/to.sock`, `unix:/path/to.sock`, `http://host` or `http://host:port`.
+/// Reads `/path/to.sock`, `./to.sock`, `unix:/path/to.sock`, `http://host` or `http://host:port`.
 impl FromStr for Server {
     type Err = UnknownServer;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let unknown = || UnknownServer(text.to_owned());
-        if let Some(path) = text.strip_prefix("unix:").or_else(|| text.starts_with('/').then_some(text)) {
+        if let Some(path) =
+            text.strip_prefix("unix:").or_else(|| text.starts_with(['/', '.']).then_some(text))
+        {
             return if path.is_empty() { Err(unknown()) } else { Ok(Self::Socket(PathBuf::from(path))) };
         }
         let authority = text.strip_prefix("http://").ok_or_else(unknown)?;

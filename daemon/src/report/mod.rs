@@ -394,7 +394,7 @@ fn tail(publication: &Publication, names: &ShortNames) -> String {
             format!("{}:{}{}", names.short(&listener.service), listener.port, escape::terminal(&by))
         })
         .collect();
-    list(&mut out, "IDLE", "documented and never used", &idle);
+    list(&mut out, "IDLE", "documented and not seen in use", &idle);
     let undeclared: Vec<String> =
         publication.assessment.undeclared.iter().map(|service| names.short(service)).collect();
     list(&mut out, "UNDECLARED", "no source documents any port", &undeclared);

@@ -71,6 +71,26 @@ impl Default for ServeOptions {
     }
 }
 
+impl ServeOptions {
+    /// Checks what can be known before anything is served.
+    ///
+    /// # Errors
+    ///
+    /// Returns that a token is too weak, or that other machines would be served without one unasked.
+    pub fn check(&self) -> Result<(), ServeError> {
+        if let Some(token) = &self.token
+            && (token.len() < TOKEN_MIN || token.chars().any(char::is_whitespace))
+        {
+            return Err(ServeError::WeakToken { found: token.len() });
+        }
+        let is_protected = self.token.is_some() || self.is_open;
+        match self.listen.iter().find(|address| !address.ip().is_loopback()) {
+            Some(&address) if !is_protected => Err(ServeError::Exposed { address }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 /// How long and how many clients are borne.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Patience {
@@ -197,7 +217,7 @@ pub async fn serve(
     own: OwnMetrics,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Served, ServeError> {
-    check(&options)?;
+    options.check()?;
     let mut listeners = Vec::new();
     for &address in &options.listen {
         listeners.push(listen(address).await?);
@@ -218,19 +238,6 @@ pub async fn serve(
         tasks.spawn(accept::unix(listener, Arc::clone(&state), options.patience, shutdown));
     }
     Ok(Served { addresses, socket: options.socket, tasks })
-}
-
-fn check(options: &ServeOptions) -> Result<(), ServeError> {
-    if let Some(token) = &options.token
-        && (token.len() < TOKEN_MIN || token.chars().any(char::is_whitespace))
-    {
-        return Err(ServeError::WeakToken { found: token.len() });
-    }
-    let is_protected = options.token.is_some() || options.is_open;
-    match options.listen.iter().find(|address| !address.ip().is_loopback()) {
-        Some(&address) if !is_protected => Err(ServeError::Exposed { address }),
-        Some(_) | None => Ok(()),
-    }
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
