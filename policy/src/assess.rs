@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portolan_flowtable::flow::Claim;
 use portolan_flowtable::{
     Completeness, Conversation, DocumentSource, DocumentedPort, Outcomes, Peer, Port, Protocol, ServicePort,
     Snapshot, Timestamp,
@@ -297,6 +298,10 @@ impl Draft {
         if self.claimed.is_none() {
             let owner = owner(conversation);
             let title = match owner {
+                // An address nobody holds has no name to be shown with.
+                Peer::Workload { address, .. } if conversation.claim == Claim::Unlisted => {
+                    address.to_string()
+                }
                 Peer::Workload { workload, address } => format!("{} ({address})", workload.container),
                 Peer::Host { address } => format!("the host ({address})"),
                 Peer::External { address }
@@ -353,7 +358,7 @@ impl Draft {
         let port = key.port.map(|port| port.to_string()).unwrap_or_default();
         match key.kind {
             FindingKind::SpoofedSource => format!("{sender} sent {sent} as {claimed}"),
-            FindingKind::UnlistedSource => format!("{sender} sent {sent} as {claimed}, which nobody holds"),
+            FindingKind::UnlistedSource => format!("{sender} sent {sent} from {claimed}, which nobody holds"),
             FindingKind::UndocumentedPort => format!("{connections}, {reached}; nothing documents {port}"),
             FindingKind::UnexpectedPeer => {
                 let networks: Vec<String> = self.networks.iter().cloned().collect();
