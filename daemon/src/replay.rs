@@ -209,34 +209,32 @@ impl<'a> Run<'a> {
         !is_outside && self.filter.as_mut().is_none_or(|filter| filter.selects(frame))
     }
 
-    /// Ticks fall on whole seconds of frame time, and so do the roster's changes.
+    /// Ticks fall on whole seconds of frame time; the roster changes at its instants.
     fn follow(&mut self, at: Timestamp) {
-        let second = at.0.div_euclid(Timestamp::SECOND);
         let (first, last) = self.span.unwrap_or((at, at));
         self.span = Some((first.min(at), last.max(at)));
-        if self.second == Some(second) {
-            return;
-        }
+        let second = at.0.div_euclid(Timestamp::SECOND);
         let is_first = self.second.is_none();
-        self.second = Some(second);
-        if !is_first {
-            self.meter.tick(None, None, &mut self.deltas);
-            self.apply_deltas();
+        // Frames of one second may come after the first of the next: that is no other second.
+        if self.second.is_none_or(|before| second > before || second < before - 1) {
+            self.second = Some(second);
+            if !is_first {
+                let last_loss = self.chosen.has_losses.then_some(Timestamp(i64::MAX));
+                self.meter.tick(None, last_loss, &mut self.deltas);
+                self.apply_deltas();
+            }
         }
-        self.follow_roster(at, is_first);
+        if is_first || self.chosen.changes.get(self.next_change).is_some_and(|change| *change <= at) {
+            self.follow_roster(at);
+        }
     }
 
-    fn follow_roster(&mut self, at: Timestamp, is_first: bool) {
-        let Some(roster) = &self.request.knowledge.roster else { return };
+    fn follow_roster(&mut self, at: Timestamp) {
         let passed = self.chosen.changes.get(self.next_change..).unwrap_or(&[]);
-        // A second's changes take effect at its start: Docker stamps a start after the first frames.
-        let due = passed.iter().take_while(|change| change.since(at) < Timestamp::SECOND).count();
-        if due == 0 && !is_first {
-            return;
-        }
-        self.next_change += due;
+        self.next_change += passed.iter().take_while(|change| **change <= at).count();
+        let Some(roster) = &self.request.knowledge.roster else { return };
         self.epoch = self.epoch.wrapping_add(1);
-        let picture = roster.picture_at(at.plus(Timestamp::SECOND), self.epoch);
+        let picture = roster.picture_at(at, self.epoch);
         self.meter.set_roles(Arc::clone(&self.chosen.interfaces), Who::Roster(picture.directory));
     }
 
@@ -254,7 +252,8 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self, kernel_dropped: Option<u64>, title: &str) -> Replayed {
-        self.meter.tick(None, None, &mut self.deltas);
+        let last_loss = self.chosen.has_losses.then_some(Timestamp(i64::MAX));
+        self.meter.tick(None, last_loss, &mut self.deltas);
         let ledger = self.meter.settle(&mut self.deltas);
         self.apply_deltas();
         if ledger.delivered.frames > 0 && ledger.unknown_link_type == ledger.delivered {

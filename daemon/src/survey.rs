@@ -1,7 +1,8 @@
 //! Roles read off a capture that nobody explained (DESIGN.md, section 4): which interface is a container's veth,
 //! which is a bridge.
 //!
-//! A veth never shows a frame addressed to the host and has one inbound source address. A bridge's own address
+//! A veth never shows a frame addressed to the host and has one inbound source address; a bridge that shows a single
+//! container's broadcasts shows them after that container's veth, and nothing addressed to others. A bridge's own address
 //! goes out on it and, in the same frames, on veths. Two interfaces lie in one network where a frame goes in by
 //! one and out by the other.
 
@@ -22,11 +23,14 @@ const MACS_MAX: usize = 64;
 const ADDRESSES_MAX: usize = 65_536;
 /// `PACKET_HOST` of packet(7).
 const PACKET_HOST: u8 = 0;
+/// `PACKET_OTHERHOST` of packet(7).
+const PACKET_OTHERHOST: u8 = 3;
 
 /// What a first reading of a capture tells about its interfaces.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     interfaces: BTreeMap<InterfaceId, Seen>,
+    frames: u64,
     addresses: BTreeSet<IpAddr>,
     is_cooked: bool,
     is_crowded: bool,
@@ -37,6 +41,10 @@ struct Seen {
     span: Option<(Timestamp, Timestamp)>,
     has_direction: bool,
     shows_host: bool,
+    /// Whether it shows frames addressed to somebody else than the host.
+    shows_others: bool,
+    /// When it first showed a frame coming in: its place among all frames.
+    first_inbound: Option<u64>,
     inbound: BTreeSet<MacAddr>,
     outbound: BTreeSet<MacAddr>,
 }
@@ -60,8 +68,13 @@ impl Survey {
         interface.span = Some((first.min(seen.at), last.max(seen.at)));
         interface.has_direction |= seen.direction != Direction::Unstated;
         interface.shows_host |= packet_type(frame) == Some(PACKET_HOST);
+        interface.shows_others |= packet_type(frame) == Some(PACKET_OTHERHOST);
+        self.frames += 1;
         let macs = match seen.direction {
-            Direction::Incoming => &mut interface.inbound,
+            Direction::Incoming => {
+                interface.first_inbound.get_or_insert(self.frames);
+                &mut interface.inbound
+            }
             Direction::Outgoing => &mut interface.outbound,
             Direction::Unstated => return,
         };
@@ -83,6 +96,11 @@ impl Survey {
         self.is_cooked
     }
 
+    /// Returns whether every interface says which way its frames went.
+    pub(crate) fn has_directions(&self) -> bool {
+        self.interfaces.values().all(|seen| seen.has_direction)
+    }
+
     /// Returns addresses that occur.
     pub(crate) fn addresses(&self) -> &BTreeSet<IpAddr> {
         &self.addresses
@@ -96,14 +114,14 @@ impl Survey {
             return None;
         }
         let veths: Vec<(&InterfaceId, &Seen)> =
-            self.interfaces.iter().filter(|(_, seen)| !seen.shows_host && seen.inbound.len() == 1).collect();
+            self.interfaces.iter().filter(|(_, seen)| seen.is_like_a_veth() && !self.is_echo(seen)).collect();
         if veths.is_empty() {
             return None;
         }
         let bridges: Vec<(&InterfaceId, &Seen, MacAddr)> = self
             .interfaces
             .iter()
-            .filter(|(_, seen)| seen.shows_host || seen.inbound.is_empty())
+            .filter(|(_, seen)| seen.shows_host || seen.inbound.is_empty() || self.is_echo(seen))
             .filter_map(|(id, seen)| {
                 let own = seen
                     .outbound
@@ -113,6 +131,24 @@ impl Survey {
             })
             .collect();
         Some(tabulate(&veths, &bridges, self.interfaces.keys(), is_scoped))
+    }
+}
+
+impl Survey {
+    /// Returns whether an interface merely shows again what came in by a veth before: a bridge that nobody but one
+    /// container sends broadcasts to.
+    fn is_echo(&self, of: &Seen) -> bool {
+        of.is_like_a_veth()
+            && !of.shows_others
+            && self.interfaces.values().any(|seen| {
+                seen.is_like_a_veth() && seen.inbound == of.inbound && seen.first_inbound < of.first_inbound
+            })
+    }
+}
+
+impl Seen {
+    fn is_like_a_veth(&self) -> bool {
+        !self.shows_host && self.inbound.len() == 1
     }
 }
 

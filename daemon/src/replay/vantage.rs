@@ -31,6 +31,8 @@ pub(super) struct Chosen {
     pub is_deduplicated: bool,
     /// Instants at which the roster's answers change.
     pub changes: Vec<Timestamp>,
+    /// Whether the capture says that frames were lost; when is never said.
+    pub has_losses: bool,
     /// Addresses of the capture, as far as it was surveyed.
     pub addresses: BTreeSet<IpAddr>,
     /// Whether it was.
@@ -57,6 +59,7 @@ pub(super) fn choose(paths: &[String], request: &Request<'_>) -> Result<Chosen, 
         has_attachments: false,
         is_deduplicated: false,
         changes,
+        has_losses: false,
         addresses: BTreeSet::new(),
         was_surveyed: false,
         is_blind_to_roles: false,
@@ -72,8 +75,9 @@ pub(super) fn choose(paths: &[String], request: &Request<'_>) -> Result<Chosen, 
     };
     let surveyed = if needs_survey && !is_piped { Some(survey(paths)?) } else { None };
     chosen.was_surveyed = surveyed.is_some();
-    if let Some((survey, _)) = &surveyed {
-        chosen.addresses = survey.addresses().clone();
+    if let Some(surveyed) = &surveyed {
+        chosen.addresses = surveyed.survey.addresses().clone();
+        chosen.has_losses = surveyed.has_losses;
     }
     match wanted {
         Vantage::Interface => {}
@@ -88,13 +92,13 @@ pub(super) fn choose(paths: &[String], request: &Request<'_>) -> Result<Chosen, 
 
 fn choose_roles(
     chosen: &mut Chosen,
-    surveyed: Option<&(Survey, Vec<FileInterface>)>,
+    surveyed: Option<&Surveyed>,
     request: &Request<'_>,
     is_piped: bool,
 ) -> Result<(), Failure> {
     let roster = request.knowledge.roster.as_deref();
     let is_forced = request.read.vantage == Vantage::Any;
-    let Some((survey, files)) = surveyed else {
+    let Some(Surveyed { survey, interfaces: files, .. }) = surveyed else {
         if is_piped && let Some(table) = roster.and_then(by_index) {
             // A pipe is read once: the roster's rows have to do, and fit cooked frames alone.
             if is_forced {
@@ -141,6 +145,10 @@ fn by_roster(
     if survey.is_cooked() {
         return by_index(roster);
     }
+    if !survey.has_directions() {
+        // The rule asks which way a frame went: it would count nothing at all.
+        return None;
+    }
     let mut table = InterfaceTable::new();
     let mut matched = 0;
     for interface in files {
@@ -181,7 +189,14 @@ pub(super) fn may_show_twice(interfaces: &[FileInterface]) -> bool {
         || interfaces.iter().any(|it| matches!(it.link, LinkType::LINUX_SLL | LinkType::LINUX_SLL2))
 }
 
-fn survey(paths: &[String]) -> Result<(Survey, Vec<FileInterface>), Failure> {
+/// What the first reading gave.
+struct Surveyed {
+    survey: Survey,
+    interfaces: Vec<FileInterface>,
+    has_losses: bool,
+}
+
+fn survey(paths: &[String]) -> Result<Surveyed, Failure> {
     let mut tap = MergedFiles::open(paths)?;
     let mut survey = Survey::default();
     let options = ParseOptions::default();
@@ -199,5 +214,6 @@ fn survey(paths: &[String]) -> Result<(Survey, Vec<FileInterface>), Failure> {
             Ok(Polled::Idle | Polled::End) | Err(_) => break,
         }
     }
-    Ok((survey, tap.interfaces().to_vec()))
+    let has_losses = tap.kernel_dropped().is_some_and(|dropped| dropped > 0);
+    Ok(Surveyed { survey, interfaces: tap.interfaces().to_vec(), has_losses })
 }
