@@ -290,7 +290,7 @@ fn arp(from: &Member, to: &Member) {
 /// Holds a bridge promiscuous, as whoever listens on it does.
 fn listen(lab: &Lab, bridge: &str) -> Child {
     let log = lab.directory().join("tcpdump.log");
-    let child = lab
+    let mut child = lab
         .in_namespace("tcpdump")
         .args(["-n", "-i", bridge, "-w", "/dev/null"])
         .stdin(Stdio::null())
@@ -303,6 +303,8 @@ fn listen(lab: &Lab, bridge: &str) -> Child {
         }
         thread::sleep(Duration::from_millis(10));
     }
+    child.kill().expect("a process of ours");
+    child.wait().expect("a child of ours");
     panic!("tcpdump does not listen");
 }
 
