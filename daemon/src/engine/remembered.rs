@@ -13,7 +13,7 @@ const REMEMBERED_MAX: usize = 16_384;
 /// Returns `now` with what only `before` knew: attachments that are gone, the addresses they held, their networks.
 ///
 /// Attachments are never used again, so nothing that is known now is overruled.
-pub fn with_remembered(before: &Names, now: Arc<Names>) -> Arc<Names> {
+pub(super) fn with_remembered(before: &Names, now: Arc<Names>) -> Arc<Names> {
     let gone: BTreeSet<AttachmentId> =
         before.attachments.keys().filter(|id| !now.attachments.contains_key(*id)).copied().collect();
     let gone: HashSet<AttachmentId> = gone.into_iter().rev().take(REMEMBERED_MAX).collect();
