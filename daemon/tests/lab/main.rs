@@ -21,6 +21,7 @@ mod engine;
 mod engine_trouble;
 mod exactly_once;
 mod live_shop;
+mod look;
 mod namespace;
 mod settlement;
 mod traffic;
