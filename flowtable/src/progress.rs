@@ -156,9 +156,10 @@ pub(crate) fn advance(state: State, cold: &mut Cold, side: Side, packet: &Packet
 }
 
 fn advance_tcp(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Timestamp) -> State {
+    let was_silent = cold.flow.tcp_flags[side.index()] == 0;
     cold.flow.tcp_flags[side.index()] |= tcp.flags;
     if tcp.is_rst() {
-        return reset(cold, side);
+        return reset(cold, side, was_silent);
     }
     clear_backscatter(&mut cold.flow, side);
     if tcp.is_syn() {
@@ -183,14 +184,17 @@ fn advance_tcp(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Tim
         State::Attempt | State::Settled | State::Closing => match (finished(side), finished(side.other())) {
             (true, true) => State::Closed,
             (true, false) | (false, true) => State::Closing,
-            (false, false)
-                if cold.flow.outcome == Outcome::Answered && cold.flow.claim != Claim::Backscatter =>
-            {
-                State::Settled
-            }
+            (false, false) if is_settled(&cold.flow) => State::Settled,
             (false, false) => State::Attempt,
         },
     }
+}
+
+/// Returns whether nothing but control bits can change what is known: answered, and the initiator has had its word.
+fn is_settled(flow: &Flow) -> bool {
+    flow.outcome == Outcome::Answered
+        && flow.claim != Claim::Backscatter
+        && flow.tcp_flags[flow.initiator.index()] != 0
 }
 
 /// A SYN-ACK answers by itself; anything else only where the initiator was seen too. A bare ACK to a SYN accepts
@@ -238,13 +242,19 @@ fn synchronise(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Tim
     state
 }
 
-fn reset(cold: &mut Cold, side: Side) -> State {
+/// `was_silent` says whether this is the first word of its sender: then it refuses what it answers, and a SYN-ACK
+/// that its supposed initiator answers by nothing else was never asked for.
+fn reset(cold: &mut Cold, side: Side, was_silent: bool) -> State {
     let flow = &mut cold.flow;
-    if matches!(flow.outcome, Outcome::Pending | Outcome::Unanswered | Outcome::Blocked) {
-        let is_responder = flow.initiator != side;
-        if is_responder && flow.evidence == InitiatorEvidence::Handshake {
-            flow.outcome = Outcome::Refused;
-        }
+    let is_responder = flow.initiator != side;
+    if matches!(flow.outcome, Outcome::Pending | Outcome::Unanswered | Outcome::Blocked)
+        && is_responder
+        && (was_silent || flow.evidence == InitiatorEvidence::Handshake)
+    {
+        flow.outcome = Outcome::Refused;
+    }
+    if !is_responder && was_silent && flow.evidence == InitiatorEvidence::SynAck {
+        flow.claim = Claim::Backscatter;
     }
     State::Closed
 }

@@ -137,6 +137,33 @@ fn roles_and_outcomes_follow_from_what_was_seen() {
 }
 
 #[test]
+fn a_first_word_that_is_a_reset_refuses_or_disowns() {
+    // Seen at one interface, so that nothing tells senders but their addresses.
+    let one_place = |steps: &[(&'static str, &'static str, u8)]| {
+        let mut table = FlowTable::new(Limits { flows_max: 64, ..Limits::default() }, 1);
+        for (number, (source, destination, flags)) in steps.iter().enumerate() {
+            let at = Timestamp(10 * Timestamp::SECOND + number as i64);
+            let seen = observation(at, number as u64 + 1, &(1, source, destination, Some(*flags)));
+            table.observe(&[seen], &InterfaceTable::plain(), &Book);
+        }
+        let mut deltas = Vec::new();
+        table.drain(&mut deltas);
+        let flow = deltas.pop().unwrap().flow;
+        (flow.claim, flow.outcome)
+    };
+    #[rustfmt::skip]
+    let cases = [
+        ("an ACK probe refused",      vec![(CLIENT, SERVER, ACK), (SERVER, CLIENT, RST)],                                (Claim::Own, Outcome::Refused)),
+        ("a SYN-ACK disowned",        vec![(SERVER, CLIENT, SYN | ACK), (CLIENT, SERVER, RST)],                          (Claim::Backscatter, Outcome::Answered)),
+        ("a SYN-ACK, used and reset", vec![(SERVER, CLIENT, SYN | ACK), (CLIENT, SERVER, ACK), (CLIENT, SERVER, RST)],   (Claim::Own, Outcome::Answered)),
+        ("both used, then reset",     vec![(CLIENT, SERVER, ACK), (SERVER, CLIENT, ACK), (SERVER, CLIENT, RST)],         (Claim::Own, Outcome::Answered)),
+    ];
+    for (name, steps, expected) in cases {
+        assert_eq!(one_place(&steps), expected, "{name}");
+    }
+}
+
+#[test]
 fn a_connection_on_used_ports_is_another_flow() {
     let deltas = story(&[
         (1, CLIENT, SERVER, Some(SYN)),
