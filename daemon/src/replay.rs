@@ -175,6 +175,8 @@ impl<'a> Run<'a> {
         if !self.is_selected(frame) {
             return self.meter.leave_out(NotCounted::Deselected, wire_bytes);
         }
+        let (first, last) = self.span.unwrap_or((frame.at, frame.at));
+        self.span = Some((first.min(frame.at), last.max(frame.at)));
         let seen = match parse(frame, &self.options) {
             Ok(seen) => seen,
             Err(error) => {
@@ -211,8 +213,6 @@ impl<'a> Run<'a> {
 
     /// Ticks fall on whole seconds of frame time; the roster changes at its instants.
     fn follow(&mut self, at: Timestamp) {
-        let (first, last) = self.span.unwrap_or((at, at));
-        self.span = Some((first.min(at), last.max(at)));
         let second = at.0.div_euclid(Timestamp::SECOND);
         let is_first = self.second.is_none();
         // Frames of one second may come after the first of the next: that is no other second.

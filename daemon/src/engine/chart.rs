@@ -73,9 +73,9 @@ impl Chart {
         self.flows.apply(delta);
     }
 
-    /// Takes new names, and keeps those of whoever is gone: their totals stay.
-    pub fn set_names(&mut self, names: Arc<Names>) {
-        self.names = with_remembered(&self.names, names);
+    /// Takes new names at an instant, and keeps those of whoever is gone: their totals stay.
+    pub fn set_names(&mut self, names: Arc<Names>, at: Timestamp) {
+        self.names = with_remembered(&self.names, names, at);
         self.documented_edges = documented_edges(&self.contract, &self.names);
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use portolan_flowtable::workload::Binding;
-use portolan_flowtable::{AttachmentId, Names};
+use portolan_flowtable::{AttachmentId, Names, Timestamp};
 
 /// Attachments remembered beyond those identity still knows. Beyond, the oldest are forgotten, and what they sent
 /// becomes `unclaimed`.
@@ -12,8 +12,9 @@ const REMEMBERED_MAX: usize = 16_384;
 
 /// Returns `now` with what only `before` knew: attachments that are gone, the addresses they held, their networks.
 ///
-/// Attachments are never used again, so nothing that is known now is overruled.
-pub(super) fn with_remembered(before: &Names, now: Arc<Names>) -> Arc<Names> {
+/// Attachments are never used again, so nothing that is known now is overruled. A binding whose end nobody told
+/// ends at `at`, when it was missed: its address may be another's from then on.
+pub(super) fn with_remembered(before: &Names, now: Arc<Names>, at: Timestamp) -> Arc<Names> {
     let gone: BTreeSet<AttachmentId> =
         before.attachments.keys().filter(|id| !now.attachments.contains_key(*id)).copied().collect();
     let gone: HashSet<AttachmentId> = gone.into_iter().rev().take(REMEMBERED_MAX).collect();
@@ -32,7 +33,9 @@ pub(super) fn with_remembered(before: &Names, now: Arc<Names>) -> Arc<Names> {
         }
         let held = names.addresses.entry(*place).or_default();
         ended.retain(|binding| held.iter().all(|known| known.attachment != binding.attachment));
-        held.extend(ended);
+        held.extend(
+            ended.into_iter().map(|binding| Binding { until: binding.until.or(Some(at)), ..binding }),
+        );
         held.sort_by_key(|binding| (binding.from, binding.attachment));
     }
     for (scope, name) in &before.scopes {
@@ -45,7 +48,7 @@ pub(super) fn with_remembered(before: &Names, now: Arc<Names>) -> Arc<Names> {
 mod tests {
     use std::collections::HashMap;
 
-    use portolan_flowtable::{ScopeId, Timestamp, Workload};
+    use portolan_flowtable::{ScopeId, Workload};
 
     use super::*;
 
@@ -68,21 +71,21 @@ mod tests {
     #[test]
     fn whoever_is_gone_keeps_name_and_addresses_and_nobody_is_overruled() {
         let first = names(1..4, "net");
-        let second = with_remembered(&first, names(3..5, "renamed"));
-        let third = with_remembered(&second, names(4..6, "renamed"));
+        let second = with_remembered(&first, names(3..5, "renamed"), Timestamp(9));
+        let third = with_remembered(&second, names(4..6, "renamed"), Timestamp(9));
         let containers: BTreeSet<&str> = third.attachments.values().map(|of| of.container.as_str()).collect();
         assert_eq!(containers, BTreeSet::from(["c1", "c2", "c3", "c4", "c5"]));
         let held: Vec<u32> = third.addresses.values().flatten().map(|binding| binding.attachment.0).collect();
         assert_eq!(held, [1, 2, 3, 4, 5]);
         assert_eq!(&*third.scopes[&ScopeId(1)], "renamed");
         let same = names(1..4, "net");
-        assert!(Arc::ptr_eq(&with_remembered(&first, Arc::clone(&same)), &same));
+        assert!(Arc::ptr_eq(&with_remembered(&first, Arc::clone(&same), Timestamp(9)), &same));
     }
 
     #[test]
     fn the_oldest_are_forgotten_where_there_are_too_many() {
         let most = u32::try_from(REMEMBERED_MAX).unwrap();
-        let kept = with_remembered(&names(1..most + 11, "net"), names(0..0, "net"));
+        let kept = with_remembered(&names(1..most + 11, "net"), names(0..0, "net"), Timestamp(9));
         assert_eq!(kept.attachments.len(), REMEMBERED_MAX);
         assert!(!kept.attachments.contains_key(&AttachmentId(10)));
         assert!(kept.attachments.contains_key(&AttachmentId(11)));

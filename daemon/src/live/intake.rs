@@ -16,7 +16,7 @@ use crate::engine::{Meter, Who};
 /// Longest wait for a frame; commands wake the thread at once.
 const WAIT: Duration = Duration::from_millis(100);
 /// Rounds of a settlement at most, a ring block's time apart: SIGTERM has to end within 2 s.
-const SETTLE_POLLS_MAX: u32 = 50;
+const SETTLE_POLLS_MAX: u32 = 30;
 
 /// What the control plane asks of the tap's thread. Applied between batches.
 #[derive(Debug)]

@@ -263,7 +263,7 @@ impl Session {
         let picture = self.picture();
         let is_new = self.bridges_seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &picture));
         if is_new {
-            self.chart.set_names(Arc::clone(&picture.names));
+            self.chart.set_names(Arc::clone(&picture.names), clock());
             self.bridges_seen = Some(Arc::clone(&picture));
         }
         let mut remarks = Vec::new();
