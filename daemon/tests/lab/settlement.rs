@@ -71,8 +71,8 @@ fn an_overflowing_ring_is_accounted_for_to_the_frame() {
     let sent = 100 + u64::from(FIRST + REST) + 1;
     assert_eq!(delivered + dropped, 2 * sent, "offered: each datagram of the sender's twice");
     assert!(u64::from(FIRST + REST) >= 200_000 && dropped * 10 >= 2 * sent, "too little was lost: {dropped}");
-    // One of two sightings is counted, and the ring took in both or one of its last pair.
-    assert!(delivered - 2 * metered <= 1, "{delivered} delivered, {metered} in flows");
+    // One of two sightings is counted, and of the last pair the ring may have taken in one alone.
+    assert!(delivered.abs_diff(2 * metered) <= 1, "{delivered} delivered, {metered} in flows");
     assert!(ended.is_settled().ends_with("; incomplete"), "{}", ended.is_settled());
 }
 
