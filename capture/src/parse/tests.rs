@@ -274,7 +274,10 @@ fn nesting_has_an_end() {
 #[test]
 fn a_link_type_nobody_reads_is_named() {
     let error = parse(&whole(&[0; 60], LinkType(195)), &ParseOptions::default()).unwrap_err();
-    assert_eq!(error.to_string(), "link type 195 cannot be read");
+    assert_eq!(
+        error.to_string(),
+        "link type 195 cannot be read; portolan reads Ethernet, Linux cooked (SLL, SLL2), raw IP, NULL, LOOP and PPP"
+    );
     assert_eq!(error.reason(), Rejected::UnknownLinkType);
 }
 
