@@ -52,7 +52,7 @@ pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, 
 pub fn findings(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
     let publication = publication_of(args)?;
     match args.print.format {
-        Format::Table => print(out, &report::findings(&publication, style(args))),
+        Format::Table => print(out, report::findings(&publication, style(args))),
         Format::Json => print_json(out, &publication.assessment.findings),
         Format::Ndjson => {
             publication.assessment.findings.iter().try_for_each(|finding| print_json(out, finding))
@@ -68,7 +68,7 @@ pub fn findings(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
 pub fn flows(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
     let publication = publication_of(args)?;
     match args.print.format {
-        Format::Table => print(out, &report::flows(&publication.flows, style(args))),
+        Format::Table => print(out, report::flows(&publication.flows, style(args))),
         Format::Json => print_json(out, &publication.flows),
         Format::Ndjson => publication.flows.iter().try_for_each(|flow| print_json(out, flow)),
     }
@@ -82,7 +82,7 @@ pub fn flows(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
 pub fn status(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
     let publication = publication_of(args)?;
     match args.print.format {
-        Format::Table => print(out, &report::status(&publication, style(args))),
+        Format::Table => print(out, report::status(&publication, style(args))),
         Format::Json | Format::Ndjson => print_json(out, &portolan_exporter::http::Status::of(&publication)),
     }
 }
