@@ -185,9 +185,9 @@ fn identity(picture: &Picture) -> Vec<Check> {
     let counts = &picture.counts;
     let mut checks = Vec::new();
     if picture.docker.is_listed {
-        let by = if counts.identity_by.is_empty() { "nothing" } else { &counts.identity_by };
+        let by = if counts.matched == 0 { String::new() } else { format!(" by {}", counts.identity_by) };
         let text =
-            format!("{} of {} containers matched to their veth by {by}", counts.matched, counts.observable);
+            format!("{} of {} containers matched to their veth{by}", counts.matched, counts.observable);
         checks.push(if counts.matched == counts.observable {
             check(Level::Ok, "identity", text)
         } else {

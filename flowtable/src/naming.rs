@@ -163,8 +163,9 @@ impl<'a> Reader<'a> {
         for port in &names.published {
             published.entry((port.host_port, port.protocol)).or_default().push(port);
         }
-        let workloads =
-            names.workloads.iter().map(|workload| (workload.container_id.as_str(), workload)).collect();
+        // Whoever runs now comes last and wins.
+        let workloads = names.former.iter().chain(&names.workloads);
+        let workloads = workloads.map(|workload| (workload.container_id.as_str(), workload)).collect();
         Self { names, settled, published, workloads }
     }
 
@@ -216,7 +217,7 @@ impl<'a> Reader<'a> {
         let span = (totals.first_at, totals.last_at);
         let name = |party: &Party| self.peer(key.scope, party.holder, party.address, span);
         let initiator = name(&key.initiator);
-        let (responder, port, via) = self.answerer(name(&key.responder), &initiator, key.port);
+        let (responder, port, via) = self.answerer(name(&key.responder), &initiator, key.port, span);
         let is_proxy_leg = self.is_proxy_leg(&initiator, &responder, port);
         let responder_documents = responder
             .workload()
@@ -267,6 +268,7 @@ impl<'a> Reader<'a> {
         responder: Peer,
         initiator: &Peer,
         port: ServicePort,
+        (first, last): (Timestamp, Timestamp),
     ) -> (Peer, ServicePort, Option<String>) {
         let Some(number) = port.port else { return (responder, port, None) };
         match &responder {
@@ -277,6 +279,9 @@ impl<'a> Reader<'a> {
                     .into_iter()
                     .flatten()
                     .filter(|it| it.host_address.is_unspecified() || it.host_address == *address)
+                    .filter(|it| {
+                        it.from.since(last) < HAND_OVER && it.until.is_none_or(|until| first < until)
+                    })
                     .collect();
                 let owner = match fitting.as_slice() {
                     [] => return (responder, port, None),

@@ -147,6 +147,10 @@ pub struct PublishedPort {
     pub container_port: Port,
     /// Its owner.
     pub container_id: String,
+    /// From when on.
+    pub from: Timestamp,
+    /// Until when; `None` while it lasts.
+    pub until: Option<Timestamp>,
 }
 
 /// An address of a container network and who held it when.
@@ -173,6 +177,8 @@ pub struct Names {
     pub addresses: HashMap<(ScopeId, IpAddr), Vec<Binding>>,
     /// Container ports mapped onto the host.
     pub published: Vec<PublishedPort>,
+    /// Containers that are gone and whose published ports still explain traffic; they count nowhere else.
+    pub former: Vec<Arc<Workload>>,
     /// The host's own addresses, gateways included.
     pub host_addresses: Vec<IpAddr>,
     /// Every container known, observable or not, for counts and for documented-and-idle ports. Includes

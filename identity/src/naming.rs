@@ -199,6 +199,8 @@ pub(crate) fn published(container: &Container) -> Vec<PublishedPort> {
                 protocol: publish.container.protocol,
                 container_port: publish.container.first,
                 container_id: container.id.clone(),
+                from: container.started_at.unwrap_or(Timestamp(i64::MIN)),
+                until: None,
             });
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use portolan_flowtable::workload::Binding;
-use portolan_flowtable::{AttachmentId, Names, Timestamp};
+use portolan_flowtable::{AttachmentId, Names, PublishedPort, Timestamp};
 
 /// Attachments remembered beyond those identity still knows. Beyond, the oldest are forgotten, and what they sent
 /// becomes `unclaimed`.
@@ -18,7 +18,8 @@ pub(super) fn with_remembered(before: &Names, now: Arc<Names>, at: Timestamp) ->
     let gone: BTreeSet<AttachmentId> =
         before.attachments.keys().filter(|id| !now.attachments.contains_key(*id)).copied().collect();
     let gone: HashSet<AttachmentId> = gone.into_iter().rev().take(REMEMBERED_MAX).collect();
-    if gone.is_empty() {
+    let closed = closed_ports(before, &now);
+    if gone.is_empty() && closed.is_empty() {
         return now;
     }
     let mut names = Names::clone(&now);
@@ -38,17 +39,48 @@ pub(super) fn with_remembered(before: &Names, now: Arc<Names>, at: Timestamp) ->
         );
         held.sort_by_key(|binding| (binding.from, binding.attachment));
     }
+    remember_published(&mut names, before, &closed, at);
     for (scope, name) in &before.scopes {
         names.scopes.entry(*scope).or_insert_with(|| Arc::clone(name));
     }
     Arc::new(names)
 }
 
+/// Returns the ports that were published and no longer are; the latest, where there are too many.
+fn closed_ports<'a>(before: &'a Names, now: &Names) -> Vec<&'a PublishedPort> {
+    let key = |port: &PublishedPort| {
+        (port.host_address, port.host_port, port.protocol, port.container_port, port.from)
+    };
+    let open: HashSet<_> = now.published.iter().map(|port| (port.container_id.as_str(), key(port))).collect();
+    let mut closed: Vec<&PublishedPort> = before
+        .published
+        .iter()
+        .filter(|port| !open.contains(&(port.container_id.as_str(), key(port))))
+        .collect();
+    let forgotten = closed.len().saturating_sub(REMEMBERED_MAX);
+    closed.drain(..forgotten);
+    closed
+}
+
+/// Keeps published ports that were closed, and whose they were: the traffic they explain stays.
+fn remember_published(names: &mut Names, before: &Names, closed: &[&PublishedPort], at: Timestamp) {
+    let owners: HashSet<&str> = closed.iter().map(|port| port.container_id.as_str()).collect();
+    for port in closed {
+        names.published.push(PublishedPort { until: port.until.or(Some(at)), ..(*port).clone() });
+    }
+    for owner in before.former.iter().chain(&before.workloads) {
+        let is_new = names.former.iter().all(|known| known.container_id != owner.container_id);
+        if is_new && owners.contains(owner.container_id.as_str()) {
+            names.former.push(Arc::clone(owner));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
-    use portolan_flowtable::{ScopeId, Workload};
+    use portolan_flowtable::{Port, Protocol, ScopeId, Workload};
 
     use super::*;
 
@@ -89,5 +121,36 @@ mod tests {
         assert_eq!(kept.attachments.len(), REMEMBERED_MAX);
         assert!(!kept.attachments.contains_key(&AttachmentId(10)));
         assert!(kept.attachments.contains_key(&AttachmentId(11)));
+    }
+
+    #[test]
+    fn a_closed_port_still_explains_what_went_through_it() {
+        let web = Arc::new(Workload { container_id: "w".to_owned(), ..Workload::default() });
+        let port = |from: i64| PublishedPort {
+            host_address: "0.0.0.0".parse().unwrap(),
+            host_port: Port(8080),
+            protocol: Protocol::TCP,
+            container_port: Port(80),
+            container_id: "w".to_owned(),
+            from: Timestamp(from),
+            until: None,
+        };
+        let open = Arc::new(Names {
+            published: vec![port(1)],
+            workloads: vec![Arc::clone(&web)],
+            ..Names::default()
+        });
+        let closed = with_remembered(&open, Arc::new(Names::default()), Timestamp(5));
+        assert_eq!(closed.published, [PublishedPort { until: Some(Timestamp(5)), ..port(1) }]);
+        assert_eq!(closed.former, [web]);
+        // Its end is not moved by what comes later, and another life of it is another entry.
+        let again = with_remembered(
+            &closed,
+            Arc::new(Names { published: vec![port(7)], ..Names::default() }),
+            Timestamp(9),
+        );
+        let until: Vec<_> = again.published.iter().map(|port| port.until).collect();
+        assert_eq!(until, [None, Some(Timestamp(5))]);
+        assert_eq!(again.former.len(), 1);
     }
 }

@@ -293,7 +293,7 @@ impl Session {
             containers_observable: counts.observable,
             containers_matched: counts.matched,
             unobservable: counts.unobservable.clone(),
-            identity_by: counts.identity_by.clone(),
+            identity_by: if counts.matched == 0 { String::new() } else { counts.identity_by.clone() },
             is_capturing,
             is_named: picture.docker.is_listed,
             docker_events: picture.docker.events,
