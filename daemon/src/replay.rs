@@ -287,6 +287,13 @@ impl<'a> Run<'a> {
             } else {
                 "address, which a sender can forge".to_owned()
             };
+            let late = roster.bound_after(at);
+            if let Some(first) = late.first() {
+                self.warnings.push(format!(
+                    "{} of the roster's containers started after the capture ended, {first} first: was it collected later?",
+                    late.len()
+                ));
+            }
             let occurs = |address| self.chosen.addresses.contains(&address);
             let is_here =
                 roster.any_address_in(occurs) || roster.names().host_addresses.iter().copied().any(occurs);
@@ -297,7 +304,8 @@ impl<'a> Run<'a> {
                 );
             }
         }
-        let turn = Turn { at, ledger, losses, occupancy: self.meter.occupancy(), is_last: true };
+        let (occupancy, overflow_most) = (self.meter.occupancy(), self.meter.overflow_most());
+        let turn = Turn { at, ledger, losses, occupancy, overflow_most, is_last: true };
         let (publication, alerts) = self.chart.turn(turn, vitals);
         self.alerts.extend(alerts);
         Replayed { publication, alerts: self.alerts, damage: self.damage, warnings: self.warnings }

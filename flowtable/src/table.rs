@@ -224,9 +224,15 @@ impl FlowTable {
         self.mask + 1
     }
 
-    /// Returns the frames of `attachment` that found no room.
-    pub fn overflow_of(&self, attachment: AttachmentId) -> Tally {
-        self.overflow.get(overflow_row(attachment)).copied().unwrap_or_default()
+    /// Returns the attachment most of whose frames found no room, and how many did not; `None` where all did, and
+    /// where the sender is none or not told apart.
+    pub fn overflow_most(&self) -> Option<(AttachmentId, Tally)> {
+        if self.ledger.overflow.frames == 0 {
+            return None;
+        }
+        let rows = self.overflow.iter().enumerate().skip(1);
+        let (row, tally) = rows.max_by_key(|(row, tally)| (tally.frames, std::cmp::Reverse(*row)))?;
+        (tally.frames > 0).then(|| (AttachmentId(u32::try_from(row).unwrap_or(0)), *tally))
     }
 
     /// Returns whether endings pile up so that a drain is due before the next tick.
@@ -237,11 +243,6 @@ impl FlowTable {
     /// Returns deltas that wait to be handed over, at most; 0 where nothing waits.
     pub fn waiting(&self) -> usize {
         self.endings.len() + self.dirty.len()
-    }
-
-    /// Returns whether frames wait for their interface's role.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
     }
 
     /// Counts a frame the parser could not read.
@@ -352,23 +353,6 @@ impl FlowTable {
         if self.dirty.is_empty() && self.endings.is_empty() {
             self.base_frame = self.base_frame.max(self.newest);
         }
-    }
-
-    /// Copies live flows, from slot `from` on, at most `most`; returns where to go on.
-    pub fn list(&mut self, from: u32, most: usize, into: &mut Vec<Flow>) -> Option<u32> {
-        let mut slot = from as usize;
-        let mut copied = 0;
-        while slot < self.tags.len() {
-            if copied == most {
-                return u32::try_from(slot).ok();
-            }
-            if self.tags.get(slot).is_some_and(|tag| *tag != 0) {
-                into.push(self.current(slot));
-                copied += 1;
-            }
-            slot += 1;
-        }
-        None
     }
 
     /// Gives up on held frames: they become `not_counted[unknown_interface]`. Part of settlement.
@@ -1049,22 +1033,6 @@ impl FlowTable {
         hot.frames = [0; 2];
         hot.last_frame = 0;
         Delta { slot: u32::try_from(slot).unwrap_or(u32::MAX), grown, flow: cold.flow, ended }
-    }
-
-    fn current(&self, slot: usize) -> Flow {
-        let (Some(hot), Some(cold)) = (self.hot.get(slot), self.cold.get(slot)) else {
-            return Cold::EMPTY.flow;
-        };
-        let mut flow = cold.flow;
-        for side in [0, 1] {
-            flow.frames[side] += u64::from(hot.frames[side]);
-            flow.bytes[side] += hot.bytes[side];
-        }
-        if hot.frames != [0; 2] {
-            flow.last_at = hot.last_at.plus(self.skew);
-            flow.last_frame = flow.last_frame.max(self.base_frame + u64::from(hot.last_frame));
-        }
-        flow
     }
 
     fn decide_attempts(&mut self, now: Timestamp, last_loss: Option<Timestamp>) {

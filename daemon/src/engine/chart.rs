@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use portolan_exporter::{DocumentedEdge, Publication, Vitals};
-use portolan_flowtable::{Conversations, Delta, Ledger, Names, Occasion, Timestamp};
+use portolan_flowtable::{AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Tally, Timestamp};
 use portolan_graphs::{Graph, Group};
 use portolan_policy::{Alert, Contract, Register, ScanLimits};
 
-use super::completeness::{Losses, Source, judge_completeness};
+use super::completeness::{Losses, Source, grouped, judge_completeness};
 use super::flow_book::FlowBook;
 use super::remembered::with_remembered;
 
@@ -33,6 +33,8 @@ pub struct Turn {
     pub losses: Losses,
     /// Live flows in the table, and its slots.
     pub occupancy: (usize, usize),
+    /// Whose frames most often found no room in the table.
+    pub overflow_most: Option<(AttachmentId, Tally)>,
     /// Whether the source has ended, so that nothing can be answered any more.
     pub is_last: bool,
 }
@@ -94,7 +96,16 @@ impl Chart {
     /// itself; what follows from the accounts is filled in here.
     pub fn turn(&mut self, turn: Turn, vitals: Vitals) -> (Publication, Vec<Alert>) {
         self.ticks += 1;
-        let completeness = judge_completeness(&self.options.source, &turn.losses, &turn.ledger);
+        let mut losses = turn.losses.clone();
+        if let Some((attachment, tally)) = turn.overflow_most
+            && let Some(sender) = self.names.attachments.get(&attachment)
+        {
+            let count = grouped(tally.frames);
+            losses
+                .remarks
+                .push(format!("{count} frames of {} found no room in the flow table", sender.container));
+        }
+        let completeness = judge_completeness(&self.options.source, &losses, &turn.ledger);
         let occasion = Occasion {
             at: turn.at,
             ledger: turn.ledger,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::{
     AttachmentId, DeltaSink, Directory, FlowTable, Holder, InterfaceTable, Ledger, Limits, NotCounted,
-    Observation, Rejected, ScopeId, ServicePort, Timestamp,
+    Observation, Rejected, ScopeId, ServicePort, Tally, Timestamp,
 };
 use portolan_identity::RosterDirectory;
 
@@ -150,6 +150,11 @@ impl Meter {
     /// Returns whether deltas wait because the ring was full.
     pub fn is_drained(&self) -> bool {
         self.table.waiting() == 0
+    }
+
+    /// Returns whose frames most often found no room in the table.
+    pub fn overflow_most(&self) -> Option<(AttachmentId, Tally)> {
+        self.table.overflow_most()
     }
 
     /// Returns (live flows, slots).

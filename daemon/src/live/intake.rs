@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use portolan_capture::{Frame, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, parse};
-use portolan_flowtable::{Blindness, Delta, DeltaSink, InterfaceTable, Ledger, Timestamp};
+use portolan_flowtable::{
+    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, Tally, Timestamp,
+};
 use rtrb::Producer;
 
 use super::blind::BlindSpots;
@@ -50,6 +52,8 @@ pub(super) struct Report {
     pub blind: Vec<Blindness>,
     /// Live flows, slots.
     pub occupancy: (usize, usize),
+    /// Whose frames most often found no room in the table.
+    pub overflow_most: Option<(AttachmentId, Tally)>,
     /// Why the tap ended, if it did.
     pub failure: Option<String>,
     /// Whether every delta found room in the ring.
@@ -250,6 +254,7 @@ impl Intake {
             statistics: self.statistics,
             blind: self.blind.intervals().to_vec(),
             occupancy: self.meter.occupancy(),
+            overflow_most: self.meter.overflow_most(),
             failure: self.failure.as_ref().map(ToString::to_string),
             is_drained: self.meter.is_drained(),
             is_final,

@@ -272,8 +272,14 @@ impl Session {
         }
         let losses =
             Losses { dropped: Some(report.statistics.dropped), blind: report.blind.clone(), remarks };
-        let turn =
-            Turn { at: clock(), ledger: report.ledger, losses, occupancy: report.occupancy, is_last: false };
+        let turn = Turn {
+            at: clock(),
+            ledger: report.ledger,
+            losses,
+            occupancy: report.occupancy,
+            overflow_most: report.overflow_most,
+            is_last: false,
+        };
         let in_ring = u64::try_from(report.statistics.unsettled()).unwrap_or(0);
         let vitals = Vitals {
             in_ring_max: Some(in_ring),

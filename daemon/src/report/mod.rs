@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use portolan_exporter::{FlowRecord, Publication, escape};
-use portolan_flowtable::{Completeness, Outcomes, Timestamp};
+use portolan_flowtable::{Completeness, Outcomes};
 use portolan_graphs::Edge;
 use portolan_policy::{Finding, ListenerClass, Severity, Verdict};
 
@@ -437,11 +437,6 @@ impl ShortNames {
     fn short(&self, name: &str) -> String {
         escape::terminal(self.short.get(name).map_or(name, String::as_str)).into_owned()
     }
-}
-
-/// Returns the last instant a publication speaks of.
-pub fn as_of(publication: &Publication) -> Timestamp {
-    publication.assessment.snapshot.at
 }
 
 /// Draws how the engine is doing: completeness, accounts, identity.
