@@ -1,4 +1,4 @@
-//! Roles read off a capture that nobody explained (DESIGN.md, section 4): which interface is a container's veth,
+//! Roles read off a capture that nobody explained: which interface is a container's veth,
 //! which is a bridge.
 //!
 //! A veth never shows a frame addressed to the host and has one inbound source address; a bridge that shows a single

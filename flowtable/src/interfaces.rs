@@ -1,4 +1,4 @@
-//! The vantage rule: which sighting of a frame counts (DESIGN.md, section 4).
+//! The vantage rule: which sighting of a frame counts.
 
 use crate::directory::{AttachmentId, ScopeId};
 use crate::observation::{Direction, MacAddr, Observation};

@@ -12,7 +12,7 @@ use crate::quantiles::Quantiles;
 use crate::units::{Port, ServicePort, Timestamp};
 use crate::workload::{Binding, Names, PublishedPort, Workload};
 
-/// Time after a hand-over in which the former holder's address is no claim of anybody (DESIGN.md, law 4).
+/// Time after a hand-over in which the former holder's address is no claim of anybody.
 const HAND_OVER: i64 = 2 * Timestamp::SECOND;
 
 /// What a snapshot needs to know besides the totals.
@@ -401,7 +401,7 @@ impl<'a> Reader<'a> {
 }
 
 fn overlaps(binding: &Binding, (first, last): (Timestamp, Timestamp)) -> bool {
-    // Docker stamps a container's start after its first frame (0.1 s, facts-docker section 4).
+    // Docker stamps a container's start after its first frame (Docker 20.10: by 0.1 s).
     binding.from.since(last) < HAND_OVER && binding.until.is_none_or(|until| first.since(until) < 0)
 }
 

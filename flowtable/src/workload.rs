@@ -120,7 +120,7 @@ pub enum DocumentSource {
     },
 }
 
-/// As UX.md prints it in `documented by`.
+/// As reports print it under `documented by`.
 impl std::fmt::Display for DocumentSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

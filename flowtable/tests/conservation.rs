@@ -1,4 +1,4 @@
-//! Laws 1 and 2 of DESIGN.md on arbitrary traffic: every byte is accounted for exactly once.
+//! Conservation on arbitrary traffic: every byte is accounted for exactly once.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -224,7 +224,7 @@ pub struct Judged {
     pub finding: Option<String>,
 }
 
-/// The four classes of a service port (DESIGN.md, section 6).
+/// The four classes of a service port.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerClass {

@@ -1,4 +1,4 @@
-//! Whether anything was missed (DESIGN.md, law 10).
+//! Whether anything was missed.
 
 use portolan_flowtable::{Blindness, Completeness, Ledger};
 

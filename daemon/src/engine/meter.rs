@@ -12,7 +12,7 @@ use portolan_identity::RosterDirectory;
 
 /// Observations decoded before they are metered together.
 const BATCH: usize = 32;
-/// Largest step of engine time between two frames (DESIGN.md, law 3).
+/// Largest step of engine time between two frames.
 const STEP_MAX: i64 = 60 * Timestamp::SECOND;
 /// Backward steps below this are no jump of a clock: frames of several processors, and frames that wait in the
 /// kernel's ring while the wall clock closes a tick.

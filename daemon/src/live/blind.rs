@@ -1,4 +1,4 @@
-//! Blind intervals: when frames were lost (DESIGN.md, law 10).
+//! Blind intervals: when frames were lost.
 
 use portolan_flowtable::{Blindness, Timestamp};
 

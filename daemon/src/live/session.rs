@@ -29,7 +29,7 @@ use crate::error::Failure;
 
 /// Deltas in flight between the planes.
 const DELTAS: usize = 65_536;
-/// Time a conversation with a nameless end waits for a name (DESIGN.md, section 4).
+/// Time a conversation with a nameless end waits for a name.
 const WITHHOLD: i64 = 5 * Timestamp::SECOND;
 /// Longest wait for the tap's thread to close a tick. Beyond, something is badly wrong.
 const REPORT_WAIT: Duration = Duration::from_secs(10);

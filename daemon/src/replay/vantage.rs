@@ -1,4 +1,4 @@
-//! Which sightings of a capture count, decided before the first frame is metered (DESIGN.md, section 4).
+//! Which sightings of a capture count, decided before the first frame is metered.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

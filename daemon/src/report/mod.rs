@@ -1,4 +1,4 @@
-//! What a person sees: the report of UX.md, from one publication.
+//! What a person sees: the report, from one publication.
 
 mod table;
 mod text;

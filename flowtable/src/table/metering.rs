@@ -1,0 +1,451 @@
+//! A packet on its way into a slot.
+
+use super::slot::{Cold, Hot};
+use super::{FlowTable, ends, overflow_row, tag_of};
+use crate::delta::EndReason;
+use crate::directory::{AttachmentId, Directory, Holder, ScopeId, is_exempt_source};
+use crate::flow::{Claim, End, Flow, InitiatorEvidence, Outcome, Side};
+use crate::interfaces::{InterfaceTable, Sighting};
+use crate::key::FlowKey;
+use crate::ledger::NotCounted;
+use crate::observation::{Network, NonIp, Observation, Packet, TcpFacts};
+use crate::progress;
+use crate::progress::State;
+use crate::units::Port;
+
+/// One packet on its way into a slot.
+pub(super) struct Metering<'a> {
+    pub(super) seen: &'a Observation,
+    pub(super) packet: &'a Packet,
+    pub(super) ports: Option<(Port, Port)>,
+    pub(super) scope: ScopeId,
+    pub(super) sender: Sender,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Sender {
+    Veth { attachment: AttachmentId, is_fresh: bool },
+    Bridge,
+    Unknown,
+}
+
+impl FlowTable {
+    pub(super) fn sight(
+        &mut self,
+        seen: &Observation,
+        interfaces: &InterfaceTable,
+        directory: &impl Directory,
+    ) {
+        let (scope, sender) = match interfaces.sighting(seen) {
+            Sighting::Sent { scope, attachment, is_fresh } => (scope, Sender::Veth { attachment, is_fresh }),
+            Sighting::SentByHost { scope } => (scope, Sender::Bridge),
+            Sighting::Plain { scope } => (scope, Sender::Unknown),
+            Sighting::Delivered { scope, .. } => {
+                self.ledger.not_counted(NotCounted::SecondSighting, seen.wire_bytes);
+                self.note_delivery(seen, scope);
+                return;
+            }
+            Sighting::Second => return self.ledger.not_counted(NotCounted::SecondSighting, seen.wire_bytes),
+            Sighting::Foreign => return self.ledger.not_counted(NotCounted::Foreign, seen.wire_bytes),
+            Sighting::Unknown => return self.hold(seen),
+        };
+        match &seen.network {
+            Network::NonIp(NonIp::Arp) => self.ledger.arp.count(seen.wire_bytes),
+            Network::NonIp(NonIp::Other) => self.ledger.other_non_ip.count(seen.wire_bytes),
+            Network::Ip(packet) => {
+                let ports = self.ports_of(scope, packet);
+                self.meter(&Metering { seen, packet, ports, scope, sender }, directory);
+            }
+        }
+    }
+
+    pub(super) fn meter(&mut self, metering: &Metering<'_>, directory: &impl Directory) {
+        let (source, destination) = ends(metering.packet, metering.ports);
+        let keyed = |table: &Self, forger| {
+            table.keyer.key(metering.scope, source, destination, metering.packet.protocol, forger)
+        };
+        let (key, side) = keyed(self, None);
+        let found = self.find(key);
+        // The sender of a known flow was looked up when it opened: the directory is asked only where another sends.
+        if let Some(slot) = found
+            && self.is_sender(slot, side, metering.sender)
+        {
+            return self.meter_known(slot, key, side, false, metering, directory);
+        }
+        let holds_side =
+            found.and_then(|slot| self.hot.get(slot)).map_or(0, |hot| hot.attachments[side.index()]);
+        let forger = self.forger(metering, AttachmentId(holds_side), directory);
+        let (key, side, found) = match forger {
+            None => (key, side, found),
+            Some(_) => {
+                let (key, side) = keyed(self, forger);
+                (key, side, self.find(key))
+            }
+        };
+        match found {
+            Some(slot) => self.meter_known(slot, key, side, forger.is_some(), metering, directory),
+            None => self.open(key, side, forger.is_some(), metering, directory),
+        }
+    }
+
+    pub(super) fn is_sender(&self, slot: usize, side: Side, sender: Sender) -> bool {
+        match sender {
+            Sender::Veth { attachment, .. } => {
+                self.hot.get(slot).is_some_and(|hot| hot.attachments[side.index()] == attachment.0)
+            }
+            Sender::Bridge | Sender::Unknown => true,
+        }
+    }
+
+    /// Returns the sender's attachment where somebody else is known to hold the address it uses. An address outside
+    /// every container network is held by nobody, or by `in_flow`, whose packets were seen in the same flow.
+    pub(super) fn forger(
+        &self,
+        metering: &Metering<'_>,
+        in_flow: AttachmentId,
+        directory: &impl Directory,
+    ) -> Option<AttachmentId> {
+        let Sender::Veth { attachment, .. } = metering.sender else { return None };
+        let source = metering.packet.source;
+        let is_others = match directory.holder(metering.scope, source) {
+            Holder::Attachment(holder) => holder != attachment,
+            Holder::External => in_flow != AttachmentId(0) && in_flow != attachment,
+            Holder::Unclaimed | Holder::Bare | Holder::Ambiguous => false,
+            Holder::Host | Holder::Group => true,
+        };
+        (is_others && !is_exempt_source(source)).then_some(attachment)
+    }
+
+    pub(super) fn meter_known(
+        &mut self,
+        slot: usize,
+        key: FlowKey,
+        side: Side,
+        is_forged: bool,
+        metering: &Metering<'_>,
+        directory: &impl Directory,
+    ) {
+        let seen = metering.seen;
+        let frame = self.relative_frame(seen.frame);
+        let at = self.engine_time(seen.at);
+        let is_same_sender = self.is_sender(slot, side, metering.sender);
+        let Some(hot) = self.hot.get_mut(slot) else { return };
+        let is_plain = metering
+            .packet
+            .tcp
+            .is_none_or(|tcp| tcp.flags & (TcpFacts::SYN | TcpFacts::FIN | TcpFacts::RST) == 0);
+        if hot.state == State::Settled
+            && is_plain
+            && is_same_sender
+            && hot.epoch == directory.epoch()
+            && metering.packet.icmp.is_none()
+        {
+            hot.bytes[side.index()] += u64::from(seen.wire_bytes);
+            hot.frames[side.index()] = hot.frames[side.index()].saturating_add(1);
+            hot.last_at = hot.last_at.max(at);
+            hot.last_frame = hot.last_frame.max(frame);
+            let was_dirty = std::mem::replace(&mut hot.is_dirty, true);
+            self.count_metered(seen, slot, was_dirty);
+            return;
+        }
+        self.meter_slowly(slot, key, side, is_forged, metering, directory);
+    }
+
+    pub(super) fn meter_slowly(
+        &mut self,
+        slot: usize,
+        key: FlowKey,
+        side: Side,
+        is_forged: bool,
+        metering: &Metering<'_>,
+        directory: &impl Directory,
+    ) {
+        if is_forged {
+            self.remember_provoked(metering);
+        }
+        if !self.keeps_its_ends(slot, side, metering, directory) {
+            if self.end(slot, EndReason::Rebound) {
+                return self.open(key, side, is_forged, metering, directory);
+            }
+        } else if self.is_another_connection(slot, side, metering) && self.end(slot, EndReason::Reused) {
+            return self.open(key, side, is_forged, metering, directory);
+        }
+        self.fold_into(slot, side, metering);
+    }
+
+    /// Holds the flow's ends against the sender's veth and against the directory where its epoch moved. An end
+    /// nobody could name takes the name; an end that became another makes another flow.
+    pub(super) fn keeps_its_ends(
+        &mut self,
+        slot: usize,
+        side: Side,
+        metering: &Metering<'_>,
+        directory: &impl Directory,
+    ) -> bool {
+        let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else { return true };
+        let known = &mut hot.attachments[side.index()];
+        match metering.sender {
+            Sender::Veth { attachment, .. } if *known == 0 => {
+                *known = attachment.0;
+                cold.flow.ends[side.index()].holder = Holder::Attachment(attachment);
+            }
+            Sender::Veth { attachment, .. } if *known != attachment.0 => return false,
+            // A container used an address of the outside, and here comes the outside itself.
+            Sender::Bridge
+                if *known != 0
+                    && directory.holder(metering.scope, metering.packet.source) == Holder::External =>
+            {
+                return false;
+            }
+            Sender::Veth { .. } | Sender::Bridge | Sender::Unknown => {}
+        }
+        let epoch = directory.epoch();
+        if hot.epoch == epoch {
+            return true;
+        }
+        hot.epoch = epoch;
+        let mut keeps = |side: Side| {
+            let end = &mut cold.flow.ends[side.index()];
+            let holder = directory.holder(metering.scope, end.address);
+            match (end.holder, holder) {
+                (Holder::Attachment(before), Holder::Attachment(now)) => before == now,
+                (Holder::Attachment(_), _) => true,
+                // What a bridge sent is the host's, even what it merely forwards.
+                (Holder::Host, _) => true,
+                (_, Holder::Attachment(now)) => {
+                    end.holder = holder;
+                    hot.attachments[side.index()] = now.0;
+                    true
+                }
+                (_, Holder::Unclaimed | Holder::Bare) => true,
+                (_, Holder::Host | Holder::External | Holder::Group | Holder::Ambiguous) => {
+                    end.holder = holder;
+                    true
+                }
+            }
+        };
+        match metering.sender {
+            // Where it was sent from is known by the interface.
+            Sender::Veth { .. } | Sender::Bridge => keeps(side.other()),
+            Sender::Unknown => keeps(side.other()) && keeps(side),
+        }
+    }
+
+    pub(super) fn is_another_connection(&self, slot: usize, side: Side, metering: &Metering<'_>) -> bool {
+        let (Some(hot), Some(cold), Some(tcp)) =
+            (self.hot.get(slot), self.cold.get(slot), metering.packet.tcp)
+        else {
+            return false;
+        };
+        progress::is_another_connection(hot.state, cold, side, tcp)
+    }
+
+    /// Counts a packet into a slot by the long way: control bits, answers, evidence.
+    pub(super) fn fold_into(&mut self, slot: usize, side: Side, metering: &Metering<'_>) {
+        let seen = metering.seen;
+        let frame = self.relative_frame(seen.frame);
+        let at = self.engine_time(seen.at);
+        let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else { return };
+        hot.bytes[side.index()] += u64::from(seen.wire_bytes);
+        hot.frames[side.index()] = hot.frames[side.index()].saturating_add(1);
+        hot.last_at = hot.last_at.max(at);
+        hot.last_frame = hot.last_frame.max(frame);
+        let was_dirty = std::mem::replace(&mut hot.is_dirty, true);
+        cold.flow.is_tunnel |= metering.packet.is_tunnel;
+        let before = cold.flow.outcome;
+        hot.state = progress::advance(hot.state, cold, side, metering.packet, seen.at);
+        let became_answered = before != Outcome::Answered && cold.flow.outcome == Outcome::Answered;
+        let flow = cold.flow;
+        self.count_metered(seen, slot, was_dirty);
+        if became_answered && flow.evidence == InitiatorEvidence::Handshake {
+            self.learn_listener(flow.scope, flow.responder_end(), flow.protocol);
+        }
+        self.note_icmp_error(metering);
+    }
+
+    pub(super) fn open(
+        &mut self,
+        key: FlowKey,
+        side: Side,
+        is_forged: bool,
+        metering: &Metering<'_>,
+        directory: &impl Directory,
+    ) {
+        let Some(slot) = self.free_slot(key, metering.sender) else {
+            return self.turn_away(metering);
+        };
+        let seen = metering.seen;
+        let cold = self.first_sight(key, side, is_forged, metering, directory);
+        let attachments = cold.flow.ends.map(|end| match end.holder {
+            Holder::Attachment(attachment) => attachment.0,
+            Holder::Host
+            | Holder::External
+            | Holder::Unclaimed
+            | Holder::Group
+            | Holder::Ambiguous
+            | Holder::Bare => 0,
+        });
+        let id = cold.flow.id;
+        let opened_at = self.engine_time(seen.at);
+        let is_attempt = cold.flow.outcome == Outcome::Pending;
+        let (Some(hot_slot), Some(cold_slot)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else {
+            return;
+        };
+        *cold_slot = cold;
+        *hot_slot = Hot {
+            key,
+            bytes: [0; 2],
+            frames: [0; 2],
+            last_at: opened_at,
+            attachments,
+            last_frame: 0,
+            epoch: directory.epoch(),
+            state: State::Attempt,
+            is_dirty: hot_slot.is_dirty,
+        };
+        if let Some(tag) = self.tags.get_mut(slot) {
+            *tag = tag_of(self.keyer.place(key));
+        }
+        self.next_id += 1;
+        self.live += 1;
+        self.ledger.flows_opened += 1;
+        if is_attempt && self.attempts.len() < self.attempts.capacity() {
+            self.attempts.push((u32::try_from(slot).unwrap_or(u32::MAX), id));
+        }
+        if is_forged {
+            self.remember_provoked(metering);
+        }
+        self.fold_into(slot, side, metering);
+    }
+
+    /// Draws up a new flow: who holds its ends, who probably opened it, how the sender stands to its address.
+    pub(super) fn first_sight(
+        &self,
+        key: FlowKey,
+        side: Side,
+        is_forged: bool,
+        metering: &Metering<'_>,
+        directory: &impl Directory,
+    ) -> Cold {
+        let seen = metering.seen;
+        let (source, destination) = ends(metering.packet, metering.ports);
+        let held_by = |address| directory.holder(metering.scope, address);
+        let sender = End {
+            address: source.address,
+            port: source.port,
+            holder: match metering.sender {
+                Sender::Veth { attachment, .. } => Holder::Attachment(attachment),
+                // What a bridge sends out itself comes from the host or through it: a container's address there
+                // is the forwarded copy of a packet counted in another network.
+                Sender::Bridge => match held_by(source.address) {
+                    Holder::External if is_exempt_source(source.address) => Holder::Host,
+                    Holder::External => Holder::External,
+                    Holder::Bare => Holder::Bare,
+                    Holder::Host
+                    | Holder::Attachment(_)
+                    | Holder::Unclaimed
+                    | Holder::Group
+                    | Holder::Ambiguous => Holder::Host,
+                },
+                Sender::Unknown => held_by(source.address),
+            },
+        };
+        let receiver = End {
+            address: destination.address,
+            port: destination.port,
+            holder: held_by(destination.address),
+        };
+        let is_syn = metering.packet.tcp.is_some_and(TcpFacts::is_syn);
+        let is_provoked = !is_forged && !is_syn && self.is_provoked(key, side, self.engine_time(seen.at));
+        // A SYN-ACK without a SYN is backscatter until its supposed initiator's own veth sends.
+        let is_stray =
+            metering.sender != Sender::Unknown && metering.packet.tcp.is_some_and(TcpFacts::is_syn_ack);
+        let claim = match (is_forged, is_provoked || is_stray) {
+            (true, _) => match held_by(source.address) {
+                Holder::Group | Holder::External => Claim::Unlisted,
+                Holder::Attachment(_)
+                | Holder::Host
+                | Holder::Ambiguous
+                | Holder::Unclaimed
+                | Holder::Bare => Claim::Spoofed,
+            },
+            (false, true) => Claim::Backscatter,
+            (false, false) => match metering.sender {
+                Sender::Veth { .. }
+                    if held_by(source.address) == Holder::External && !is_exempt_source(source.address) =>
+                {
+                    Claim::Unlisted
+                }
+                Sender::Veth { .. } | Sender::Bridge | Sender::Unknown => Claim::Own,
+            },
+        };
+        let is_fresh = matches!(metering.sender, Sender::Veth { is_fresh: true, .. });
+        let is_early =
+            self.started_at.is_some_and(|started| seen.at.since(started) < self.limits.midstream_span);
+        let ends = match side {
+            Side::A => [sender, receiver],
+            Side::B => [receiver, sender],
+        };
+        let listens = |end: &End| self.is_listener(metering.scope, end, metering.packet.protocol, directory);
+        let circumstances = progress::Circumstances {
+            may_be_answer: is_early && !is_fresh,
+            sender_listens: listens(&sender),
+            receiver_listens: listens(&receiver),
+        };
+        let opening = if is_provoked {
+            progress::provoked(side)
+        } else {
+            progress::opening(metering.packet, side, &ends, circumstances)
+        };
+        let expects_delivery = !is_forged
+            && matches!(metering.sender, Sender::Veth { .. })
+            && matches!(receiver.holder, Holder::Attachment(_));
+        Cold {
+            flow: Flow {
+                id: self.next_id,
+                scope: metering.scope,
+                protocol: metering.packet.protocol,
+                ends,
+                initiator: opening.initiator,
+                evidence: opening.evidence,
+                claim,
+                outcome: Outcome::Pending,
+                first_at: seen.at,
+                last_at: seen.at,
+                first_frame: seen.frame,
+                last_frame: seen.frame,
+                frames: [0; 2],
+                bytes: [0; 2],
+                tcp_flags: [0; 2],
+                rtt: None,
+                is_midstream: opening.is_midstream,
+                is_delivered: false,
+                is_tunnel: metering.packet.is_tunnel,
+                icmp_type: metering.packet.icmp.map(|icmp| icmp.kind),
+            },
+            opened_at: self.engine_time(seen.at),
+            syn_at: None,
+            syn_sequence: None,
+            expects_delivery,
+        }
+    }
+
+    pub(super) fn turn_away(&mut self, metering: &Metering<'_>) {
+        self.ledger.overflow.count(metering.seen.wire_bytes);
+        let row = match metering.sender {
+            Sender::Veth { attachment, .. } => overflow_row(attachment),
+            Sender::Bridge | Sender::Unknown => 0,
+        };
+        if let Some(tally) = self.overflow.get_mut(row) {
+            tally.count(metering.seen.wire_bytes);
+        }
+    }
+
+    pub(super) fn count_metered(&mut self, seen: &Observation, slot: usize, was_dirty: bool) {
+        self.ledger.metered.count(seen.wire_bytes);
+        self.ledger.undrained.count(seen.wire_bytes);
+        if !was_dirty {
+            self.dirty.push(u32::try_from(slot).unwrap_or(u32::MAX));
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The flow table: preallocated, single writer, bounded.
+//!
+//! A hot 64-byte slot per flow is all a packet of a known, settled flow touches; the cold part beside it is read
+//! when a flow opens, changes its state, or is handed over. Slots are found by one tag byte each in a window of
+//! [`WINDOW`] neighbours. Totals leave as [`Delta`]s between batches; a delta that finds no room stays in its slot.
+
+mod limits;
+mod memories;
+mod metering;
+mod slot;
+mod store;
+
+pub use limits::Limits;
+use memories::{FirstFragment, Provoked};
+pub(crate) use slot::Cold;
+use slot::Hot;
+
+use crate::delta::{Delta, DeltaSink};
+use crate::directory::{AttachmentId, Directory};
+use crate::flow::Side;
+use crate::interfaces::{InterfaceId, InterfaceTable, Role};
+use crate::key::{Endpoint, FlowKey, Keyer};
+use crate::ledger::{Ledger, NotCounted, Rejected, Tally};
+use crate::observation::{Observation, Packet};
+use crate::units::{Port, Timestamp};
+
+/// Slots a key may stand in, from the one its hash names.
+const WINDOW: usize = 32;
+/// Endings kept until the next drain; beyond, flows wait for their end.
+const ENDINGS_MAX: usize = 8_192;
+/// Frames held for interfaces without a role.
+const HELD_MAX: usize = 65_536;
+/// Interfaces whose frames are held at once; each frame looks through them.
+const HELD_INTERFACES_MAX: usize = 256;
+/// First fragments remembered, to give their ports to the later ones.
+const FRAGMENTS: usize = 4_096;
+/// Spoofed tuples remembered, to know the answers they provoke.
+const PROVOKED: usize = 4_096;
+/// How long after a forged packet an answer to it may come.
+const PROVOKED_SPAN: i64 = 60 * Timestamp::SECOND;
+/// Delivered SYNs remembered, for senders whose own sighting comes later or by another network.
+const DELIVERIES: usize = 16_384;
+/// Service ports seen to accept a connection.
+const LISTENERS: usize = 16_384;
+/// Attachments whose overflow is told apart; all others share the first row.
+const OVERFLOW_ROWS: usize = 4_096;
+
+/// The flow table. One writer; see the module's page.
+#[derive(Debug)]
+pub struct FlowTable {
+    limits: Limits,
+    keyer: Keyer,
+    tags: Box<[u8]>,
+    hot: Box<[Hot]>,
+    cold: Box<[Cold]>,
+    mask: usize,
+    live: usize,
+    next_id: u64,
+    base_frame: u64,
+    newest: u64,
+    /// Frame time minus engine time, in nanoseconds.
+    skew: i64,
+    started_at: Option<Timestamp>,
+    last_at: Timestamp,
+    ledger: Ledger,
+    dirty: Vec<u32>,
+    endings: Vec<Delta>,
+    attempts: Vec<(u32, u64)>,
+    held: Vec<Observation>,
+    held_spare: Vec<Observation>,
+    held_interfaces: Vec<InterfaceId>,
+    sweep_at: usize,
+    fragments: Box<[FirstFragment]>,
+    provoked: Box<[Provoked]>,
+    deliveries: Box<[u64]>,
+    listeners: Box<[u64]>,
+    overflow: Box<[Tally]>,
+}
+
+impl FlowTable {
+    /// Allocates a table. `seed` places keys: fixed in replay, random live.
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        let slots = limits.flows_max.max(Limits::FLOWS_MIN).next_power_of_two();
+        let all = slots + WINDOW;
+        Self {
+            limits,
+            keyer: Keyer::new(seed),
+            tags: vec![0; all].into_boxed_slice(),
+            hot: vec![Hot::EMPTY; all].into_boxed_slice(),
+            cold: vec![Cold::EMPTY; all].into_boxed_slice(),
+            mask: slots - 1,
+            live: 0,
+            next_id: 1,
+            base_frame: 0,
+            newest: 0,
+            skew: 0,
+            started_at: None,
+            last_at: Timestamp(0),
+            ledger: Ledger::default(),
+            dirty: Vec::with_capacity(all + ENDINGS_MAX),
+            endings: Vec::with_capacity(ENDINGS_MAX),
+            attempts: Vec::with_capacity(all),
+            held: Vec::with_capacity(HELD_MAX),
+            held_spare: Vec::with_capacity(HELD_MAX),
+            held_interfaces: Vec::new(),
+            sweep_at: 0,
+            fragments: vec![(0, None); FRAGMENTS].into_boxed_slice(),
+            provoked: vec![Provoked { key: FlowKey(0), forged: Side::A, at: Timestamp(i64::MIN) }; PROVOKED]
+                .into_boxed_slice(),
+            deliveries: vec![0; DELIVERIES].into_boxed_slice(),
+            listeners: vec![0; LISTENERS].into_boxed_slice(),
+            overflow: vec![Tally::default(); OVERFLOW_ROWS].into_boxed_slice(),
+        }
+    }
+
+    /// Returns the accounts as they stand.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Returns flows held now.
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Returns slots.
+    pub fn capacity(&self) -> usize {
+        self.mask + 1
+    }
+
+    /// Returns the attachment most of whose frames found no room, and how many did not; `None` where all did, and
+    /// where the sender is none or not told apart.
+    pub fn overflow_most(&self) -> Option<(AttachmentId, Tally)> {
+        if self.ledger.overflow.frames == 0 {
+            return None;
+        }
+        let rows = self.overflow.iter().enumerate().skip(1);
+        let (row, tally) = rows.max_by_key(|(row, tally)| (tally.frames, std::cmp::Reverse(*row)))?;
+        (tally.frames > 0).then(|| (AttachmentId(u32::try_from(row).unwrap_or(0)), *tally))
+    }
+
+    /// Returns whether endings pile up so that a drain is due before the next tick.
+    pub fn wants_drain(&self) -> bool {
+        self.endings.len() > ENDINGS_MAX / 2
+    }
+
+    /// Returns deltas that wait to be handed over, at most; 0 where nothing waits.
+    pub fn waiting(&self) -> usize {
+        self.endings.len() + self.dirty.len()
+    }
+
+    /// Counts a frame the parser could not read.
+    pub fn reject(&mut self, reason: Rejected, wire_bytes: u32) {
+        self.ledger.delivered.count(wire_bytes);
+        self.ledger.rejected(reason, wire_bytes);
+    }
+
+    /// Counts a frame that was deselected before it got here, or is a duplicate by another rule.
+    pub fn leave_out(&mut self, reason: NotCounted, wire_bytes: u32) {
+        self.ledger.delivered.count(wire_bytes);
+        self.ledger.not_counted(reason, wire_bytes);
+    }
+
+    /// Sets frame time minus engine time, in nanoseconds. Engine time does not follow the jumps of a capture or of
+    /// the host's clock, so that none of them ends every flow. Drain first: last times not handed over yet are
+    /// read with the new difference.
+    pub fn set_skew(&mut self, nanoseconds: i64) {
+        self.skew = nanoseconds;
+    }
+
+    /// Takes a batch of frames in. Every frame ends in exactly one counter of the ledger.
+    pub fn observe(
+        &mut self,
+        batch: &[Observation],
+        interfaces: &InterfaceTable,
+        directory: &impl Directory,
+    ) {
+        for seen in batch {
+            self.ledger.delivered.count(seen.wire_bytes);
+            self.advance(seen);
+            if !self.held.is_empty() && self.must_queue(seen) {
+                self.hold(seen);
+            } else {
+                self.sight(seen, interfaces, directory);
+            }
+        }
+    }
+
+    /// Looks again at held frames, after roles changed or time passed; `now` is engine time.
+    pub fn release(&mut self, now: Timestamp, interfaces: &InterfaceTable, directory: &impl Directory) {
+        if self.held.is_empty() {
+            return;
+        }
+        let mut waiting = std::mem::replace(&mut self.held, std::mem::take(&mut self.held_spare));
+        self.held_interfaces.clear();
+        for seen in waiting.drain(..) {
+            let is_known = interfaces.get(seen.interface).role != Role::Unknown;
+            if !is_known && now.since(self.engine_time(seen.at)) < self.limits.hold {
+                self.queue(&seen);
+                continue;
+            }
+            self.ledger.held = self.ledger.held - Tally { frames: 1, bytes: u64::from(seen.wire_bytes) };
+            if is_known {
+                self.sight(&seen, interfaces, directory);
+            } else {
+                self.ledger.not_counted(NotCounted::UnknownInterface, seen.wire_bytes);
+            }
+        }
+        self.held_spare = waiting;
+    }
+
+    /// Ends what is silent for too long and decides attempts that had their time. `last_loss` says until when the
+    /// tap last lost frames: an attempt made before that is not called blocked, its delivery may have been lost.
+    pub fn tick(&mut self, now: Timestamp, last_loss: Option<Timestamp>) {
+        self.decide_attempts(now, last_loss);
+        self.sweep(now, self.hot.len().div_ceil(8));
+    }
+
+    /// Hands growth and endings to `into`, as many as it has room for; the rest stays for the next time.
+    pub fn drain(&mut self, into: &mut impl DeltaSink) {
+        let mut handed = 0;
+        while into.room() > 0 {
+            let Some(delta) = self.endings.get(handed) else { break };
+            let grown = delta.grown[0] + delta.grown[1];
+            if into.push(*delta).is_err() {
+                break;
+            }
+            self.ledger.undrained = self.ledger.undrained - grown;
+            handed += 1;
+        }
+        self.endings.drain(..handed);
+        if !self.endings.is_empty() {
+            // The reader may have made room since: no flow may overtake the end of the one before it in its slot.
+            return;
+        }
+        while into.room() > 0 {
+            let Some(slot) = self.dirty.pop() else { break };
+            let index = slot as usize;
+            if let Some(hot) = self.hot.get_mut(index) {
+                hot.is_dirty = false;
+            }
+            if self.tags.get(index).is_none_or(|tag| *tag == 0) {
+                // Its flow has ended, and went with the endings.
+                continue;
+            }
+            let delta = self.settle_slot(index, None);
+            let grown = delta.grown[0] + delta.grown[1];
+            // Room was asked for; a sink that refuses all the same gets the delta with the endings.
+            match into.push(delta) {
+                Ok(()) => self.ledger.undrained = self.ledger.undrained - grown,
+                Err(refused) => {
+                    self.endings.push(*refused);
+                    break;
+                }
+            }
+        }
+        if self.dirty.is_empty() && self.endings.is_empty() {
+            self.base_frame = self.base_frame.max(self.newest);
+        }
+    }
+
+    /// Gives up on held frames: they become `not_counted[unknown_interface]`. Part of settlement.
+    pub fn give_up_held(&mut self) {
+        self.held_interfaces.clear();
+        for seen in std::mem::take(&mut self.held) {
+            self.ledger.held = self.ledger.held - Tally { frames: 1, bytes: u64::from(seen.wire_bytes) };
+            self.ledger.not_counted(NotCounted::UnknownInterface, seen.wire_bytes);
+        }
+    }
+
+    fn advance(&mut self, seen: &Observation) {
+        if self.started_at.is_none() {
+            self.started_at = Some(seen.at);
+            self.last_at = seen.at;
+        }
+        if seen.at < self.last_at {
+            self.ledger.backward_steps += 1;
+        }
+        self.last_at = seen.at;
+        self.newest = self.newest.max(seen.frame);
+    }
+
+    /// A frame of an interface that already has frames waiting waits behind them, so that order is kept.
+    fn must_queue(&self, seen: &Observation) -> bool {
+        self.held_interfaces.contains(&seen.interface)
+    }
+
+    fn hold(&mut self, seen: &Observation) {
+        let has_room = self.held.len() < HELD_MAX
+            && (self.held_interfaces.len() < HELD_INTERFACES_MAX || self.must_queue(seen));
+        if has_room {
+            self.queue(seen);
+            self.ledger.held.count(seen.wire_bytes);
+        } else {
+            self.ledger.not_counted(NotCounted::UnknownInterface, seen.wire_bytes);
+        }
+    }
+
+    fn queue(&mut self, seen: &Observation) {
+        self.held.push(*seen);
+        if !self.held_interfaces.contains(&seen.interface) {
+            self.held_interfaces.push(seen.interface);
+        }
+    }
+
+    fn engine_time(&self, at: Timestamp) -> Timestamp {
+        at.plus(self.skew.saturating_neg())
+    }
+
+    fn relative_frame(&self, frame: u64) -> u32 {
+        u32::try_from(frame.saturating_sub(self.base_frame)).unwrap_or(u32::MAX)
+    }
+}
+
+fn ends(packet: &Packet, ports: Option<(Port, Port)>) -> (Endpoint, Endpoint) {
+    (
+        Endpoint { address: packet.source, port: ports.map(|ports| ports.0) },
+        Endpoint { address: packet.destination, port: ports.map(|ports| ports.1) },
+    )
+}
+
+fn tag_of(place: u64) -> u8 {
+    // The top byte; the low bits choose the window. 0 marks a free slot.
+    u8::try_from(place >> 56).unwrap_or(0).max(1)
+}
+
+fn overflow_row(attachment: AttachmentId) -> usize {
+    let row = attachment.0 as usize;
+    if row < OVERFLOW_ROWS { row } else { 0 }
+}

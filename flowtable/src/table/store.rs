@@ -1,0 +1,181 @@
+//! Finding, freeing and closing slots.
+
+use super::memories::delivery;
+use super::metering::Sender;
+use super::slot::Cold;
+use super::{ENDINGS_MAX, FlowTable, WINDOW, tag_of};
+use crate::delta::{Delta, EndReason};
+use crate::directory::Holder;
+use crate::flow::Outcome;
+use crate::key::{Endpoint, FlowKey};
+use crate::ledger::Tally;
+use crate::progress;
+use crate::progress::State;
+use crate::units::{Protocol, Timestamp};
+
+impl FlowTable {
+    pub(super) fn find(&self, key: FlowKey) -> Option<usize> {
+        let place = self.keyer.place(key);
+        let tag = tag_of(place);
+        let first = usize::try_from(place).unwrap_or(0) & self.mask;
+        let tags = self.tags.get(first..first + WINDOW)?;
+        tags.iter().enumerate().find_map(|(offset, candidate)| {
+            let slot = first + offset;
+            (*candidate == tag && self.hot.get(slot).is_some_and(|hot| hot.key == key)).then_some(slot)
+        })
+    }
+
+    /// Finds room in the key's window: a free slot, else one that is done, else the oldest attempt of the same
+    /// sender, else the oldest attempt. An established flow of somebody else never makes room.
+    pub(super) fn free_slot(&mut self, key: FlowKey, sender: Sender) -> Option<usize> {
+        let first = usize::try_from(self.keyer.place(key)).unwrap_or(0) & self.mask;
+        if self.live < self.capacity() {
+            let tags = self.tags.get(first..first + WINDOW)?;
+            if let Some(offset) = tags.iter().position(|tag| *tag == 0) {
+                return Some(first + offset);
+            }
+        }
+        let mut victim: Option<(u8, Timestamp, usize)> = None;
+        for slot in first..first + WINDOW {
+            let (Some(hot), Some(cold)) = (self.hot.get(slot), self.cold.get(slot)) else { continue };
+            if self.tags.get(slot).is_none_or(|tag| *tag == 0) {
+                continue;
+            }
+            let rank = match hot.state {
+                State::Closed => 0,
+                State::Attempt => match (sender, cold.flow.initiator_end().holder) {
+                    (Sender::Veth { attachment, .. }, Holder::Attachment(initiator))
+                        if attachment == initiator =>
+                    {
+                        1
+                    }
+                    _ => 2,
+                },
+                State::Settled | State::Closing => continue,
+            };
+            if victim.is_none_or(|(best, at, _)| (rank, hot.last_at) < (best, at)) {
+                victim = Some((rank, hot.last_at, slot));
+            }
+        }
+        let (rank, _, slot) = victim?;
+        let reason = if rank == 0 { EndReason::Closed } else { EndReason::Evicted };
+        self.end(slot, reason).then_some(slot)
+    }
+
+    /// Closes a flow's accounts; false where the endings have no room, and then nothing changed.
+    pub(super) fn end(&mut self, slot: usize, reason: EndReason) -> bool {
+        if self.endings.len() >= ENDINGS_MAX {
+            return false;
+        }
+        let delta = self.settle_slot(slot, Some(reason));
+        self.endings.push(delta);
+        if let Some(tag) = self.tags.get_mut(slot) {
+            *tag = 0;
+        }
+        self.live -= 1;
+        match reason {
+            EndReason::Evicted => self.ledger.flows_evicted += 1,
+            EndReason::Closed
+            | EndReason::Idle
+            | EndReason::Rebound
+            | EndReason::Reused
+            | EndReason::Settled => self.ledger.flows_ended += 1,
+        }
+        true
+    }
+
+    /// Moves a slot's growth into its totals and returns both.
+    pub(super) fn settle_slot(&mut self, slot: usize, ended: Option<EndReason>) -> Delta {
+        let (base, skew) = (self.base_frame, self.skew);
+        let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else {
+            return Delta { slot: 0, grown: [Tally::default(); 2], flow: Cold::EMPTY.flow, ended };
+        };
+        let grown = [0, 1].map(|side| Tally { frames: u64::from(hot.frames[side]), bytes: hot.bytes[side] });
+        for side in [0, 1] {
+            cold.flow.frames[side] += grown[side].frames;
+            cold.flow.bytes[side] += grown[side].bytes;
+        }
+        if hot.frames != [0; 2] {
+            cold.flow.last_at = hot.last_at.plus(skew);
+            cold.flow.last_frame = cold.flow.last_frame.max(base + u64::from(hot.last_frame));
+        }
+        if ended.is_some() && cold.flow.outcome == Outcome::Pending && progress::expects_answer(&cold.flow) {
+            cold.flow.outcome = Outcome::Unanswered;
+        }
+        hot.bytes = [0; 2];
+        hot.frames = [0; 2];
+        hot.last_frame = 0;
+        Delta { slot: u32::try_from(slot).unwrap_or(u32::MAX), grown, flow: cold.flow, ended }
+    }
+
+    pub(super) fn decide_attempts(&mut self, now: Timestamp, last_loss: Option<Timestamp>) {
+        let mut attempts = std::mem::take(&mut self.attempts);
+        attempts.retain_mut(|(slot, id)| {
+            let index = *slot as usize;
+            let (Some(hot), Some(cold)) = (self.hot.get_mut(index), self.cold.get_mut(index)) else {
+                return false;
+            };
+            if self.tags.get(index).is_none_or(|tag| *tag == 0)
+                || cold.flow.id != *id
+                || cold.flow.outcome != Outcome::Pending
+            {
+                return false;
+            }
+            let age = now.since(cold.opened_at);
+            let is_lossless = last_loss.is_none_or(|loss| loss < cold.flow.first_at);
+            if let Some(sequence) = cold.syn_sequence.filter(|_| !cold.flow.is_delivered) {
+                let responder = cold.flow.responder_end();
+                let called = Endpoint { address: responder.address, port: responder.port };
+                let (row, digest) = delivery(&self.keyer, &called, sequence);
+                cold.flow.is_delivered = self.deliveries.get(row) == Some(&digest);
+            }
+            let is_lost = cold.expects_delivery
+                && cold.syn_sequence.is_some()
+                && !cold.flow.is_delivered
+                && is_lossless;
+            let decided = if is_lost && age >= self.limits.blocked_after {
+                Outcome::Blocked
+            } else if age >= self.limits.unanswered_after && progress::expects_answer(&cold.flow) {
+                Outcome::Unanswered
+            } else {
+                return progress::expects_answer(&cold.flow);
+            };
+            cold.flow.outcome = decided;
+            if !std::mem::replace(&mut hot.is_dirty, true) {
+                self.dirty.push(*slot);
+            }
+            false
+        });
+        self.attempts = attempts;
+    }
+
+    pub(super) fn sweep(&mut self, now: Timestamp, most: usize) {
+        for _ in 0..most {
+            let slot = self.sweep_at;
+            self.sweep_at = if slot + 1 >= self.hot.len() { 0 } else { slot + 1 };
+            if self.tags.get(slot).is_none_or(|tag| *tag == 0) {
+                continue;
+            }
+            let (Some(hot), Some(cold)) = (self.hot.get(slot), self.cold.get(slot)) else { continue };
+            let silence = now.since(hot.last_at);
+            let reason = match hot.state {
+                State::Closed if silence >= self.limits.linger => EndReason::Closed,
+                State::Attempt if silence >= self.limits.attempt_idle => EndReason::Idle,
+                State::Settled | State::Closing
+                    if silence
+                        >= if cold.flow.protocol == Protocol::TCP {
+                            self.limits.tcp_idle
+                        } else {
+                            self.limits.other_idle
+                        } =>
+                {
+                    EndReason::Idle
+                }
+                State::Closed | State::Attempt | State::Settled | State::Closing => continue,
+            };
+            if !self.end(slot, reason) {
+                return;
+            }
+        }
+    }
+}
