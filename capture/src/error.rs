@@ -2,6 +2,8 @@
 
 use std::io;
 
+use portolan_flowtable::units::grouped;
+
 /// Why a tap cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
@@ -156,19 +158,6 @@ pub enum TapError {
         /// What libpcap says.
         reason: String,
     },
-}
-
-/// Writes `4813` as `4,813`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Says what became of the packets before the damage.

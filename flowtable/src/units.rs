@@ -203,6 +203,19 @@ impl fmt::Display for ServicePort {
     }
 }
 
+/// Writes a count with thousands separated: `4,813`.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,5 +241,12 @@ mod tests {
             assert_eq!(protocol.to_string().parse::<Protocol>(), Ok(protocol));
         }
         assert_eq!("tpc".parse::<Protocol>(), Err(UnknownProtocol("tpc".into())));
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        for (count, expected) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(count), expected);
+        }
     }
 }

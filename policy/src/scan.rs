@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use portolan_flowtable::flow::Claim;
+use portolan_flowtable::units::grouped;
 use portolan_flowtable::{Conversation, InitiatorEvidence, Peer, Port, Protocol, ServicePort, Timestamp};
 
 use crate::assessment::{FindingKind, Severity};
@@ -439,12 +440,7 @@ fn fates(tried: &[&Attempt<'_>]) -> String {
             silent += 1;
         }
     }
-    format!(
-        "{} answered, {} refused, {} not answered",
-        words::thousands(answered),
-        words::thousands(refused),
-        words::thousands(silent)
-    )
+    format!("{} answered, {} refused, {} not answered", grouped(answered), grouped(refused), grouped(silent))
 }
 
 fn size(length: usize) -> u64 {

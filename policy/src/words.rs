@@ -2,25 +2,13 @@
 
 use std::fmt::Write as _;
 
+use portolan_flowtable::units::grouped;
 use portolan_flowtable::{Outcomes, Protocol};
 
 /// Writes `1 connection`, `4,812 connections`.
 pub(crate) fn count(number: u64, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", thousands(number))
-}
-
-/// Writes `4,812`.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    format!("{} {thing}{plural}", grouped(number))
 }
 
 /// Writes a span given in nanoseconds as `0.2 s`, `41 s`, `3 min`.

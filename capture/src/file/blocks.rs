@@ -7,11 +7,11 @@
 
 use portolan_flowtable::{Direction, InterfaceId};
 
-use crate::error::grouped;
 use crate::file::stamp::{self, Resolution};
 use crate::file::window::Window;
 use crate::file::{Damage, FileInterface, Head, RECORD_BYTES_MAX, take};
 use crate::frame::LinkType;
+use portolan_flowtable::units::grouped;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;

@@ -7,10 +7,10 @@
 
 use portolan_flowtable::{Direction, InterfaceId};
 
-use crate::error::grouped;
 use crate::file::window::Window;
 use crate::file::{Damage, FileInterface, Head, RECORD_BYTES_MAX, stamp, take};
 use crate::frame::LinkType;
+use portolan_flowtable::units::grouped;
 
 const FILE_HEADER_BYTES: usize = 24;
 const RECORD_HEADER_BYTES: usize = 16;

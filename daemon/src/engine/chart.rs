@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use portolan_exporter::{DocumentedEdge, Publication, Vitals};
+use portolan_flowtable::units::grouped;
 use portolan_flowtable::{AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Tally, Timestamp};
 use portolan_graphs::{Graph, Group};
 use portolan_policy::{Alert, Contract, Register, ScanLimits};
 
-use super::completeness::{Losses, Source, grouped, judge_completeness};
+use super::completeness::{Losses, Source, judge_completeness};
 use super::flow_book::FlowBook;
 use super::remembered::with_remembered;
 

@@ -1,5 +1,6 @@
 //! Whether anything was missed.
 
+use portolan_flowtable::units::grouped;
 use portolan_flowtable::{Blindness, Completeness, Ledger};
 
 /// Where frames come from, and what it says about losses.
@@ -49,29 +50,9 @@ pub fn judge_completeness(source: &Source, losses: &Losses, ledger: &Ledger) -> 
     }
 }
 
-/// Writes a count with thousands separated: `4,813`.
-pub fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_are_separated() {
-        for (count, expected) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(count), expected);
-        }
-    }
 
     #[test]
     fn a_silent_source_is_unknown_and_a_drop_is_incomplete() {

@@ -11,6 +11,6 @@ mod meter;
 mod remembered;
 
 pub use chart::{Chart, ChartOptions, Turn};
-pub use completeness::{Losses, Source, grouped, judge_completeness};
+pub use completeness::{Losses, Source, judge_completeness};
 pub use flow_book::FlowBook;
 pub use meter::{Meter, Who};

@@ -14,7 +14,7 @@ use portolan_policy::{Finding, ListenerClass, Severity, Verdict};
 pub use table::{Align, Table};
 pub use text::{bytes, milliseconds, span, time_of_day};
 
-use crate::engine::grouped;
+use portolan_flowtable::units::grouped;
 
 /// How a report is drawn.
 #[derive(Clone, Copy, Debug, Default)]
