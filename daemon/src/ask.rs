@@ -6,7 +6,7 @@ use std::path::Path;
 use portolan_exporter::{Publication, client};
 use portolan_graphs::{Graph, Group};
 
-use crate::cli::{AskArgs, Format, GraphArgs, GraphFormat, GroupBy, KnowledgeArgs, ReadArgs};
+use crate::cli::{AskArgs, AskedArgs, Format, GraphArgs, GraphFormat, GroupBy, KnowledgeArgs, ReadArgs};
 use crate::error::Failure;
 use crate::replay::{self, Knowledge, Request};
 use crate::report::{self, Style};
@@ -50,7 +50,7 @@ pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, 
 ///
 /// Returns why there is no answer.
 pub fn findings(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let publication = publication_of(args)?;
+    let publication = publication_of(&args.asked)?;
     match args.print.format {
         Format::Table => print(out, report::findings(&publication, style(args))),
         Format::Json => print_json(out, &publication.assessment.findings),
@@ -66,7 +66,7 @@ pub fn findings(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
 ///
 /// Returns why there is no answer.
 pub fn flows(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let publication = publication_of(args)?;
+    let publication = publication_of(&args.asked)?;
     match args.print.format {
         Format::Table => print(out, report::flows(&publication.flows, style(args))),
         Format::Json => print_json(out, &publication.flows),
@@ -80,7 +80,7 @@ pub fn flows(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
 ///
 /// Returns why there is no answer.
 pub fn status(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let publication = publication_of(args)?;
+    let publication = publication_of(&args.asked)?;
     match args.print.format {
         Format::Table => print(out, report::status(&publication, style(args))),
         Format::Json | Format::Ndjson => print_json(out, &portolan_exporter::http::Status::of(&publication)),
@@ -99,10 +99,7 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<(), Failure> {
         GroupBy::Project => Group::Project,
         GroupBy::Network => Group::Network,
     };
-    let publication = match &args.from {
-        Some(path) => from_file(path, &args.knowledge)?,
-        None => of_daemon(&args.server, &args.knowledge)?,
-    };
+    let publication = publication_of(&args.asked)?;
     let graph = Graph::draw(&publication.assessment, group);
     let text = match args.format {
         GraphFormat::Json => graph
@@ -114,10 +111,10 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<(), Failure> {
     print(out, &text)
 }
 
-fn publication_of(args: &AskArgs) -> Result<Publication, Failure> {
-    match &args.from {
-        Some(path) => from_file(path, &args.knowledge),
-        None => of_daemon(&args.server, &args.knowledge),
+fn publication_of(asked: &AskedArgs) -> Result<Publication, Failure> {
+    match &asked.from {
+        Some(path) => from_file(path, &asked.knowledge),
+        None => of_daemon(&asked.server, &asked.knowledge),
     }
 }
 

@@ -244,9 +244,9 @@ pub struct ReplayArgs {
     pub fail_on: Option<SeverityArg>,
 }
 
-/// `portolan flows`, `findings`, `status`.
+/// Who is asked.
 #[derive(Clone, Debug, Default, Args)]
-pub struct AskArgs {
+pub struct AskedArgs {
     /// Ask this result or capture instead of the daemon
     #[arg(long, value_name = "RESULT|CAPTURE")]
     pub from: Option<PathBuf>,
@@ -256,6 +256,14 @@ pub struct AskArgs {
     /// Who is who, and what was documented, for `--from CAPTURE`.
     #[command(flatten)]
     pub knowledge: KnowledgeArgs,
+}
+
+/// `portolan flows`, `findings`, `status`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AskArgs {
+    /// Who is asked.
+    #[command(flatten)]
+    pub asked: AskedArgs,
     /// How the answer is printed.
     #[command(flatten)]
     pub print: PrintArgs,
@@ -264,15 +272,9 @@ pub struct AskArgs {
 /// `portolan graph`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct GraphArgs {
-    /// Ask this result or capture instead of the daemon
-    #[arg(long, value_name = "RESULT|CAPTURE")]
-    pub from: Option<PathBuf>,
-    /// Ask the daemon here: a socket's path or http://host:port
-    #[arg(long, env = "PORTOLAN_SERVER", value_name = "ADDRESS", default_value = crate::config::SOCKET)]
-    pub server: String,
-    /// Who is who, and what was documented, for `--from CAPTURE`.
+    /// Who is asked.
     #[command(flatten)]
-    pub knowledge: KnowledgeArgs,
+    pub asked: AskedArgs,
     /// How to print the graph
     #[arg(long, value_enum, default_value_t)]
     pub format: GraphFormat,

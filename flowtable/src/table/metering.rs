@@ -140,11 +140,7 @@ impl FlowTable {
             && hot.epoch == directory.epoch()
             && metering.packet.icmp.is_none()
         {
-            hot.bytes[side.index()] += u64::from(seen.wire_bytes);
-            hot.frames[side.index()] = hot.frames[side.index()].saturating_add(1);
-            hot.last_at = hot.last_at.max(at);
-            hot.last_frame = hot.last_frame.max(frame);
-            let was_dirty = std::mem::replace(&mut hot.is_dirty, true);
+            let was_dirty = hot.count(side, seen.wire_bytes, at, frame);
             self.count_metered(seen, slot, was_dirty);
             return;
         }
@@ -246,11 +242,7 @@ impl FlowTable {
         let frame = self.relative_frame(seen.frame);
         let at = self.engine_time(seen.at);
         let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else { return };
-        hot.bytes[side.index()] += u64::from(seen.wire_bytes);
-        hot.frames[side.index()] = hot.frames[side.index()].saturating_add(1);
-        hot.last_at = hot.last_at.max(at);
-        hot.last_frame = hot.last_frame.max(frame);
-        let was_dirty = std::mem::replace(&mut hot.is_dirty, true);
+        let was_dirty = hot.count(side, seen.wire_bytes, at, frame);
         cold.flow.is_tunnel |= metering.packet.is_tunnel;
         let before = cold.flow.outcome;
         hot.state = progress::advance(hot.state, cold, side, metering.packet, seen.at);

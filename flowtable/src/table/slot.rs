@@ -42,6 +42,16 @@ pub(crate) struct Cold {
 }
 
 impl Hot {
+    /// Counts one frame; returns whether the slot already stood in the list of dirty ones. `at` is engine time,
+    /// `frame` its number above the table's base.
+    pub(super) fn count(&mut self, side: Side, wire_bytes: u32, at: Timestamp, frame: u32) -> bool {
+        self.bytes[side.index()] += u64::from(wire_bytes);
+        self.frames[side.index()] = self.frames[side.index()].saturating_add(1);
+        self.last_at = self.last_at.max(at);
+        self.last_frame = self.last_frame.max(frame);
+        std::mem::replace(&mut self.is_dirty, true)
+    }
+
     pub(super) const EMPTY: Self = Self {
         key: FlowKey(0),
         bytes: [0; 2],
