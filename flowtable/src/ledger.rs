@@ -131,6 +131,16 @@ impl Ledger {
         }
     }
 
+    /// Counts frames that are in no flow.
+    pub fn not_counted_many(&mut self, reason: NotCounted, left_out: Tally) {
+        match reason {
+            NotCounted::SecondSighting => self.second_sighting += left_out,
+            NotCounted::Foreign => self.foreign += left_out,
+            NotCounted::UnknownInterface => self.unknown_interface += left_out,
+            NotCounted::Deselected => self.deselected += left_out,
+        }
+    }
+
     /// Counts a frame that could not be read.
     pub fn rejected(&mut self, reason: Rejected, wire_bytes: u32) {
         match reason {

@@ -1,9 +1,12 @@
 //! Sizes and time spans of the flow table.
 
+use serde::{Deserialize, Serialize};
+
 use crate::units::Timestamp;
 
 /// Sizes and time spans of the flow table. Spans are in nanoseconds of engine time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Most flows held at once; rounded up to a power of two.
     pub flows_max: usize,

@@ -161,6 +161,12 @@ impl FlowTable {
         self.ledger.not_counted(reason, wire_bytes);
     }
 
+    /// Counts frames that somebody else counted and left out: a recording tells of them and does not hold them.
+    pub fn leave_out_many(&mut self, reason: NotCounted, left_out: Tally) {
+        self.ledger.delivered += left_out;
+        self.ledger.not_counted_many(reason, left_out);
+    }
+
     /// Sets frame time minus engine time, in nanoseconds. Engine time does not follow the jumps of a capture or of
     /// the host's clock, so that none of them ends every flow. Drain first: last times not handed over yet are
     /// read with the new difference.
