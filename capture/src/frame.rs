@@ -6,6 +6,7 @@ use portolan_flowtable::plain::Record;
 use portolan_flowtable::{Direction, InterfaceId, Timestamp};
 
 use crate::error::TapError;
+use crate::parse::{SLL_BYTES, SLL2_BYTES, uncooked};
 
 /// A link-layer header type, as capture files number them (tcpdump.org/linktypes.html).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -87,6 +88,16 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// Returns the frame's length on an Ethernet wire in bytes, without reading further than its link type: what
+    /// parsing puts into `Observation::wire_bytes`.
+    pub fn wire_bytes(&self) -> u32 {
+        match self.link {
+            LinkType::LINUX_SLL => uncooked(self.original_bytes, SLL_BYTES),
+            LinkType::LINUX_SLL2 => uncooked(self.original_bytes, SLL2_BYTES),
+            _ => self.original_bytes,
+        }
+    }
+
     /// Returns what the plain conversation table has to know of the frame's record.
     pub fn record(&self) -> Record {
         Record {

@@ -97,6 +97,29 @@ fn a_file_reads_the_same_however_it_is_compressed_and_ordered() {
 }
 
 #[test]
+fn the_parts_of_one_recording_follow_each_other_and_none_follows_a_damaged_one() {
+    let folder = Folder::new("parts");
+    let first = folder.write("1.pcap", &classic(&[(5, b"a"), (4, b"b"), (9, b"c")]));
+    let second = folder.write("2.pcap", &classic(&[(8, b"d")]));
+    let empty = folder.write("0.pcap", &classic(&[]));
+    let order = |paths: &[&str]| {
+        let mut tap = MergedFiles::open_in_sequence(paths).unwrap();
+        let mut seen = Vec::new();
+        while let Polled::Frames(_) =
+            tap.poll(&mut |frame| seen.push((frame.number, frame.bytes.to_vec()))).unwrap()
+        {}
+        seen
+    };
+    let expected = [b"a", b"b", b"c", b"d"].map(|bytes| bytes.to_vec());
+    let expected: Vec<(u64, Vec<u8>)> = (1..).zip(expected).collect();
+    assert_eq!(order(&[&first, &second]), expected);
+    assert_eq!(order(&[&empty, &first, &empty, &second]), expected);
+    let whole = fs::read(&first).unwrap();
+    let cut = folder.write("cut.pcap", &whole[..whole.len() - 1]);
+    assert_eq!(order(&[&cut, &second]), expected[..2]);
+}
+
+#[test]
 fn files_are_merged_by_time_and_their_interfaces_stay_apart() {
     let folder = Folder::new("merge");
     let first = folder.write("first.pcap", &classic(&[(10, b"a"), (30, b"b"), (20, b"late")]));

@@ -21,6 +21,8 @@ pub struct MergedFiles {
     numbering: Vec<Vec<InterfaceId>>,
     interfaces: Vec<FileInterface>,
     frames: u64,
+    /// Whether files follow each other instead, as the parts of one recording do.
+    is_sequence: bool,
     /// Files are first looked at when the first frame is asked for, so that opening waits for no packet of a pipe.
     is_begun: bool,
 }
@@ -39,12 +41,22 @@ impl MergedFiles {
             heads: BinaryHeap::new(),
             interfaces: Vec::new(),
             frames: 0,
+            is_sequence: false,
             is_begun: false,
         };
         for file in 0..merged.files.len() {
             merged.number_interfaces(file);
         }
         Ok(merged)
+    }
+
+    /// Opens the parts of one recording: each file follows the one before it, whatever its frames' times say.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the first of them that cannot be read at all cannot be.
+    pub fn open_in_sequence<S: AsRef<str>>(paths: &[S]) -> Result<Self, TapError> {
+        Ok(Self { is_sequence: true, ..Self::open(paths)? })
     }
 
     /// Returns the interfaces described so far, over all files; the list grows while they are read.
@@ -81,12 +93,19 @@ impl MergedFiles {
         }
     }
 
-    /// Finds the next record of a file and puts it among the heads.
+    /// Finds the next record of a file and puts it among the heads; in a sequence, of the file behind it where there
+    /// is none. What follows a damaged part follows nothing.
     fn advance(&mut self, file: usize) {
-        if let Some(at) = self.files.get_mut(file).and_then(FileTap::advance) {
-            self.heads.push(Reverse((at, file)));
+        for file in file..self.files.len() {
+            let head = self.files.get_mut(file).and_then(FileTap::advance);
+            self.number_interfaces(file);
+            if let Some(at) = head {
+                return self.heads.push(Reverse((at, file)));
+            }
+            if !self.is_sequence || self.files.get(file).is_some_and(|tap| tap.damage().is_some()) {
+                return;
+            }
         }
-        self.number_interfaces(file);
     }
 
     fn deliver(&mut self, file: usize, each: &mut dyn FnMut(&Frame<'_>)) {
@@ -107,7 +126,8 @@ impl Tap for MergedFiles {
     fn poll(&mut self, each: &mut dyn FnMut(&Frame<'_>)) -> Result<Polled, TapError> {
         if !self.is_begun {
             self.is_begun = true;
-            for file in 0..self.files.len() {
+            let first = if self.is_sequence { self.files.len().min(1) } else { self.files.len() };
+            for file in 0..first {
                 self.advance(file);
             }
         }

@@ -49,8 +49,8 @@ const COOKED_LLC: u16 = 0x0004;
 /// `ARPHRD_NETLINK`: the protocol field is a netlink family.
 const HARDWARE_NETLINK: u16 = 824;
 
-pub(super) const SLL_BYTES: usize = 16;
-pub(super) const SLL2_BYTES: usize = 20;
+pub(crate) const SLL_BYTES: usize = 16;
+pub(crate) const SLL2_BYTES: usize = 20;
 
 /// Finds the network layer of a frame.
 pub(super) fn locate<'a>(frame: &Frame<'a>) -> Result<Located<'a>, ParseError> {

@@ -22,6 +22,7 @@ use portolan_flowtable::{Direction, InterfaceId, MacAddr, Network, NonIp, Observ
 use crate::frame::{Frame, LinkType};
 use crate::parse::ip::Header;
 use crate::parse::link::{Content, Located};
+pub(crate) use crate::parse::link::{SLL_BYTES, SLL2_BYTES};
 
 /// What is to be read of a frame.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -239,7 +240,7 @@ impl Cooked {
 }
 
 /// Returns a cooked frame's length on an Ethernet wire.
-fn uncooked(original_bytes: u32, header_bytes: usize) -> u32 {
+pub(crate) fn uncooked(original_bytes: u32, header_bytes: usize) -> u32 {
     let header_bytes = u32::try_from(header_bytes).unwrap_or(u32::MAX);
     original_bytes.saturating_sub(header_bytes).saturating_add(ETHERNET_BYTES)
 }
