@@ -22,6 +22,7 @@ pub mod interfaces;
 pub mod live;
 pub mod parse;
 pub mod select;
+pub mod write;
 
 pub use file::{FileInterface, FileTap, MergedFiles};
 pub use filter::FilterPlan;

@@ -28,6 +28,8 @@ const FRAMING_BYTES: usize = 12;
 const BLOCK_BYTES_MAX: usize = RECORD_BYTES_MAX + 64 * 1024;
 /// Interfaces one file may describe, over all its sections.
 const INTERFACES_MAX: usize = 65_536;
+/// The name libpcap gives to all interfaces of a host together.
+const ANY: &str = "any";
 /// Bytes kept of an interface's name.
 const NAME_BYTES_MAX: usize = 256;
 
@@ -54,9 +56,20 @@ pub(super) struct Blocks {
 #[derive(Clone, Copy, Debug, Default)]
 struct InterfaceFacts {
     resolution: Resolution,
+    /// The section that describes it.
+    section: u32,
+    /// Whether it is named for all interfaces of its host.
+    is_any: bool,
     has_frames: bool,
     /// The latest statistics block's sum; such counts run from the start of the capture.
     dropped: Option<u64>,
+}
+
+impl InterfaceFacts {
+    /// Returns the count that stands for all interfaces of its section, if this interface states it.
+    fn dropped_by_socket(&self) -> Option<u64> {
+        self.dropped.filter(|_| self.is_any && !self.has_frames)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -155,10 +168,22 @@ impl Blocks {
     }
 
     /// Returns frames dropped before they could be written, if every interface that carried any says so.
+    ///
+    /// A live recording hears all interfaces by one socket, which alone knows what was dropped. It speaks through an
+    /// interface named `any` without frames of its own: where that states a count, it is its section's.
     pub(super) fn kernel_dropped(&self) -> Option<u64> {
-        let mut with_frames = self.facts.iter().filter(|facts| facts.has_frames).peekable();
-        with_frames.peek()?;
-        with_frames.try_fold(0_u64, |sum, facts| Some(sum.saturating_add(facts.dropped?)))
+        let mut sum = None;
+        let mut add = |dropped: u64| sum = Some(sum.unwrap_or(0_u64).saturating_add(dropped));
+        for section in self.facts.chunk_by(|one, next| one.section == next.section) {
+            if let Some(dropped) = section.iter().find_map(InterfaceFacts::dropped_by_socket) {
+                add(dropped);
+                continue;
+            }
+            for facts in section.iter().filter(|facts| facts.has_frames) {
+                add(facts.dropped?);
+            }
+        }
+        sum
     }
 
     /// Brings one whole block into the window and returns its type and length.
@@ -223,7 +248,7 @@ impl Blocks {
         if interfaces.len() >= INTERFACES_MAX {
             return Err(corrupt(at, &format!("more than {INTERFACES_MAX} interfaces are described")));
         }
-        let mut facts = InterfaceFacts::default();
+        let mut facts = InterfaceFacts { section: self.section, ..InterfaceFacts::default() };
         let mut name = None;
         for (code, value) in self.options(body.get(8..).unwrap_or_default()) {
             match code {
@@ -238,6 +263,7 @@ impl Blocks {
                 _ => {}
             }
         }
+        facts.is_any = name.as_deref() == Some(ANY);
         interfaces.push(FileInterface {
             id: InterfaceId(u32::try_from(interfaces.len()).unwrap_or(u32::MAX)),
             name,
