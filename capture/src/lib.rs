@@ -19,6 +19,7 @@ pub mod file;
 pub mod filter;
 pub mod frame;
 pub mod interfaces;
+pub mod keep;
 pub mod live;
 pub mod parse;
 pub mod select;

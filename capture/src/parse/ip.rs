@@ -19,38 +19,38 @@ const IPV6_BYTES: usize = 40;
 
 /// An IP header read to the transport protocol.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Header<'a> {
-    pub(super) source: IpAddr,
-    pub(super) destination: IpAddr,
+pub(crate) struct Header<'a> {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
     /// After extension headers, as far as they could be read.
-    pub(super) protocol: Protocol,
-    pub(super) fragment: Fragment,
+    pub(crate) protocol: Protocol,
+    pub(crate) fragment: Fragment,
     /// What is left of the IP payload behind the extension headers, as far as it was captured. Empty where an
     /// extension header is cut.
-    pub(super) payload: &'a [u8],
+    pub(crate) payload: &'a [u8],
     /// Where the payload begins, counted from the IP header.
-    pub(super) payload_offset: usize,
+    pub(crate) payload_offset: usize,
     /// Bytes of payload the IP header claims.
-    pub(super) payload_claimed: usize,
+    pub(crate) payload_claimed: usize,
 }
 
 impl<'a> Header<'a> {
-    /// Reads the header of what a link layer or tunnel carries. `cut_bytes` is what the snaplen took off the
-    /// frame's end.
+    /// Reads the header of what a link layer or tunnel carries. `left_bytes` is the frame's length on the wire from
+    /// this header on, whatever was captured of it: what a header without a length of its own claims.
     ///
     /// # Errors
     ///
     /// Returns that the addresses were not captured, or that the header contradicts itself.
-    pub(super) fn read(content: Content<'a>, cut_bytes: usize) -> Result<Self, ParseError> {
+    pub(crate) fn read(content: Content<'a>, left_bytes: usize) -> Result<Self, ParseError> {
         match content {
-            Content::Ipv4(bytes) => Self::ipv4(bytes, cut_bytes),
-            Content::Ipv6(bytes) => Self::ipv6(bytes, cut_bytes),
+            Content::Ipv4(bytes) => Self::ipv4(bytes, left_bytes),
+            Content::Ipv6(bytes) => Self::ipv6(bytes, left_bytes),
             // Callers ask only for IP; a tunnel may carry anything and is then left closed.
             Content::Arp | Content::Other => Err(ParseError::Malformed { layer: Layer::Tunnel }),
         }
     }
 
-    fn ipv4(bytes: &'a [u8], cut_bytes: usize) -> Result<Self, ParseError> {
+    fn ipv4(bytes: &'a [u8], left_bytes: usize) -> Result<Self, ParseError> {
         const MALFORMED: ParseError = ParseError::Malformed { layer: Layer::Ipv4 };
         let mut fixed: [u8; IPV4_BYTES] = fixed(bytes, Layer::Ipv4)?;
         let header_bytes = usize::from(fixed[0] & 0x0f) * 4;
@@ -66,7 +66,7 @@ impl<'a> Header<'a> {
             return Err(MALFORMED);
         }
         let captured = bytes.get(header_bytes..).unwrap_or_default();
-        let claimed = if total == 0 { captured.len() + cut_bytes } else { total - header_bytes };
+        let claimed = if total == 0 { left_bytes.saturating_sub(header_bytes) } else { total - header_bytes };
         let offset = header.fragments_offset().value();
         let id = u32::from(header.identification());
         Self {
@@ -81,14 +81,14 @@ impl<'a> Header<'a> {
         .skip_extensions(&[AUTHENTICATION])
     }
 
-    fn ipv6(bytes: &'a [u8], cut_bytes: usize) -> Result<Self, ParseError> {
+    fn ipv6(bytes: &'a [u8], left_bytes: usize) -> Result<Self, ParseError> {
         let fixed: [u8; IPV6_BYTES] = fixed(bytes, Layer::Ipv6)?;
         let header =
             Ipv6HeaderSlice::from_slice(&fixed).map_err(|_| ParseError::Malformed { layer: Layer::Ipv6 })?;
         let captured = bytes.get(IPV6_BYTES..).unwrap_or_default();
         let length = usize::from(header.payload_length());
         // A length of zero is a jumbogram, or BIG TCP.
-        let claimed = if length == 0 { captured.len() + cut_bytes } else { length };
+        let claimed = if length == 0 { left_bytes.saturating_sub(IPV6_BYTES) } else { length };
         Self {
             source: header.source_addr().into(),
             destination: header.destination_addr().into(),
@@ -140,7 +140,7 @@ impl<'a> Header<'a> {
         Some((Protocol(next.0), length))
     }
 
-    pub(super) fn is_later_fragment(&self) -> bool {
+    pub(crate) fn is_later_fragment(&self) -> bool {
         match self.fragment {
             Fragment::Whole | Fragment::First { .. } => false,
             Fragment::Later { .. } => true,

@@ -11,8 +11,8 @@ const STEPS_MAX: usize = 16;
 
 /// Where a frame's network layer begins, and what the link layer said.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Located<'a> {
-    pub(super) content: Content<'a>,
+pub(crate) struct Located<'a> {
+    pub(crate) content: Content<'a>,
     pub(super) interface: InterfaceId,
     pub(super) direction: Direction,
     pub(super) source_mac: MacAddr,
@@ -22,7 +22,7 @@ pub(super) struct Located<'a> {
 
 /// What the link layer carries.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Content<'a> {
+pub(crate) enum Content<'a> {
     /// IPv4, header first.
     Ipv4(&'a [u8]),
     /// IPv6, header first.
@@ -53,7 +53,7 @@ pub(crate) const SLL_BYTES: usize = 16;
 pub(crate) const SLL2_BYTES: usize = 20;
 
 /// Finds the network layer of a frame.
-pub(super) fn locate<'a>(frame: &Frame<'a>) -> Result<Located<'a>, ParseError> {
+pub(crate) fn locate<'a>(frame: &Frame<'a>) -> Result<Located<'a>, ParseError> {
     let bytes = frame.bytes;
     let mut located = Located::new(frame, Content::Other);
     located.content = match frame.link {
@@ -83,7 +83,7 @@ pub(super) fn locate<'a>(frame: &Frame<'a>) -> Result<Located<'a>, ParseError> {
 
 /// What an Ethernet frame carries, who sent it, and its outermost VLAN.
 pub(super) struct EthernetFrame<'a> {
-    pub(super) content: Content<'a>,
+    pub(crate) content: Content<'a>,
     source_mac: MacAddr,
     vlan: Option<u16>,
 }

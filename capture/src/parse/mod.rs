@@ -12,10 +12,10 @@
 
 mod fast;
 mod fingerprint;
-mod ip;
-mod link;
-mod transport;
-mod tunnel;
+pub(crate) mod ip;
+pub(crate) mod link;
+pub(crate) mod transport;
+pub(crate) mod tunnel;
 
 use portolan_flowtable::{Direction, InterfaceId, MacAddr, Network, NonIp, Observation, Packet, Rejected};
 
@@ -115,7 +115,7 @@ impl std::fmt::Display for Layer {
 }
 
 /// Tunnels followed within each other.
-const TUNNELS_MAX: usize = 8;
+pub(crate) const TUNNELS_MAX: usize = 8;
 
 /// Reads one frame.
 ///
@@ -140,17 +140,16 @@ pub fn parse(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, P
 /// Reads a frame layer by layer.
 fn walk(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, ParseError> {
     let located = link::locate(frame)?;
-    let cut_bytes = frame.original_bytes as usize - frame.bytes.len().min(frame.original_bytes as usize);
     let mut fingerprint = 0;
     let network = match located.content {
         Content::Arp => Network::NonIp(NonIp::Arp),
         Content::Other => Network::NonIp(NonIp::Other),
         Content::Ipv4(bytes) | Content::Ipv6(bytes) => {
-            let outermost = Header::read(located.content, cut_bytes)?;
+            let outermost = Header::read(located.content, frame.left_bytes(bytes))?;
             if options.fingerprint {
                 fingerprint = fingerprint::of(bytes, &outermost);
             }
-            Network::Ip(packet(outermost, cut_bytes, options.innermost, located.vlan)?)
+            Network::Ip(packet(outermost, frame, options.innermost, located.vlan)?)
         }
     };
     Ok(observation(frame, &located, fingerprint, network))
@@ -159,7 +158,7 @@ fn walk(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, ParseE
 /// Reads the transport header of a packet, or of the innermost packet it carries.
 fn packet(
     outermost: Header<'_>,
-    cut_bytes: usize,
+    frame: &Frame<'_>,
     is_innermost: bool,
     vlan: Option<u16>,
 ) -> Result<Packet, ParseError> {
@@ -167,7 +166,7 @@ fn packet(
     let mut inside = tunnel::inside(&header);
     if is_innermost {
         let mut depth = 0;
-        while let Some(next) = inside.and_then(|content| Header::read(content, cut_bytes).ok()) {
+        while let Some(next) = inside.and_then(|content| inner(content, frame)) {
             depth += 1;
             if depth > TUNNELS_MAX {
                 return Err(ParseError::TooDeep { layer: Layer::Tunnel });
@@ -187,6 +186,26 @@ fn packet(
         vlan,
         is_tunnel: inside.is_some(),
     })
+}
+
+/// Reads the header of a packet inside a tunnel.
+pub(crate) fn inner<'a>(content: Content<'a>, frame: &Frame<'_>) -> Option<Header<'a>> {
+    match content {
+        Content::Ipv4(bytes) | Content::Ipv6(bytes) => Header::read(content, frame.left_bytes(bytes)).ok(),
+        Content::Arp | Content::Other => None,
+    }
+}
+
+impl Frame<'_> {
+    /// Returns where a part of the captured bytes begins.
+    pub(crate) fn offset_of(&self, part: &[u8]) -> usize {
+        part.as_ptr().addr().saturating_sub(self.bytes.as_ptr().addr())
+    }
+
+    /// Returns the frame's length on the wire from a part of its captured bytes on.
+    fn left_bytes(&self, part: &[u8]) -> usize {
+        (self.original_bytes as usize).saturating_sub(self.offset_of(part))
+    }
 }
 
 fn observation(frame: &Frame<'_>, located: &Located<'_>, fingerprint: u64, network: Network) -> Observation {

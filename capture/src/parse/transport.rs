@@ -15,7 +15,7 @@ const TCP_BYTES: u8 = 20;
 
 /// Reads source and destination port; `None` where the protocol has none, for later fragments, and where they were
 /// not captured.
-pub(super) fn ports(header: &Header<'_>) -> Option<(Port, Port)> {
+pub(crate) fn ports(header: &Header<'_>) -> Option<(Port, Port)> {
     let required_bytes = if header.protocol == Protocol::SCTP { SCTP_BYTES } else { PORTS_BYTES };
     if !header.protocol.has_ports() || header.is_later_fragment() || header.payload.len() < required_bytes {
         return None;
@@ -55,15 +55,20 @@ pub(super) fn icmp(header: &Header<'_>) -> Option<IcmpFacts> {
         return None;
     }
     let [kind, code, _, _] = *header.payload.first_chunk()?;
-    let quote = header.payload.get(8..).unwrap_or_default();
-    let content = match (header.protocol, kind) {
+    Some(IcmpFacts { kind, code, quoted: quote(header).map(|(_, header)| quoted(&header)) })
+}
+
+/// Returns the packet an ICMP or ICMPv6 error quotes, and its headers; `None` where nothing readable is quoted.
+pub(crate) fn quote<'a>(header: &Header<'a>) -> Option<(&'a [u8], Header<'a>)> {
+    let bytes = header.payload.get(8..)?;
+    let content = match (header.protocol, *header.payload.first()?) {
         // Unreachable, source quench, redirect, time exceeded, parameter problem.
-        (Protocol::ICMP, 3 | 4 | 5 | 11 | 12) => Content::Ipv4(quote),
+        (Protocol::ICMP, 3 | 4 | 5 | 11 | 12) => Content::Ipv4(bytes),
         // Unreachable, too big, time exceeded, parameter problem.
-        (Protocol::ICMPV6, 1..=4) => Content::Ipv6(quote),
-        _ => Content::Other,
+        (Protocol::ICMPV6, 1..=4) => Content::Ipv6(bytes),
+        _ => return None,
     };
-    Some(IcmpFacts { kind, code, quoted: Header::read(content, 0).ok().map(|header| quoted(&header)) })
+    Some((bytes, Header::read(content, bytes.len()).ok()?))
 }
 
 fn quoted(header: &Header<'_>) -> Quoted {

@@ -28,7 +28,7 @@ pub(super) fn is_candidate(source: Port, destination: Port) -> bool {
 }
 
 /// Returns the IP packet inside, if there is one; a tunnel that carries something else is left closed.
-pub(super) fn inside<'a>(header: &Header<'a>) -> Option<Content<'a>> {
+pub(crate) fn inside<'a>(header: &Header<'a>) -> Option<Content<'a>> {
     if header.is_later_fragment() {
         return None;
     }
