@@ -11,7 +11,8 @@ use crate::observation::{Direction, MacAddr, Observation};
 pub struct InterfaceId(pub u32);
 
 /// What an interface is to the vantage rule.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Not known yet: its frames are held for a moment.
     #[default]
@@ -26,19 +27,28 @@ pub enum Role {
     Plain,
 }
 
-/// One row of the interface table.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// One row of the interface table. Written, a field that is zero is left out.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct InterfaceEntry {
     /// Its role.
     pub role: Role,
     /// The container network it belongs to.
+    #[serde(skip_serializing_if = "is_zero")]
     pub scope: ScopeId,
     /// For a container's veth: the attachment, 0 where only its role is known. 0 otherwise.
+    #[serde(skip_serializing_if = "is_zero")]
     pub attachment: AttachmentId,
     /// For a bridge: its own address, which tells what the host sent from what it merely forwarded.
+    #[serde(skip_serializing_if = "is_zero")]
     pub mac: MacAddr,
     /// Whether the interface appeared while the tap was listening, so that nothing it carried was missed.
+    #[serde(skip_serializing_if = "is_zero")]
     pub is_fresh: bool,
+}
+
+fn is_zero<T: Default + PartialEq>(field: &T) -> bool {
+    *field == T::default()
 }
 
 /// What one sighting of a frame is worth.
@@ -99,7 +109,26 @@ impl InterfaceTable {
 
     /// Builds the table of a capture without roles: every interface is `Plain` in scope 0.
     pub fn plain() -> Self {
-        Self { pages: Vec::new(), default: InterfaceEntry { role: Role::Plain, ..InterfaceEntry::default() } }
+        Self::with_default(InterfaceEntry { role: Role::Plain, ..InterfaceEntry::default() })
+    }
+
+    /// Builds a table in which every interface has the row `default`.
+    pub fn with_default(default: InterfaceEntry) -> Self {
+        Self { pages: Vec::new(), default }
+    }
+
+    /// Returns the row of every interface that none was set for.
+    pub fn default_row(&self) -> InterfaceEntry {
+        self.default
+    }
+
+    /// Iterates over the rows that differ from the default one, by index.
+    pub fn rows(&self) -> impl Iterator<Item = (InterfaceId, InterfaceEntry)> + '_ {
+        let pages = self.pages.iter().zip((0_u32..).step_by(PAGE));
+        let rows = pages.filter_map(|(page, first)| Some((page.as_deref()?, first)));
+        rows.flat_map(|(page, first)| page.iter().zip(first..))
+            .filter(|(entry, _)| **entry != self.default)
+            .map(|(entry, index)| (InterfaceId(index), *entry))
     }
 
     /// Sets one row. An index of 2^24 or more is ignored, and stays `Unknown`.
@@ -160,4 +189,21 @@ impl InterfaceTable {
 fn split(interface: InterfaceId) -> (usize, usize) {
     let index = interface.0 as usize;
     (index / PAGE, index % PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_a_table_are_those_that_were_set_in_the_order_of_their_indexes() {
+        let bridge = InterfaceEntry { role: Role::Bridge, scope: ScopeId(2), ..InterfaceEntry::default() };
+        let mut table = InterfaceTable::plain();
+        for index in [INDEX_END, INDEX_END - 1, 300, 256, 0, u32::MAX] {
+            table.set(InterfaceId(index), bridge);
+        }
+        table.set(InterfaceId(300), table.default_row());
+        let rows: Vec<_> = table.rows().collect();
+        assert_eq!(rows, [0, 256, INDEX_END - 1].map(|index| (InterfaceId(index), bridge)));
+    }
 }

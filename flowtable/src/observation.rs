@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::interfaces::InterfaceId;
 use crate::units::{Port, Protocol, Timestamp};
@@ -14,6 +17,47 @@ impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
         write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// The text was no Ethernet address.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0:?} is no Ethernet address: expected six pairs of digits, as in \"02:42:ac:12:00:03\"")]
+pub struct NotAMac(pub String);
+
+impl FromStr for MacAddr {
+    type Err = NotAMac;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut mac = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut mac {
+            // A sign is no digit, though the standard library reads one.
+            let is_pair =
+                |part: &&str| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+            *byte = parts
+                .next()
+                .filter(is_pair)
+                .and_then(|part| u8::from_str_radix(part, 16).ok())
+                .ok_or_else(|| NotAMac(text.to_owned()))?;
+        }
+        if parts.next().is_some() {
+            return Err(NotAMac(text.to_owned()));
+        }
+        Ok(Self(mac))
+    }
+}
+
+impl Serialize for MacAddr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MacAddr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -65,7 +109,7 @@ pub enum Network {
 }
 
 /// Kinds of frames that belong to no flow.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NonIp {
     /// ARP or RARP (RFC 826, RFC 903).
@@ -186,4 +230,21 @@ pub struct Quoted {
     pub protocol: Protocol,
     /// Its source and destination port.
     pub ports: Option<(Port, Port)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ethernet_address_is_read_as_it_is_written() {
+        for mac in [MacAddr([2, 0x42, 0xac, 0x12, 0, 3]), MacAddr::default(), MacAddr([0xff; 6])] {
+            assert_eq!(mac.to_string().parse(), Ok(mac));
+        }
+        for text in
+            ["", "02:42:ac:12:00", "02:42:ac:12:00:03:04", "2:42:ac:12:00:03", "02:42:ac:12:00:+3", "ä:ä"]
+        {
+            assert_eq!(text.parse::<MacAddr>(), Err(NotAMac(text.to_owned())));
+        }
+    }
 }

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::directory::{AttachmentId, ScopeId};
 use crate::units::{Port, Protocol, ServicePort, Timestamp};
 
-/// Our record of one container generation.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+/// Our record of one container generation. Its order is for writing it: by id, then by start.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Workload {
     /// Docker's 64-digit id; for a roster without one, what stands for it there.
     pub container_id: String,
@@ -70,7 +71,7 @@ pub enum Provenance {
 }
 
 /// One documented port (or range) of a service and who says so.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct DocumentedPort {
     /// First port of the range.
     pub first: Port,
@@ -135,7 +136,7 @@ impl std::fmt::Display for DocumentSource {
 }
 
 /// A container port mapped onto the host.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct PublishedPort {
     /// Host address it is bound to; unspecified for all.
     pub host_address: IpAddr,
@@ -154,13 +155,14 @@ pub struct PublishedPort {
 }
 
 /// An address of a container network and who held it when.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Binding {
     /// Who holds it.
     pub attachment: AttachmentId,
     /// From when on.
     pub from: Timestamp,
     /// Until when; `None` while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
 }
 
