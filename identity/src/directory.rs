@@ -1,6 +1,6 @@
 //! Who holds an address, answered without a lock from one immutable picture.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -17,6 +17,14 @@ pub(crate) struct ScopeAddresses {
     pub(crate) gateways: Vec<IpAddr>,
 }
 
+/// What a directory was built of: enough to build it again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ingredients {
+    pub(crate) networks: BTreeMap<ScopeId, (BTreeSet<Subnet>, BTreeSet<IpAddr>)>,
+    pub(crate) held: BTreeSet<(ScopeId, IpAddr, AttachmentId)>,
+    pub(crate) host_addresses: BTreeSet<IpAddr>,
+}
+
 /// A [`Directory`] over one picture of the roster: plain maps, built once, read by the data plane alone.
 #[derive(Clone, Debug, Default)]
 pub struct RosterDirectory {
@@ -27,6 +35,8 @@ pub struct RosterDirectory {
     subnets: HashMap<ScopeId, Vec<Subnet>>,
     all_subnets: Vec<Subnet>,
     workloads: HashMap<AttachmentId, Arc<Workload>>,
+    /// Kept because answers do not tell: who shares an ambiguous address, what a broadcast address hides.
+    ingredients: Ingredients,
 }
 
 impl RosterDirectory {
@@ -39,11 +49,16 @@ impl RosterDirectory {
         workloads: HashMap<AttachmentId, Arc<Workload>>,
     ) -> Self {
         let mut directory = Self { epoch, workloads, ..Self::default() };
+        directory.ingredients.host_addresses.extend(host_addresses);
         for (scope, address, attachment) in held {
+            directory.ingredients.held.insert((scope, address, attachment));
             merge(&mut directory.held, (scope, address), Holder::Attachment(attachment));
             merge(&mut directory.anywhere, address, Holder::Attachment(attachment));
         }
         for network in scopes {
+            let (subnets, gateways) = directory.ingredients.networks.entry(network.scope).or_default();
+            subnets.extend(&network.subnets);
+            gateways.extend(&network.gateways);
             for subnet in &network.subnets {
                 directory.subnets.entry(network.scope).or_default().push(*subnet);
                 directory.all_subnets.push(*subnet);
@@ -63,6 +78,17 @@ impl RosterDirectory {
         directory.all_subnets.sort_unstable();
         directory.all_subnets.dedup();
         directory
+    }
+
+    /// Returns what [`RosterDirectory::new`] needs besides the epoch and the workloads to build the same again: its
+    /// answers hang on neither the order nor the repetition of what it is given.
+    pub(crate) fn ingredients(&self) -> &Ingredients {
+        &self.ingredients
+    }
+
+    /// Returns the workloads behind attachments whose documented ports it knows.
+    pub(crate) fn workloads(&self) -> &HashMap<AttachmentId, Arc<Workload>> {
+        &self.workloads
     }
 
     /// Returns whether any network's subnets are known.

@@ -1,8 +1,10 @@
 //! One immutable picture of who is who, replaced whole.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portolan_flowtable::{InterfaceTable, Names, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::directory::RosterDirectory;
 
@@ -11,6 +13,9 @@ use crate::directory::RosterDirectory;
 pub struct Picture {
     /// Interface to role, scope and attachment, for the data plane.
     pub interfaces: Arc<InterfaceTable>,
+    /// Kernel index to interface name, for whoever writes interfaces down. A link that is gone keeps its name for as
+    /// long as it keeps its row in `interfaces`.
+    pub interface_names: Arc<BTreeMap<u32, String>>,
     /// Address to holder, for the data plane.
     pub directory: Arc<RosterDirectory>,
     /// Attachment to workload, for the control plane.
@@ -24,7 +29,8 @@ pub struct Picture {
 }
 
 /// How much is known, as the vitals print it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Containers that run, or ran within the roster's time.
     pub containers: u64,
@@ -33,6 +39,7 @@ pub struct Counts {
     /// Observable ones matched to their veth; offline to an interface or an address.
     pub matched: u64,
     /// The others by container name, with the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unobservable: Vec<(String, String)>,
     /// How they were matched: `netns id`, `interface index`, `roster`, `address`, `nothing`.
     pub identity_by: String,
@@ -43,13 +50,16 @@ pub struct Counts {
 }
 
 /// How Docker is doing, as far as the picture depends on it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DockerState {
     /// Whether it has answered a full listing.
     pub is_listed: bool,
     /// Set while the picture may be out of date, with the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stale: Option<String>,
     /// Since when it is stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_since: Option<Timestamp>,
     /// Full listings taken.
     pub lists: u64,

@@ -34,8 +34,15 @@ impl Joint {
         } else {
             (Arc::clone(&before.interfaces), Arc::clone(&before.directory))
         };
+        self.link_names.retain(|index, _| self.answers.interfaces.contains_key(index));
+        let interface_names = if self.link_names == *before.interface_names {
+            Arc::clone(&before.interface_names)
+        } else {
+            Arc::new(self.link_names.clone())
+        };
         Picture {
             interfaces,
+            interface_names,
             directory,
             names: Arc::new(names),
             epoch: self.epoch,

@@ -145,6 +145,8 @@ struct Joint {
     has_links: bool,
     has_published: bool,
     links: BTreeMap<u32, SeenLink>,
+    /// Names of all links that have a row, those that are gone included.
+    link_names: BTreeMap<u32, String>,
     host_addresses: BTreeSet<LinkAddress>,
     attachments: BTreeMap<AttachmentId, Attachment>,
     scopes: BTreeMap<ScopeId, Scope>,
@@ -183,6 +185,7 @@ impl RosterBook {
             has_links: false,
             has_published: false,
             links: BTreeMap::new(),
+            link_names: BTreeMap::new(),
             host_addresses: BTreeSet::new(),
             attachments: BTreeMap::new(),
             scopes: BTreeMap::new(),
@@ -230,6 +233,7 @@ impl RosterBook {
             let seen = SeenLink { link: link.clone(), since: now, is_fresh };
             let known = joint.links.entry(link.index).or_insert(seen);
             known.link.clone_from(link);
+            joint.link_names.insert(link.index, link.name.clone());
         }
         joint.host_addresses.clone_from(&picture.addresses);
         let objects = self.objects();
@@ -430,6 +434,7 @@ impl RosterBook {
 fn is_same(picture: &Picture, before: &Picture) -> bool {
     let (names, earlier) = (&picture.names, &before.names);
     picture.epoch == before.epoch
+        && picture.interface_names == before.interface_names
         && picture.counts == before.counts
         && picture.docker == before.docker
         && names.stale == earlier.stale

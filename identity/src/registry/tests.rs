@@ -2,6 +2,7 @@ use portolan_flowtable::{Directory, Holder, InterfaceId, Provenance, Role};
 
 use super::*;
 use crate::inventory::Endpoint;
+use crate::record::PictureRecord;
 
 const BRIDGE: u32 = 3;
 const BRIDGE_NAME: &str = "br-0123456789ab";
@@ -436,4 +437,53 @@ fn what_a_full_listing_leaves_out_is_gone() {
     assert_eq!(picture.counts.containers, 1, "one was created after the question");
     assert_eq!(picture.names.workloads.len(), 2, "the other is kept for late names");
     assert!(picture.docker.is_listed);
+}
+
+#[test]
+fn a_link_that_is_gone_keeps_its_name_as_long_as_its_row() {
+    let mut host = Host::new();
+    host.veth(8, 1);
+    host.tell(seconds(1));
+    let name = |picture: &Picture, index| picture.interface_names.get(&index).cloned().unwrap_or_default();
+    assert_eq!(name(&host.book.picture(), 8), "veth8");
+    let picture = host.book.picture();
+    assert_eq!([1, 2, BRIDGE].map(|index| name(&picture, index)), ["lo", "eth0", BRIDGE_NAME]);
+    host.gone(8);
+    // One more comes and goes between two pictures, and one is renamed.
+    host.veth(9, 2);
+    host.gone(9);
+    host.link(2, "uplink", "", None);
+    let epoch = picture.epoch;
+    let picture = host.tell(seconds(2));
+    assert_eq!([2, 8, 9].map(|index| name(&picture, index)), ["uplink", "veth8", "veth9"]);
+    assert_ne!(picture.epoch, epoch);
+    host.link(2, "eth0", "", None);
+    let renamed = host.tell(seconds(3));
+    assert_eq!((name(&renamed, 2), renamed.epoch), ("eth0".to_owned(), picture.epoch));
+    host.book.pass_time(seconds(40));
+    let picture = host.book.picture();
+    assert_eq!([2, 8, 9].map(|index| name(&picture, index)), ["eth0", "", ""]);
+    assert!(picture.interfaces.rows().all(|(index, _)| picture.interface_names.contains_key(&index.0)));
+}
+
+#[test]
+fn a_live_host_is_recorded_and_restored() {
+    let mut host = Host::new();
+    host.tell(seconds(1));
+    host.network(seconds(1));
+    let mut told = PictureRecord::default();
+    for (number, name) in [(2_u8, "web"), (3, "db")] {
+        host.sandbox(name, i32::from(number));
+        host.veth(6 + 2 * u32::from(number), i32::from(number));
+        host.tell(seconds(1));
+        let picture = host.inspect(container(name, &format!("172.18.0.{number}"), seconds(1)), seconds(1));
+        let record = PictureRecord::of(&picture);
+        told.apply(told.patch_to(&record));
+        let restored = told.restore();
+        assert_eq!(PictureRecord::of(&restored), record);
+        assert!(is_same(&restored, &picture));
+        assert!(restored.interfaces.rows().eq(picture.interfaces.rows()));
+        assert_eq!(holder(&restored, &format!("172.18.0.{number}")), name);
+        assert_eq!(named(&restored, 6 + 2 * u32::from(number)), name);
+    }
 }

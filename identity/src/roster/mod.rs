@@ -267,8 +267,11 @@ impl Roster {
                 interfaces.set(index, row.entry);
             }
         }
+        let interface_names =
+            self.interfaces.iter().filter_map(|row| Some((row.index?.0, row.name.clone()?))).collect();
         Picture {
             interfaces: Arc::new(interfaces),
+            interface_names: Arc::new(interface_names),
             directory: Arc::new(directory),
             names: Arc::clone(&self.names),
             epoch,
