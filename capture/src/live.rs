@@ -26,7 +26,7 @@ const FRAMES_PER_POLL: usize = 4_096;
 const BLOCK_MILLISECONDS: i32 = 50;
 
 /// What libpcap puts before the network header, and counts towards its snaplen.
-const COOKED_HEADER_BYTES: u32 = 20;
+pub const COOKED_HEADER_BYTES: u32 = 20;
 
 /// How the live tap is opened.
 #[derive(Clone, Debug, Eq, PartialEq)]

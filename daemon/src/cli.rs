@@ -38,6 +38,15 @@ pub enum Command {
     #[command(after_help = "Examples:\n  sudo portolan look --for 30s\n  \
         sudo portolan look --for 2m --contract contract.toml --fail-on medium")]
     Look(Box<LookArgs>),
+    /// Watch this host and record what is seen, with a journal that makes replay exact
+    #[command(after_help = "Examples:\n  \
+        sudo portolan record -w shop.pcapng --for 10m\n  \
+        sudo portolan record -w db.pcapng --edge 'reports -> db:5432' --max-bytes 100M\n  \
+        sudo portolan record -w week.pcapng --rotate 500M --contract contract.toml\n  \
+        portolan replay shop.pcapng                    the same flows, findings, events and graph\n\n\
+        Writes NAME.pcapng (for Wireshark too), NAME.journal.ndjson (who was who, and when) and NAME.graph.json,\n\
+        readable by this user alone. Headers are kept and payload is not; --keep and --payload keep more.")]
+    Record(Box<RecordArgs>),
     /// Read capture files and print the same report
     #[command(after_help = "Examples:\n  \
         portolan replay shop.pcap --roster inspect.json --roster interfaces.toml --contract contract.toml\n  \
@@ -364,6 +373,59 @@ pub struct LookArgs {
     pub fail_on: Option<SeverityArg>,
 }
 
+/// Payload that may be kept beside the headers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum KeepArg {
+    /// DNS messages: who asked for which name.
+    Dns,
+    /// The first message of a TLS client: the server's name it asks for.
+    Tls,
+}
+
+/// `portolan record`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RecordArgs {
+    /// Tap and names.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// Where the recording goes: NAME.pcapng; the journal and the graph lie beside it
+    #[arg(short, long, value_name = "NAME.pcapng")]
+    pub write: PathBuf,
+    /// Record what these two say to each other: 'reports -> db:5432/tcp'
+    #[arg(long, value_name = "EDGE", conflicts_with = "service")]
+    pub edge: Option<String>,
+    /// Record what this service (or container) sends and receives
+    #[arg(long, value_name = "SERVICE")]
+    pub service: Option<String>,
+    /// How long to record: 30s, 5m, 1h; until it is stopped where nothing is said
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_span)]
+    pub span: Option<std::time::Duration>,
+    /// Stop when capture and journal together reach this size: 500k, 100M, 2G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_bytes: Option<u64>,
+    /// Begin another file whenever one reaches this size: NAME-00001.pcapng, NAME-00002.pcapng, ...
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub rotate: Option<u64>,
+    /// Keep the payload too
+    #[arg(long)]
+    pub payload: bool,
+    /// Keep this payload beside the headers; repeatable
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    pub keep: Vec<KeepArg>,
+    /// Append events here, one JSON object a line
+    #[arg(long, env = "PORTOLAN_EVENTS", value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// Write the whole result here, for `--from`
+    #[arg(short, long, value_name = "RESULT")]
+    pub output: Option<PathBuf>,
+    /// Print no report at the end
+    #[arg(long)]
+    pub quiet: bool,
+    /// Exit with 3 if there is a finding at least this grave
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<SeverityArg>,
+}
+
 /// `portolan doctor`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct DoctorArgs {
@@ -373,6 +435,26 @@ pub struct DoctorArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// Fewest bytes a recording or a part of one may be held to: its own headers need some.
+const SIZE_MIN: u64 = 64 * 1024;
+
+/// Reads `500k`, `100M`, `2G`, in powers of 1024.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.chars().take_while(char::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 =
+        number.parse().map_err(|_| format!("{text:?} is not a size: write 500k, 100M or 2G"))?;
+    let factor = match unit {
+        "" => 1,
+        "k" | "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => return Err(format!("{unit:?} is not a unit of size: write 500k, 100M or 2G")),
+    };
+    let bytes = number.checked_mul(factor).ok_or_else(|| format!("{text} is too much"))?;
+    if bytes < SIZE_MIN { Err(format!("{text} is too little: at least 64k")) } else { Ok(bytes) }
 }
 
 /// Reads `500ms`, `30s`, `5m`, `1h`.
@@ -419,6 +501,24 @@ mod tests {
         for (text, expected) in cases {
             let milliseconds = parse_span(text).ok().map(|span| span.as_millis());
             assert_eq!(milliseconds, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_unit() {
+        #[rustfmt::skip]
+        let cases = [
+            ("65536",   Some(65_536)),
+            ("500k",    Some(512_000)),
+            ("100M",    Some(104_857_600)),
+            ("2GiB",    Some(2_147_483_648)),
+            ("63k",     None),
+            ("1T",      None),
+            ("M",       None),
+            ("99999999999G", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_size(text).ok(), expected, "{text}");
         }
     }
 }

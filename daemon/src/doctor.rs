@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli::DoctorArgs;
 use crate::config::Config;
 use crate::error::Failure;
-use crate::replay::read_contract;
+use crate::replay::Contracts;
 use crate::report::{Align, Table};
 
 /// Longest wait for Docker's listing and the matching of its containers.
@@ -213,7 +213,7 @@ fn identity(picture: &Picture) -> Vec<Check> {
 }
 
 fn contract(config: &Config) -> Check {
-    match read_contract(&config.policy.contracts) {
+    match Contracts::read(&config.policy.contracts).map(|contracts| contracts.contract) {
         Ok(_) if config.policy.contracts.is_empty() => check(
             Level::Note,
             "contract",

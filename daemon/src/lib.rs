@@ -12,8 +12,11 @@ pub mod config;
 pub mod doctor;
 pub mod engine;
 pub mod error;
+pub mod journal;
 pub mod live;
 pub mod look;
+pub mod record;
+pub mod recording;
 pub mod replay;
 pub mod report;
 pub mod result;
@@ -67,6 +70,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Run(args) => run::run(&args).map(|()| 0),
         Command::Look(args) => look::look(&args, &mut out),
+        Command::Record(args) => record::record(&args, &mut out),
         Command::Doctor(args) => doctor::doctor(&args, &mut out),
     }
 }

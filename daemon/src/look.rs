@@ -1,7 +1,6 @@
 //! `portolan look`: watch for a while, then print the report. No port, no socket.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,7 +10,7 @@ use crate::cli::{Format, LookArgs};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::live::{Session, SessionOptions, host_name};
-use crate::replay::read_contract;
+use crate::replay::Contracts;
 use crate::report::{self, Style};
 use crate::{result, signals};
 
@@ -22,11 +21,11 @@ use crate::{result, signals};
 /// Returns why nothing can be captured, or why the answer cannot be written.
 pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let config = Config::load(&args.live)?;
-    let contract = Arc::new(read_contract(&config.policy.contracts)?);
+    let contracts = Contracts::read(&config.policy.contracts)?;
     let tick = Duration::from_millis(u64::from(config.daemon.tick_milliseconds));
-    let mut session = Session::start(SessionOptions { config, contract, host: host_name() })?;
+    let mut session = Session::start(SessionOptions { config, contracts, host: host_name() })?;
     let signals = signals::listen(session.runtime())?;
-    let bar = progress(args.span);
+    let bar = progress_of(Some(args.span), "watching");
     let started = Instant::now();
     while let Some(left) = args.span.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
         match signals.recv_timeout(left.min(tick)) {
@@ -67,12 +66,19 @@ pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
     })
 }
 
-fn progress(span: Duration) -> ProgressBar {
+/// Draws how much of a span is over, or how long something without end has lasted; nothing in a pipe.
+pub(crate) fn progress_of(span: Option<Duration>, what: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
-    match ProgressStyle::with_template("watching  {bar:40}  {eta} left") {
+    let (bar, template) = match span {
+        Some(span) => {
+            let length = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+            (ProgressBar::new(length), format!("{what}  {{bar:40}}  {{eta}} left"))
+        }
+        None => (ProgressBar::new_spinner(), format!("{what}  {{elapsed}}, Ctrl-C ends")),
+    };
+    match ProgressStyle::with_template(&template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

@@ -20,7 +20,7 @@ use crate::cli::ReadArgs;
 use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
 use crate::error::Failure;
 use dedup::Duplicates;
-pub use knowledge::{Knowledge, read_contract};
+pub use knowledge::{Contracts, Knowledge};
 use vantage::{Chosen, choose};
 
 /// Seed of the flow table in replay: two replays are equal.

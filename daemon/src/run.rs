@@ -18,7 +18,7 @@ use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::live::{Session, SessionOptions, host_name};
-use crate::replay::read_contract;
+use crate::replay::Contracts;
 use crate::report;
 use crate::signals::{self, Signal};
 
@@ -34,7 +34,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Returns why it cannot start, or why it cannot go on.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let config = Config::load_run(args)?;
-    let contract = Arc::new(read_contract(&config.policy.contracts)?);
+    let contracts = Contracts::read(&config.policy.contracts)?;
     let serving = serve_options(&config)?;
     if args.print_config {
         let text = toml::to_string(&config)
@@ -48,7 +48,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let host = host_name();
     let own = OwnMetrics::default();
     let events = event_writer(&config.events.file, &host, &own)?;
-    let options = SessionOptions { config: config.clone(), contract, host: host.clone() };
+    let options = SessionOptions { config: config.clone(), contracts, host: host.clone() };
     let mut session = Session::start(options)?;
     let signals = signals::listen(session.runtime())?;
     let first = Publication::empty(&host, env!("CARGO_PKG_VERSION"), session.started_at());
@@ -187,12 +187,12 @@ fn reload(session: &mut Session, config: &Config, args: &RunArgs, events: Option
         writer.reopen();
     }
     let read = Config::load_run(args).and_then(|fresh| {
-        let contract = read_contract(&fresh.policy.contracts)?;
-        Ok((fresh, contract))
+        let contracts = Contracts::read(&fresh.policy.contracts)?;
+        Ok((fresh, contracts))
     });
     match read {
-        Ok((fresh, contract)) => {
-            session.set_contract(Some(Arc::new(contract)));
+        Ok((fresh, contracts)) => {
+            session.set_contract(Some(contracts));
             let is_other = Config { policy: config.policy.clone(), ..fresh.clone() } != *config;
             let rest = if is_other { "; other changes need a restart" } else { "" };
             crate::say(&format!(
@@ -280,7 +280,12 @@ fn make_private(folder: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::cannot_write(folder, &error))
 }
 
-fn event_writer(path: &Path, host: &str, own: &OwnMetrics) -> Result<Option<EventWriter>, Failure> {
+/// Opens the event log; `None` where none is asked for.
+pub(crate) fn event_writer(
+    path: &Path,
+    host: &str,
+    own: &OwnMetrics,
+) -> Result<Option<EventWriter>, Failure> {
     if path.as_os_str().is_empty() {
         return Ok(None);
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::{
-    AttachmentId, DeltaSink, Directory, FlowTable, Holder, InterfaceTable, Ledger, Limits, NotCounted,
-    Observation, Rejected, ScopeId, ServicePort, Tally, Timestamp,
+    AttachmentId, DeltaSink, Directory, FlowTable, Holder, InterfaceId, InterfaceTable, Ledger, Limits,
+    NotCounted, Observation, Rejected, Role, ScopeId, ServicePort, Tally, Timestamp,
 };
 use portolan_identity::RosterDirectory;
 
@@ -57,6 +57,8 @@ pub struct Meter {
     interfaces: Arc<InterfaceTable>,
     who: Who,
     batch: Vec<Observation>,
+    /// Frames taken in; whether a drain is due is asked at fixed counts of them.
+    taken: u64,
     engine_now: Timestamp,
     /// Latest time seen since the clock last jumped.
     previous_at: Option<Timestamp>,
@@ -71,6 +73,7 @@ impl Meter {
             interfaces,
             who,
             batch: Vec::with_capacity(BATCH),
+            taken: 0,
             engine_now: Timestamp(0),
             previous_at: None,
             skew: 0,
@@ -78,10 +81,14 @@ impl Meter {
     }
 
     /// Takes one frame in; meters the batch when it is full.
+    ///
+    /// Batches end at fixed counts of frames, wherever they were flushed in between: a replay hands over at the same
+    /// places as the live run did.
     pub fn frame(&mut self, seen: Observation, deltas: &mut impl DeltaSink) {
         self.follow_time(seen.at, deltas);
         self.batch.push(seen);
-        if self.batch.len() == BATCH {
+        self.taken += 1;
+        if self.taken.is_multiple_of(BATCH as u64) {
             self.flush();
             if self.table.wants_drain() {
                 self.table.drain(deltas);
@@ -97,6 +104,16 @@ impl Meter {
     /// Counts a frame left out before it could be metered.
     pub fn leave_out(&mut self, reason: NotCounted, wire_bytes: u32) {
         self.table.leave_out(reason, wire_bytes);
+    }
+
+    /// Counts frames that somebody else left out, and a recording does not hold.
+    pub fn leave_out_many(&mut self, reason: NotCounted, left_out: Tally) {
+        self.table.leave_out_many(reason, left_out);
+    }
+
+    /// Returns whether an interface is known to carry no container's traffic.
+    pub fn is_foreign(&self, interface: InterfaceId) -> bool {
+        self.interfaces.get(interface).role == Role::Foreign
     }
 
     /// Meters what is waiting in the batch.
@@ -192,9 +209,7 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
-    use portolan_flowtable::{
-        Delta, Direction, Fragment, InterfaceId, MacAddr, Network, Packet, Port, Protocol,
-    };
+    use portolan_flowtable::{Delta, Direction, Fragment, MacAddr, Network, Packet, Port, Protocol};
 
     use super::*;
 

@@ -9,8 +9,10 @@ mod completeness;
 mod flow_book;
 mod meter;
 mod remembered;
+mod vitals;
 
 pub use chart::{Chart, ChartOptions, Turn};
 pub use completeness::{Losses, Source, judge_completeness};
 pub use flow_book::FlowBook;
 pub use meter::{Meter, Who};
+pub use vitals::{RunFacts, vitals};

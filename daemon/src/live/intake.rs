@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use portolan_capture::{Frame, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, parse};
 use portolan_flowtable::{
-    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, Tally, Timestamp,
+    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Tally, Timestamp,
 };
+use portolan_identity::Picture;
 use rtrb::Producer;
 
 use super::blind::BlindSpots;
 use super::session::clock;
 use crate::engine::{Meter, Who};
+use crate::journal::TickRow;
+use crate::recording::{Note, Recorder};
 
 /// Longest wait for a frame; commands wake the thread at once.
 const WAIT: Duration = Duration::from_millis(100);
@@ -24,7 +27,7 @@ const SETTLE_POLLS_MAX: u32 = 30;
 #[derive(Debug)]
 pub(super) enum Command {
     /// New roles and bindings.
-    Roles(Arc<InterfaceTable>, Who),
+    Roles(Arc<Picture>),
     /// Close a tick and report; `now` is the wall clock.
     Tick {
         /// Wall clock.
@@ -92,6 +95,10 @@ pub(super) struct Intake {
     commands: Receiver<Command>,
     reports: Sender<Report>,
     wake: OwnedFd,
+    /// Where frames and all other inputs are recorded.
+    recorder: Option<Recorder>,
+    /// Whether one interface alone is heard: roles do not matter.
+    is_single: bool,
     blind: BlindSpots,
     statistics: TapStatistics,
     failure: Option<TapError>,
@@ -99,16 +106,28 @@ pub(super) struct Intake {
     is_caught_up: bool,
 }
 
+/// What the tap's thread is made of, besides its tap.
+pub(super) struct IntakeParts {
+    /// The data plane.
+    pub(super) meter: Meter,
+    /// Where deltas go.
+    pub(super) producer: Producer<Delta>,
+    /// What is asked.
+    pub(super) commands: Receiver<Command>,
+    /// What is answered.
+    pub(super) reports: Sender<Report>,
+    /// Becomes readable when a command was sent.
+    pub(super) wake: OwnedFd,
+    /// Where everything is recorded.
+    pub(super) recorder: Option<Recorder>,
+    /// Whether one interface alone is heard.
+    pub(super) is_single: bool,
+}
+
 impl Intake {
-    /// Puts the thread's parts together. `wake` becomes readable when a command was sent.
-    pub(super) fn new(
-        tap: LiveTap,
-        meter: Meter,
-        producer: Producer<Delta>,
-        commands: Receiver<Command>,
-        reports: Sender<Report>,
-        wake: OwnedFd,
-    ) -> Self {
+    /// Puts the thread's parts together.
+    pub(super) fn new(tap: LiveTap, parts: IntakeParts) -> Self {
+        let IntakeParts { meter, producer, commands, reports, wake, recorder, is_single } = parts;
         let sink = RingSink { producer, pushed: 0 };
         let (blind, statistics) = (BlindSpots::new(clock()), TapStatistics::default());
         Self {
@@ -118,6 +137,8 @@ impl Intake {
             commands,
             reports,
             wake,
+            recorder,
+            is_single,
             blind,
             statistics,
             failure: None,
@@ -158,16 +179,18 @@ impl Intake {
     fn obey(&mut self) -> Obeyed {
         loop {
             match self.commands.try_recv() {
-                Ok(Command::Roles(interfaces, who)) => self.meter.set_roles(interfaces, who),
+                Ok(Command::Roles(picture)) => self.take_roles(&picture),
                 Ok(Command::Tick { now }) => {
                     self.read_statistics();
                     // Behind a full ring time goes by frames: what they answer or deliver is not overdue.
                     let now = Some(now).filter(|_| self.is_caught_up);
+                    let pushed = self.sink.pushed;
                     let ledger = self.meter.tick(now, self.blind.last_loss(), &mut self.sink);
+                    self.note_tick(now, &ledger, pushed, Note::Tick);
                     self.report(ledger, false);
                 }
                 Ok(Command::Drain) => {
-                    let ledger = self.meter.drain(&mut self.sink);
+                    let ledger = self.drain();
                     self.report(ledger, false);
                 }
                 Ok(Command::Settle { now }) => {
@@ -180,11 +203,52 @@ impl Intake {
         }
     }
 
+    fn take_roles(&mut self, picture: &Arc<Picture>) {
+        self.meter.set_roles(roles(picture, self.is_single), Who::Roster(Arc::clone(&picture.directory)));
+        if let Some(recorder) = &self.recorder {
+            recorder.note(Note::Roles(recorder.before(), Arc::clone(picture)));
+        }
+    }
+
+    /// Hands over what had to wait.
+    fn drain(&mut self) -> Ledger {
+        let pushed = self.sink.pushed;
+        let ledger = self.meter.drain(&mut self.sink);
+        if let Some(recorder) = &self.recorder {
+            recorder.note(Note::Drain(recorder.before(), self.room(pushed)));
+        }
+        ledger
+    }
+
+    /// Returns how many deltas were handed over since, if the ring had no room for all.
+    fn room(&self, pushed: u64) -> Option<u64> {
+        (!self.meter.is_drained()).then(|| self.sink.pushed - pushed)
+    }
+
+    fn note_tick(
+        &self,
+        now: Option<Timestamp>,
+        ledger: &Ledger,
+        pushed: u64,
+        kind: fn(u64, TickRow) -> Note,
+    ) {
+        let Some(recorder) = &self.recorder else { return };
+        let row = TickRow {
+            now,
+            last_loss: self.blind.last_loss(),
+            room: self.room(pushed),
+            foreign: ledger.foreign,
+            not_selected: Tally::default(),
+            unrecorded: recorder.unrecorded(),
+        };
+        recorder.note(kind(recorder.before(), row));
+    }
+
     /// Takes in what the ring holds; false where it holds nothing.
     fn poll(&mut self) -> bool {
-        let Self { tap, meter, sink, blind, .. } = self;
+        let Self { tap, meter, sink, blind, recorder, .. } = self;
         let mut span = None;
-        let polled = tap.poll(&mut |frame| take(frame, meter, sink, &mut span));
+        let polled = tap.poll(&mut |frame| take(frame, meter, sink, recorder, &mut span));
         if let Some((first, last)) = span {
             blind.delivered(first, last);
         }
@@ -217,9 +281,10 @@ impl Intake {
 
     /// Closes the kernel's intake, empties its ring and balances the accounts exactly.
     fn settle(&mut self, now: Timestamp) {
-        let Self { tap, meter, sink, blind, .. } = self;
+        let Self { tap, meter, sink, blind, recorder, .. } = self;
         let mut span = None;
-        let settled = tap.settle(SETTLE_POLLS_MAX, &mut |frame| take(frame, meter, sink, &mut span));
+        let settled =
+            tap.settle(SETTLE_POLLS_MAX, &mut |frame| take(frame, meter, sink, recorder, &mut span));
         if let Some((first, last)) = span {
             blind.delivered(first, last);
         }
@@ -230,17 +295,19 @@ impl Intake {
                 self.read_statistics();
             }
         }
+        let pushed = self.sink.pushed;
         self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);
         let ledger = self.meter.settle(&mut self.sink);
+        self.note_tick(Some(now), &ledger, pushed, Note::Settle);
         // Where the ring is full, the control plane asks again until nothing is left.
         self.report(ledger, self.meter.is_drained());
         while !self.meter.is_drained() {
             match self.commands.recv() {
                 Ok(Command::Drain) => {
-                    let ledger = self.meter.drain(&mut self.sink);
+                    let ledger = self.drain();
                     self.report(ledger, self.meter.is_drained());
                 }
-                Ok(Command::Roles(..) | Command::Tick { .. } | Command::Settle { .. }) => {}
+                Ok(Command::Roles(_) | Command::Tick { .. } | Command::Settle { .. }) => {}
                 Err(_) => return,
             }
         }
@@ -262,14 +329,26 @@ impl Intake {
     }
 }
 
-/// Parses one frame and hands it on.
+/// Returns the roles of a picture; where one interface alone is heard, everything on it counts.
+pub(super) fn roles(picture: &Picture, is_single: bool) -> Arc<InterfaceTable> {
+    if is_single { Arc::new(InterfaceTable::plain()) } else { Arc::clone(&picture.interfaces) }
+}
+
+/// Parses one frame and hands it on. What no container's interface carries is counted and left unread: it is not
+/// recorded either, and must not move what the recorded frames move.
 fn take(
     frame: &Frame<'_>,
     meter: &mut Meter,
     sink: &mut RingSink,
+    recorder: &mut Option<Recorder>,
     span: &mut Option<(Timestamp, Timestamp)>,
 ) {
     *span = Some((span.map_or(frame.at, |(first, _)| first), frame.at));
+    if meter.is_foreign(frame.interface) {
+        return meter.leave_out(NotCounted::Foreign, frame.wire_bytes());
+    }
+    let number = recorder.as_mut().map_or(frame.number, |recorder| recorder.offer(frame));
+    let frame = &Frame { number, ..*frame };
     match parse(frame, &ParseOptions::default()) {
         Ok(seen) => meter.frame(seen, sink),
         Err(error) => meter.reject(error.reason(), frame.original_bytes),

@@ -12,20 +12,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portolan_capture::interfaces::inventory;
 use portolan_capture::{LiveOptions, LiveTap};
-use portolan_exporter::{Publication, Vitals};
+use portolan_exporter::Publication;
 use portolan_flowtable::directory::BareDirectory;
-use portolan_flowtable::{Delta, InterfaceId, InterfaceTable, Timestamp};
+use portolan_flowtable::{Blindness, Delta, InterfaceId, InterfaceTable, Timestamp};
 use portolan_identity::{FollowOptions, Picture, RosterBook, follow};
-use portolan_policy::{Alert, Contract};
+use portolan_policy::Alert;
 use rtrb::Consumer;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use super::intake::{Command, Intake, Report};
+use super::intake::{Command, Intake, IntakeParts, Report};
 use crate::config::Config;
-use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
+use crate::engine::{Chart, ChartOptions, Losses, Meter, RunFacts, Source, Turn, Who, vitals};
 use crate::error::Failure;
+use crate::journal::{Begin, ContractText, FORM, TurnRow};
+use crate::recording::{Note, Recorder};
+use crate::replay::Contracts;
 
 /// Deltas in flight between the planes.
 const DELTAS: usize = 65_536;
@@ -42,7 +45,7 @@ pub struct SessionOptions {
     /// The configuration.
     pub config: Config,
     /// What was documented.
-    pub contract: Arc<Contract>,
+    pub contracts: Contracts,
     /// Name of this host.
     pub host: String,
 }
@@ -73,6 +76,16 @@ pub struct Session {
     started_at: Timestamp,
     reloaded: (bool, Timestamp),
     bridges_seen: Option<Arc<Picture>>,
+    seed: u64,
+    recording: Option<TurnNotes>,
+}
+
+/// What of the control plane goes into a journal.
+struct TurnNotes {
+    notes: Sender<Note>,
+    /// Contracts that came into force since the last turn.
+    contracts: Option<Vec<ContractText>>,
+    blind: Vec<Blindness>,
 }
 
 impl Session {
@@ -82,6 +95,18 @@ impl Session {
     ///
     /// Returns why nothing can be captured.
     pub fn start(options: SessionOptions) -> Result<Self, Failure> {
+        Self::start_recorded(options, None)
+    }
+
+    /// Like [`Session::start`]; whatever the engine is fed goes to a recording too.
+    ///
+    /// # Errors
+    ///
+    /// Returns why nothing can be captured.
+    pub(crate) fn start_recorded(
+        options: SessionOptions,
+        recording: Option<(Recorder, Sender<Note>)>,
+    ) -> Result<Self, Failure> {
         let config = &options.config;
         let interface = Some(config.capture.interface.clone()).filter(|name| !name.is_empty());
         let is_single = interface.is_some();
@@ -111,7 +136,17 @@ impl Session {
         let (producer, deltas) = rtrb::RingBuffer::new(DELTAS);
         let (commands, orders) = channel();
         let (reporter, reports) = channel();
-        let intake = Intake::new(tap, meter, producer, orders, reporter, wake_there);
+        let (recorder, notes) = recording.unzip();
+        let parts = IntakeParts {
+            meter,
+            producer,
+            commands: orders,
+            reports: reporter,
+            wake: wake_there,
+            recorder,
+            is_single,
+        };
+        let intake = Intake::new(tap, parts);
         let intake = std::thread::Builder::new()
             .name("portolan-tap".to_owned())
             .spawn(move || intake.run())
@@ -128,12 +163,12 @@ impl Session {
                 crate::say(&format!("portolan: cannot follow this host's links: {error}"));
             }
         });
-        runtime.spawn(forward_roles(pictures.clone(), commands.clone(), wake_task, is_single));
+        runtime.spawn(forward_roles(pictures.clone(), commands.clone(), wake_task));
 
         let chart_options =
             ChartOptions { source: Source::Live, withhold: WITHHOLD, flows_kept: config.exporter.flows_kept };
         let names = Arc::clone(&pictures.borrow().names);
-        let chart = Chart::new(chart_options, names, Arc::clone(&options.contract));
+        let chart = Chart::new(chart_options, names, Arc::clone(&options.contracts.contract));
         Ok(Self {
             options,
             runtime,
@@ -148,6 +183,8 @@ impl Session {
             started_at,
             reloaded: (true, started_at),
             bridges_seen: None,
+            seed,
+            recording: notes.map(|notes| TurnNotes { notes, contracts: None, blind: Vec::new() }),
         })
     }
 
@@ -166,11 +203,34 @@ impl Session {
         Arc::clone(&self.pictures.borrow())
     }
 
-    /// Takes another contract, or notes that the one asked for was bad.
-    pub fn set_contract(&mut self, contract: Option<Arc<Contract>>) {
-        self.reloaded = (contract.is_some(), clock());
-        if let Some(contract) = contract {
-            self.chart.set_contract(contract);
+    /// Takes other contracts, or notes that those asked for were bad.
+    pub fn set_contract(&mut self, contracts: Option<Contracts>) {
+        self.reloaded = (contracts.is_some(), clock());
+        if let Some(contracts) = contracts {
+            if let Some(recording) = &mut self.recording {
+                recording.contracts = Some(contracts.texts());
+            }
+            self.chart.set_contract(contracts.contract);
+        }
+    }
+
+    /// Returns how the engine was built, as a journal's first row says it.
+    pub(crate) fn begin(&self, only: String, kept: String) -> Begin {
+        let config = &self.options.config;
+        Begin {
+            journal: FORM,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.options.host.clone(),
+            started_at: self.started_at,
+            interface: config.capture.interface.clone(),
+            only,
+            kept,
+            seed: self.seed,
+            limits: config.flowtable.limits(),
+            withhold: WITHHOLD,
+            flows_kept: config.exporter.flows_kept,
+            heartbeat_seconds: config.events.heartbeat_seconds,
+            contracts: self.options.contracts.texts(),
         }
     }
 
@@ -261,9 +321,10 @@ impl Session {
 
     fn publish(&mut self, report: &Report, is_capturing: bool) -> Pulse {
         let picture = self.picture();
+        let at = clock();
         let is_new = self.bridges_seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &picture));
         if is_new {
-            self.chart.set_names(Arc::clone(&picture.names), clock());
+            self.chart.set_names(Arc::clone(&picture.names), at);
             self.bridges_seen = Some(Arc::clone(&picture));
         }
         let mut remarks = Vec::new();
@@ -272,42 +333,54 @@ impl Session {
         }
         let losses =
             Losses { dropped: Some(report.statistics.dropped), blind: report.blind.clone(), remarks };
+        let in_ring = u64::try_from(report.statistics.unsettled()).unwrap_or(0);
+        let facts = RunFacts {
+            host: self.options.host.clone(),
+            started_at: self.started_at,
+            is_capturing: is_capturing && report.failure.is_none(),
+            reload_ok: self.reloaded.0,
+            reload_at: self.reloaded.1,
+            in_ring,
+        };
+        self.note_turn(at, &picture, report, &losses, &facts);
         let turn = Turn {
-            at: clock(),
+            at,
             ledger: report.ledger,
             losses,
             occupancy: report.occupancy,
             overflow_most: report.overflow_most,
             is_last: false,
         };
-        let in_ring = u64::try_from(report.statistics.unsettled()).unwrap_or(0);
-        let vitals = Vitals {
-            in_ring_max: Some(in_ring),
-            ..self.vitals(&picture, is_capturing && report.failure.is_none())
-        };
-        let (publication, alerts) = self.chart.turn(turn, vitals);
+        let (publication, alerts) = self.chart.turn(turn, vitals(&picture, &facts));
         Pulse { publication, alerts, failure: report.failure.clone() }
     }
 
-    fn vitals(&self, picture: &Picture, is_capturing: bool) -> Vitals {
-        let counts = &picture.counts;
-        Vitals {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            host: self.options.host.clone(),
-            started_at: self.started_at,
-            containers: counts.containers,
-            containers_observable: counts.observable,
-            containers_matched: counts.matched,
-            unobservable: counts.unobservable.clone(),
-            identity_by: if counts.matched == 0 { String::new() } else { counts.identity_by.clone() },
-            is_capturing,
-            is_named: picture.docker.is_listed,
-            docker_events: picture.docker.events,
-            docker_lists: picture.docker.lists,
-            reload_ok: self.reloaded.0,
-            reload_at: self.reloaded.1,
-            ..Vitals::default()
-        }
+    fn note_turn(
+        &mut self,
+        at: Timestamp,
+        picture: &Arc<Picture>,
+        report: &Report,
+        losses: &Losses,
+        facts: &RunFacts,
+    ) {
+        let Some(recording) = &mut self.recording else { return };
+        let blind = (recording.blind != report.blind).then(|| report.blind.clone());
+        recording.blind.clone_from(&report.blind);
+        let row = TurnRow {
+            at,
+            picture: None,
+            contracts: recording.contracts.take(),
+            reload_ok: facts.reload_ok,
+            reload_at: facts.reload_at,
+            received: report.statistics.received,
+            dropped: report.statistics.dropped,
+            in_ring: facts.in_ring,
+            blind,
+            remarks: losses.remarks.clone(),
+            is_capturing: facts.is_capturing,
+        };
+        // A writer that is gone is noticed by whoever waits for it.
+        let _ = recording.notes.send(Note::Turn(Arc::clone(picture), Box::new(row)));
     }
 }
 
@@ -316,14 +389,10 @@ async fn forward_roles(
     mut pictures: watch::Receiver<Arc<Picture>>,
     commands: Sender<Command>,
     wake: OwnedFd,
-    is_single: bool,
 ) {
     loop {
         let picture = Arc::clone(&pictures.borrow_and_update());
-        let interfaces =
-            if is_single { Arc::new(InterfaceTable::plain()) } else { Arc::clone(&picture.interfaces) };
-        let roles = Command::Roles(interfaces, Who::Roster(Arc::clone(&picture.directory)));
-        if commands.send(roles).is_err() {
+        if commands.send(Command::Roles(picture)).is_err() {
             return;
         }
         let _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());

@@ -23,6 +23,7 @@ mod exactly_once;
 mod live_shop;
 mod look;
 mod namespace;
+mod recorded;
 mod settlement;
 mod traffic;
 mod wire;

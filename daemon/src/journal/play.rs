@@ -1,0 +1,324 @@
+//! Playing a journal: its rows reach meter and chart where they reached them live.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use portolan_exporter::Publication;
+use portolan_flowtable::units::grouped;
+use portolan_flowtable::{
+    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Tally, Timestamp,
+};
+use portolan_identity::{Picture, PictureRecord};
+use portolan_policy::Alert;
+
+use super::{ContractText, EndRow, Entry, Journal, JournalError, TickRow, TurnRow};
+use crate::engine::{Chart, Losses, Meter, RunFacts, Turn, Who, vitals};
+use crate::error::Failure;
+use crate::replay::Contracts;
+
+/// Pictures kept, of which rows may speak; the writer speaks of fewer.
+const PICTURES_KEPT: usize = 64;
+
+/// What a turn gave, live and again.
+#[derive(Debug)]
+pub struct Turned {
+    /// The answer.
+    pub publication: Publication,
+    /// The news.
+    pub alerts: Vec<Alert>,
+}
+
+/// A journal being played.
+#[derive(Debug)]
+pub struct Player {
+    journal: Journal,
+    /// Contracts that were given by hand win over the journal's.
+    has_own_contract: bool,
+    known: PictureRecord,
+    pictures: VecDeque<(u32, Arc<Picture>)>,
+    pictures_defined: u32,
+    named_by: Option<u32>,
+    deltas: Vec<Delta>,
+    foreign: Tally,
+    not_selected: Tally,
+    unrecorded: Tally,
+    /// What the data plane reported last.
+    closed: Option<Closed>,
+    blind: Vec<Blindness>,
+    received: (u64, u64),
+    last_turn_at: Option<Timestamp>,
+    is_settled: bool,
+    end: Option<EndRow>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    ledger: Ledger,
+    occupancy: (usize, usize),
+    overflow_most: Option<(AttachmentId, Tally)>,
+}
+
+/// Takes so many deltas and no more, as the ring did live.
+struct Room<'a> {
+    deltas: &'a mut Vec<Delta>,
+    left: usize,
+}
+
+impl DeltaSink for Room<'_> {
+    fn push(&mut self, delta: Delta) -> Result<(), Box<Delta>> {
+        if self.left == 0 {
+            return Err(Box::new(delta));
+        }
+        self.left -= 1;
+        self.deltas.push(delta);
+        Ok(())
+    }
+
+    fn room(&self) -> usize {
+        self.left
+    }
+}
+
+impl Player {
+    /// Prepares to play.
+    pub fn new(journal: Journal, has_own_contract: bool) -> Self {
+        Self {
+            journal,
+            has_own_contract,
+            known: PictureRecord::default(),
+            pictures: VecDeque::new(),
+            pictures_defined: 0,
+            named_by: None,
+            deltas: Vec::new(),
+            foreign: Tally::default(),
+            not_selected: Tally::default(),
+            unrecorded: Tally::default(),
+            closed: None,
+            blind: Vec::new(),
+            received: (0, 0),
+            last_turn_at: None,
+            is_settled: false,
+            end: None,
+        }
+    }
+
+    /// Returns the journal.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Returns where deltas go between ticks.
+    pub fn deltas(&mut self) -> &mut Vec<Delta> {
+        &mut self.deltas
+    }
+
+    /// Applies the rows that precede frame `number`; each turn is told.
+    ///
+    /// # Errors
+    ///
+    /// Returns which row is damaged.
+    pub fn play(
+        &mut self,
+        number: u64,
+        meter: &mut Meter,
+        chart: &mut Chart,
+        tell: &mut dyn FnMut(Turned),
+    ) -> Result<(), Failure> {
+        while let Some(row) = self.journal.next_before(number)? {
+            match row.entry {
+                Entry::Begin(_) => return Err(self.journal.damaged("it begins a second time").into()),
+                Entry::File { .. } => {}
+                Entry::Picture { number, changes } => {
+                    if number != self.pictures_defined + 1 {
+                        let what = format!("picture {number} behind picture {}", self.pictures_defined);
+                        return Err(self.journal.damaged(what).into());
+                    }
+                    self.pictures_defined = number;
+                    self.known.apply(*changes);
+                    if self.pictures.len() >= PICTURES_KEPT {
+                        self.pictures.pop_front();
+                    }
+                    self.pictures.push_back((number, Arc::new(self.known.restore())));
+                }
+                Entry::Roles { picture } => {
+                    let picture = self.picture(picture)?;
+                    let interfaces = match self.journal.begin().interface.is_empty() {
+                        true => Arc::clone(&picture.interfaces),
+                        false => Arc::new(InterfaceTable::plain()),
+                    };
+                    meter.set_roles(interfaces, Who::Roster(Arc::clone(&picture.directory)));
+                }
+                Entry::Tick(row) => self.close(&row, false, meter, chart),
+                Entry::Settle(row) => self.close(&row, true, meter, chart),
+                Entry::Drain { room } => {
+                    let ledger = meter.drain(&mut limited(&mut self.deltas, room));
+                    self.closed(ledger, meter, chart);
+                }
+                Entry::Turn(row) => {
+                    tell(self.turn(&row, chart)?);
+                }
+                Entry::End(end) => self.end = Some(end),
+            }
+        }
+        Ok(())
+    }
+
+    /// Plays what is left behind the last frame. A recording that was cut off is settled here, and says where it ends.
+    ///
+    /// # Errors
+    ///
+    /// Returns which row is damaged.
+    pub fn finish(
+        &mut self,
+        frames: u64,
+        last_at: Option<Timestamp>,
+        damage: &[String],
+        meter: &mut Meter,
+        chart: &mut Chart,
+        tell: &mut dyn FnMut(Turned),
+    ) -> Result<Option<String>, Failure> {
+        self.play(frames + 1, meter, chart, tell)?;
+        let cause = self.cut_short(frames, last_at);
+        if cause.is_none() && self.is_settled && damage.is_empty() {
+            return Ok(None);
+        }
+        let last_loss = self.blind.last().map(|interval| interval.until);
+        meter.tick(None, last_loss, &mut self.deltas);
+        let ledger = meter.settle(&mut self.deltas);
+        self.closed(ledger, meter, chart);
+        let at = [last_at, self.last_turn_at].into_iter().flatten().max();
+        let row = TurnRow {
+            at: at.unwrap_or(self.journal.begin().started_at),
+            picture: self.named_by,
+            reload_ok: true,
+            reload_at: self.journal.begin().started_at,
+            received: self.received.0,
+            dropped: self.received.1,
+            remarks: cause.iter().chain(damage).cloned().collect(),
+            ..TurnRow::default()
+        };
+        tell(self.turn(&row, chart)?);
+        Ok(cause)
+    }
+
+    /// Says where a recording ends that did not end well.
+    fn cut_short(&self, frames: u64, last_at: Option<Timestamp>) -> Option<String> {
+        let place = match last_at {
+            Some(at) => format!("the recording ends with frame {}, {at}", grouped(frames)),
+            None => "the recording holds no frame".to_owned(),
+        };
+        match &self.end {
+            Some(end) if end.frames > frames => {
+                Some(format!("{place}: {} frames behind it are missing", grouped(end.frames - frames)))
+            }
+            Some(end) if !end.cause.is_empty() => Some(format!("{place}: {}", end.cause)),
+            Some(_) => None,
+            None => match self.journal.continues_at() {
+                Some(next) => Some(format!(
+                    "{place}: its journal goes on to frame {}, which is missing",
+                    grouped(next.saturating_sub(1))
+                )),
+                None => Some(format!("{place}, without an end: whoever wrote it was stopped")),
+            },
+        }
+    }
+
+    fn close(&mut self, row: &TickRow, is_last: bool, meter: &mut Meter, chart: &mut Chart) {
+        let more = |now: Tally, before: &mut Tally| {
+            let more = now - *before;
+            *before = now;
+            more
+        };
+        meter.leave_out_many(NotCounted::Foreign, more(row.foreign, &mut self.foreign));
+        meter.leave_out_many(NotCounted::Deselected, more(row.not_selected, &mut self.not_selected));
+        self.unrecorded = row.unrecorded;
+        let mut sink = limited(&mut self.deltas, row.room);
+        let mut ledger = meter.tick(row.now, row.last_loss, &mut sink);
+        if is_last {
+            ledger = meter.settle(&mut sink);
+            self.is_settled = true;
+        }
+        self.closed(ledger, meter, chart);
+    }
+
+    fn closed(&mut self, ledger: Ledger, meter: &Meter, chart: &mut Chart) {
+        for delta in self.deltas.drain(..) {
+            chart.apply(&delta);
+        }
+        self.closed =
+            Some(Closed { ledger, occupancy: meter.occupancy(), overflow_most: meter.overflow_most() });
+    }
+
+    fn turn(&mut self, row: &TurnRow, chart: &mut Chart) -> Result<Turned, Failure> {
+        let Some(closed) = self.closed else {
+            return Err(self.journal.damaged("a turn before the first tick").into());
+        };
+        let picture = match row.picture {
+            Some(number) => self.picture(number)?,
+            None => Arc::default(),
+        };
+        if row.picture.is_some() && row.picture != self.named_by {
+            self.named_by = row.picture;
+            chart.set_names(Arc::clone(&picture.names), row.at);
+        }
+        if let Some(contracts) = row.contracts.as_ref().filter(|_| !self.has_own_contract) {
+            chart.set_contract(parse(contracts)?.contract);
+        }
+        if let Some(blind) = &row.blind {
+            self.blind.clone_from(blind);
+        }
+        self.received = (row.received, row.dropped);
+        self.last_turn_at = Some(row.at);
+        let mut remarks = row.remarks.clone();
+        if self.unrecorded.frames > 0 {
+            let count = grouped(self.unrecorded.frames);
+            remarks.push(format!("{count} frames were counted live and could not be recorded"));
+        }
+        let begin = self.journal.begin();
+        let facts = RunFacts {
+            host: begin.host.clone(),
+            started_at: begin.started_at,
+            is_capturing: row.is_capturing,
+            reload_ok: row.reload_ok,
+            reload_at: row.reload_at,
+            in_ring: row.in_ring,
+        };
+        let turn = Turn {
+            at: row.at,
+            ledger: closed.ledger,
+            losses: Losses { dropped: Some(row.dropped), blind: self.blind.clone(), remarks },
+            occupancy: closed.occupancy,
+            overflow_most: closed.overflow_most,
+            is_last: false,
+        };
+        let (publication, alerts) = chart.turn(turn, vitals(&picture, &facts));
+        Ok(Turned { publication, alerts })
+    }
+
+    fn picture(&self, number: u32) -> Result<Arc<Picture>, JournalError> {
+        let found = self.pictures.iter().rev().find(|(known, _)| *known == number);
+        found
+            .map(|(_, picture)| Arc::clone(picture))
+            .ok_or_else(|| self.journal.damaged(format!("picture {number} is not there")))
+    }
+}
+
+fn limited(deltas: &mut Vec<Delta>, room: Option<u64>) -> Room<'_> {
+    let left = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
+    Room { deltas, left }
+}
+
+/// Reads contracts out of a journal.
+///
+/// # Errors
+///
+/// Returns every place that is wrong: a journal holds contracts that were good when it was written.
+pub fn parse(contracts: &[ContractText]) -> Result<Contracts, Failure> {
+    Contracts::parse(contracts.iter().map(|it| (it.name.clone(), it.text.clone())).collect())
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        Self::error(error.to_string())
+    }
+}
