@@ -79,6 +79,42 @@ fn a_written_file_reads_back_with_every_field() {
 }
 
 #[test]
+fn statistics_state_what_is_known_and_nothing_else() {
+    let at = Timestamp(0x1111_2222_3333_4444);
+    let all = Counts {
+        at,
+        started_at: Some(Timestamp(1)),
+        ended_at: Some(at),
+        received: Some(7),
+        dropped: Some(8),
+        delivered: Some(9),
+    };
+    let time = [0x22, 0x22, 0x11, 0x11, 0x44, 0x44, 0x33, 0x33];
+    let one = [0, 0, 0, 0, 1, 0, 0, 0];
+    let option =
+        |code: u16, value: [u8; 8]| [code.to_le_bytes().as_slice(), &8_u16.to_le_bytes(), &value].concat();
+    let options = [
+        option(2, one),
+        option(3, time),
+        option(4, 7_u64.to_le_bytes()),
+        option(5, 8_u64.to_le_bytes()),
+        option(8, 9_u64.to_le_bytes()),
+        vec![0; 4],
+    ];
+    let cases = [(all, options.concat()), (Counts { at, ..Counts::default() }, Vec::new())];
+    for (counts, options) in cases {
+        let mut writer = begun();
+        let interface = NewInterface { link: LinkType::ETHERNET, snaplen: 0, name: "any", description: "" };
+        writer.add_interface(&interface).unwrap();
+        let before = usize::try_from(writer.written_bytes()).unwrap();
+        writer.statistics(0, &counts).unwrap();
+        let length = u32::try_from(24 + options.len()).unwrap().to_le_bytes();
+        let wanted = [[5, 0, 0, 0].as_slice(), &length, &[0; 4], &time, &options, &length].concat();
+        assert_eq!(writer.into_inner()[before..], wanted);
+    }
+}
+
+#[test]
 fn every_block_is_one_write_and_its_end_is_known() {
     let mut writer = PcapngWriter::new(Pieces::default(), &Section::default()).unwrap();
     let mut ends = vec![writer.written_bytes()];
