@@ -5,7 +5,7 @@ use divan::{Bencher, black_box};
 use portolan_benches::traffic::{self, Shape, Traffic};
 use portolan_capture::{MergedFiles, ParseOptions, Polled, Tap, parse};
 use portolan_flowtable::directory::BareDirectory;
-use portolan_flowtable::{Delta, FlowTable, Limits, Observation};
+use portolan_flowtable::{Delta, FlowTable, Limits, Network, Observation, Packet};
 
 /// Frames decoded before they are metered together, as the daemon does.
 const BATCH: usize = 32;
@@ -16,6 +16,13 @@ fn main() {
 
 fn observations(traffic: &Traffic) -> Vec<Observation> {
     traffic.frames().filter_map(|frame| parse(&frame, &ParseOptions::default()).ok()).collect()
+}
+
+/// Makes a segment the one that follows it.
+fn move_on(seen: &mut Observation) {
+    if let Network::Ip(Packet { tcp: Some(tcp), .. }) = &mut seen.network {
+        tcp.sequence = tcp.sequence.wrapping_add(tcp.payload_bytes);
+    }
 }
 
 fn packets(count: usize) -> ItemsCount {
@@ -61,12 +68,19 @@ mod observe {
         let mut deltas: Vec<Delta> = Vec::with_capacity(2 * flows as usize);
         table.observe(&observations(&Traffic::opening(shape)), &interfaces, &BareDirectory);
         table.drain(&mut deltas);
-        let data = observations(&Traffic::data(shape, 1_000_000));
-        bencher.counter(packets(data.len())).bench_local(|| {
-            for batch in data.chunks(BATCH) {
-                table.observe(black_box(batch), &interfaces, &BareDirectory);
-            }
-        });
+        let mut data = observations(&Traffic::data(shape, 1_000_000));
+        bencher
+            .counter(packets(data.len()))
+            .with_inputs(|| {
+                let these = data.clone();
+                data.iter_mut().for_each(move_on);
+                these
+            })
+            .bench_local_refs(|data| {
+                for batch in data.chunks(BATCH) {
+                    table.observe(black_box(batch), &interfaces, &BareDirectory);
+                }
+            });
     }
 
     /// A handshake's three packets, of which the first opens a flow.

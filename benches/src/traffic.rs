@@ -61,9 +61,10 @@ impl Traffic {
     pub fn opening(shape: Shape) -> Self {
         let mut traffic = Self::empty(1);
         for flow in 0..shape.flows {
-            traffic.push(shape, flow, true, SYN, 0);
-            traffic.push(shape, flow, false, SYN_ACK, 0);
-            traffic.push(shape, flow, true, ACK, 0);
+            let first = first_sequence(flow);
+            traffic.push(shape, flow, true, first, SYN, 0);
+            traffic.push(shape, flow, false, first, SYN_ACK, 0);
+            traffic.push(shape, flow, true, first.wrapping_add(1), ACK, 0);
         }
         traffic
     }
@@ -73,14 +74,19 @@ impl Traffic {
     pub fn data(shape: Shape, after: u64) -> Self {
         let mut traffic = Self::empty(after + 1);
         let mut random = shape.seed;
+        let opened = |flow| [first_sequence(flow).wrapping_add(1); 2];
+        let mut sequences: Vec<[u32; 2]> = (0..shape.flows).map(opened).collect();
         for round in 0..shape.data_frames {
-            for flow in 0..shape.flows {
+            for (flow, sequences) in (0..).zip(&mut sequences) {
                 let payload = match next(&mut random) % 4 {
                     0 => 0,
                     1 => 536,
                     2 | 3.. => 1_448,
                 };
-                traffic.push(shape, flow, round % 2 == 0, ACK, payload);
+                let is_forth = round % 2 == 0;
+                let sequence = &mut sequences[usize::from(!is_forth)];
+                traffic.push(shape, flow, is_forth, *sequence, ACK, payload);
+                *sequence = sequence.wrapping_add(u32::from(payload));
             }
         }
         traffic
@@ -142,7 +148,7 @@ impl Traffic {
         Self { bytes: Vec::new(), original_bytes: Vec::new(), first_number }
     }
 
-    fn push(&mut self, shape: Shape, flow: u32, is_forth: bool, flags: u8, payload: u16) {
+    fn push(&mut self, shape: Shape, flow: u32, is_forth: bool, sequence: u32, flags: u8, payload: u16) {
         let half = CONTAINERS / 2;
         let (initiator, responder) = (flow % half, half + flow / half % half);
         let port = 32_768 + u16::try_from(flow / (half * half) % 28_000).unwrap_or(0);
@@ -163,7 +169,7 @@ impl Traffic {
         ip[16..20].copy_from_slice(&address(receiver));
         tcp[0..2].copy_from_slice(&ports.0.to_be_bytes());
         tcp[2..4].copy_from_slice(&ports.1.to_be_bytes());
-        tcp[4..8].copy_from_slice(&(flow | 1).to_be_bytes());
+        tcp[4..8].copy_from_slice(&sequence.to_be_bytes());
         tcp[12] = 0x50;
         tcp[13] = flags;
         tcp[14..16].copy_from_slice(&64_240_u16.to_be_bytes());
@@ -216,6 +222,11 @@ pub fn roster() -> String {
         ));
     }
     text
+}
+
+/// Both ends of a flow begin at the same number.
+fn first_sequence(flow: u32) -> u32 {
+    flow | 1
 }
 
 fn address(container: u32) -> [u8; 4] {

@@ -63,23 +63,22 @@ pub fn community_id(protocol: Protocol, source: IpAddr, destination: IpAddr, por
     format!("1:{}", STANDARD.encode(hash.finalize()))
 }
 
-/// Returns the Community ID of a flow, or `None` where it hangs on the ICMP code, which a flow does not keep.
+/// Returns the Community ID of a flow, or `None` where it hangs on an ICMP header that was not there.
 ///
-/// `icmp_type` is taken as sent by the initiator.
+/// An ICMP flow has that of its first message.
 pub fn of_flow(flow: &Flow) -> Option<String> {
-    let (initiator, responder) = (flow.initiator_end(), flow.responder_end());
-    let ports = match (flow.icmp_type, initiator.port, responder.port) {
-        (Some(kind), _, _) if flow.protocol.is_icmp() => {
-            answering_type(flow.protocol, kind)?;
-            Ports::Icmp { kind, code: 0 }
+    let (source, destination) = (flow.end(flow.first_sender), flow.end(flow.first_sender.other()));
+    let ports = if flow.protocol.is_icmp() {
+        Ports::Icmp { kind: flow.icmp_type?, code: flow.icmp_code? }
+    } else {
+        match (source.port, destination.port) {
+            (Some(source), Some(destination)) => {
+                Ports::Transport { source: source.0, destination: destination.0 }
+            }
+            (_, _) => Ports::Absent,
         }
-        (_, Some(source), Some(destination)) => {
-            Ports::Transport { source: source.0, destination: destination.0 }
-        }
-        (_, _, _) if flow.protocol.is_icmp() => return None,
-        (_, _, _) => Ports::Absent,
     };
-    Some(community_id(flow.protocol, initiator.address, responder.address, ports))
+    Some(community_id(flow.protocol, source.address, destination.address, ports))
 }
 
 /// Telling deployments apart that watch the same addresses; nobody does.

@@ -1,6 +1,8 @@
 //! What a tick publishes: one immutable value that scrape, graph, events, page and command line all read.
 
-use portolan_flowtable::{Completeness, EndReason, Ledger, ServicePort, Snapshot, Tally, Timestamp};
+use portolan_flowtable::{
+    Completeness, ConnState, EndReason, IcmpError, Ledger, ServicePort, Snapshot, Tally, Timestamp,
+};
 use portolan_graphs::{Graph, Group};
 use portolan_policy::Assessment;
 use serde::{Deserialize, Serialize};
@@ -117,8 +119,48 @@ pub struct FlowRecord {
     pub last_frame: u64,
     /// SYN to SYN-ACK in nanoseconds.
     pub rtt: Option<i64>,
+    /// SYN-ACK to the initiator's ACK of it in nanoseconds; with `rtt` the whole round trip.
+    #[serde(default)]
+    pub ack_rtt: Option<i64>,
+    /// How it stands, in the words of Zeek's `conn.log`.
+    #[serde(default = "unknown_state")]
+    pub conn_state: ConnState,
+    /// What its packets did, in the letters of Zeek's `conn.log`; capitals are the initiator's.
+    #[serde(default)]
+    pub history: String,
+    /// Segments that begin before the end of what their side had sent.
+    #[serde(default)]
+    pub retransmissions: Directed,
+    /// Segments that closed their side's window.
+    #[serde(default)]
+    pub zero_windows: Directed,
+    /// Times that data of this direction was acknowledged and had never been seen.
+    #[serde(default)]
+    pub gaps: Directed,
+    /// What ICMP errors said that quoted its packets.
+    #[serde(default)]
+    pub icmp_error: Option<IcmpError>,
     /// Why it ended; `None` while it is open.
     pub ended: Option<EndReason>,
+}
+
+fn unknown_state() -> ConnState {
+    ConnState::Oth
+}
+
+/// A count for each direction, seen from the initiator.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Directed {
+    /// What the initiator sent.
+    pub sent: u64,
+    /// What it received.
+    pub received: u64,
+}
+
+impl From<(u64, u64)> for Directed {
+    fn from((sent, received): (u64, u64)) -> Self {
+        Self { sent, received }
+    }
 }
 
 /// One end of a flow, named.

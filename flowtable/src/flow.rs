@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::directory::{Holder, ScopeId};
+use crate::history::{ConnState, History};
 use crate::units::{Port, Protocol, ServicePort, Timestamp};
 
 /// One of a flow's two ends, in the key's fixed order: `A` has the smaller (address, port).
@@ -111,6 +112,18 @@ pub enum Claim {
     Backscatter,
 }
 
+/// What ICMP errors said about a flow: messages that quote one of its packets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct IcmpError {
+    /// Type of the last one.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// Its code.
+    pub code: u8,
+    /// How many there were.
+    pub count: u64,
+}
+
 /// One flow as the table knows it; a copy, taken between batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flow {
@@ -146,6 +159,18 @@ pub struct Flow {
     pub tcp_flags: [u8; 2],
     /// SYN to SYN-ACK as seen here, in nanoseconds.
     pub rtt: Option<i64>,
+    /// SYN-ACK to the initiator's ACK of it as seen here, in nanoseconds: the way to the initiator and back.
+    pub ack_rtt: Option<i64>,
+    /// What its packets did, in their order.
+    pub history: History,
+    /// Segments from A and from B that begin before the end of what was seen from that side.
+    pub retransmissions: [u64; 2],
+    /// Segments from A and from B that closed the window.
+    pub zero_windows: [u64; 2],
+    /// Acknowledgments of something from A and from B that was never seen.
+    pub gaps: [u64; 2],
+    /// What ICMP errors said about it.
+    pub icmp_error: Option<IcmpError>,
     /// Whether the flow was joined after its opening.
     pub is_midstream: bool,
     /// Whether a frame of the initiator was sighted at the receiver's veth.
@@ -154,6 +179,10 @@ pub struct Flow {
     pub is_tunnel: bool,
     /// ICMP type of the first message, for ICMP flows.
     pub icmp_type: Option<u8>,
+    /// Its code.
+    pub icmp_code: Option<u8>,
+    /// Who sent the first packet.
+    pub first_sender: Side,
 }
 
 impl Flow {
@@ -179,6 +208,11 @@ impl Flow {
     /// Returns the protocol and port the responder serves on.
     pub fn service_port(&self) -> ServicePort {
         ServicePort { port: self.responder_end().port, protocol: self.protocol }
+    }
+
+    /// Returns how it stands, in the words of Zeek's `conn.log`.
+    pub fn conn_state(&self) -> ConnState {
+        self.history.conn_state(self.protocol, self.initiator)
     }
 
     /// Returns (sent, received), seen from the initiator, of a per-side pair.

@@ -7,6 +7,7 @@
 
 use crate::directory::Holder;
 use crate::flow::{Claim, End, Flow, InitiatorEvidence, Outcome, Side};
+use crate::history::Letter;
 use crate::observation::{Packet, TcpFacts};
 use crate::table::Cold;
 use crate::units::{Port, Protocol, Timestamp};
@@ -165,6 +166,7 @@ fn advance_tcp(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Tim
     if tcp.is_syn() {
         return synchronise(state, cold, side, tcp, at);
     }
+    measure_way_back(cold, side, tcp, at);
     let is_responder = cold.flow.initiator != side;
     if is_responder && cold.flow.outcome != Outcome::Answered && is_two_way(&cold.flow, tcp) {
         cold.flow.outcome = Outcome::Answered;
@@ -187,6 +189,23 @@ fn advance_tcp(state: State, cold: &mut Cold, side: Side, tcp: TcpFacts, at: Tim
             (false, false) if is_settled(&cold.flow) => State::Settled,
             (false, false) => State::Attempt,
         },
+    }
+}
+
+/// The initiator's first ACK of a SYN-ACK that was sent once gives the other half of the round trip.
+fn measure_way_back(cold: &mut Cold, side: Side, tcp: TcpFacts, at: Timestamp) {
+    let flow = &mut cold.flow;
+    if tcp.is_syn_ack() {
+        let is_first = flow.initiator != side && !flow.history.has(side, Letter::SynAck);
+        cold.syn_ack = is_first.then_some((at, tcp.sequence));
+    } else if flow.initiator == side
+        && tcp.flags & TcpFacts::ACK != 0
+        && let Some((accepted, sequence)) = cold.syn_ack
+    {
+        cold.syn_ack = None;
+        if tcp.acknowledgment == sequence.wrapping_add(1) {
+            flow.ack_rtt = Some(at.since(accepted)).filter(|rtt| *rtt >= 0);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use portolan_flowtable::End;
 use portolan_flowtable::flow::{Claim, Side};
 use portolan_flowtable::workload::Binding;
 use portolan_flowtable::{
-    AttachmentId, Completeness, Conversation, Conversations, Delta, EndReason, Flow, Holder,
+    AttachmentId, Completeness, Conversation, Conversations, Delta, EndReason, Flow, History, Holder,
     InitiatorEvidence, Ledger, Names, Occasion, Outcome, Peer, Port, Protocol, ScopeId, Tally, Timestamp,
     Workload,
 };
@@ -42,10 +42,18 @@ fn delta(id: u64, slot: u32, second: i64, ends: [End; 2], outcome: Outcome) -> D
             bytes: [60, 0],
             tcp_flags: [2, 0],
             rtt: None,
+            ack_rtt: None,
+            history: History::EMPTY,
+            retransmissions: [0; 2],
+            zero_windows: [0; 2],
+            gaps: [0; 2],
+            icmp_error: None,
             is_midstream: false,
             is_delivered: false,
             is_tunnel: false,
             icmp_type: None,
+            icmp_code: None,
+            first_sender: Side::A,
         },
         ended: None,
     }

@@ -87,6 +87,13 @@ fn record(flow: &Flow, ended: Option<EndReason>, reader: &Reader<'_>, names: &Na
         first_frame: flow.first_frame,
         last_frame: flow.last_frame,
         rtt: flow.rtt,
+        ack_rtt: flow.ack_rtt,
+        conn_state: flow.conn_state(),
+        history: flow.history.text(flow.initiator),
+        retransmissions: flow.directed(flow.retransmissions).into(),
+        zero_windows: flow.directed(flow.zero_windows).into(),
+        gaps: flow.directed(flow.gaps).into(),
+        icmp_error: flow.icmp_error,
         ended,
     }
 }

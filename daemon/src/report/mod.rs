@@ -94,10 +94,13 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
         ("", Align::Left),
         ("responder", Align::Left),
         ("outcome", Align::Left),
+        ("state", Align::Left),
+        ("history", Align::Left),
         ("sent", Align::Right),
         ("received", Align::Right),
         ("frames", Align::Right),
         ("rtt", Align::Right),
+        ("troubles", Align::Left),
         ("evidence", Align::Left),
         ("ended", Align::Left),
     ]);
@@ -117,10 +120,13 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
             "->".to_owned(),
             format!("{} {}", end(&record.dest), record.proto),
             text::word(&record.outcome),
+            record.conn_state.word().to_owned(),
+            escape::terminal(&record.history).into_owned(),
             bytes(record.sent.bytes),
             bytes(record.received.bytes),
             grouped(record.sent.frames + record.received.frames),
             record.rtt.map_or("-".to_owned(), milliseconds),
+            troubles(record),
             text::word(&record.evidence),
             record.ended.as_ref().map_or("open".to_owned(), text::word),
         ]);
@@ -128,6 +134,22 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
     let mut out = format!("FLOWS ({})\n", grouped(records.len() as u64));
     out.push_str(&table.draw());
     out
+}
+
+/// What went wrong on the way: counts of both directions together, and the last ICMP error.
+fn troubles(record: &FlowRecord) -> String {
+    let both = |counts: portolan_exporter::Directed| counts.sent.saturating_add(counts.received);
+    let mut words: Vec<String> = [
+        (both(record.retransmissions), "resent"),
+        (both(record.zero_windows), "zero window"),
+        (both(record.gaps), "unseen"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{} {word}", grouped(count)))
+    .collect();
+    words.extend(record.icmp_error.map(|error| format!("icmp {}/{}", error.kind, error.code)));
+    words.join(", ")
 }
 
 /// Draws the head of the report: what was seen, and when.

@@ -13,10 +13,13 @@ use std::net::IpAddr;
 
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::{
-    Blindness, EndReason, InitiatorEvidence, Outcome, Outcomes, Port, Protocol, Tally, Timestamp,
+    Blindness, ConnState, EndReason, IcmpError, InitiatorEvidence, Outcome, Outcomes, Port, Protocol, Tally,
+    Timestamp,
 };
 use portolan_policy::{AlertState, Finding, ListenerClass, Verdict};
 use serde::Serialize;
+
+use crate::publication::Directed;
 
 pub use source::EventSource;
 pub use writer::{EventCounts, EventLog, EventWriter, EventsError};
@@ -151,6 +154,20 @@ pub struct FlowNews {
     pub last_frame: u64,
     /// SYN to SYN-ACK in nanoseconds.
     pub rtt_ns: Option<i64>,
+    /// SYN-ACK to the initiator's ACK of it in nanoseconds.
+    pub ack_rtt_ns: Option<i64>,
+    /// How it stands, in the words of Zeek's `conn.log`.
+    pub conn_state: ConnState,
+    /// What its packets did, in the letters of Zeek's `conn.log`.
+    pub history: String,
+    /// Segments that begin before the end of what their side had sent.
+    pub retransmissions: Directed,
+    /// Segments that closed their side's window.
+    pub zero_windows: Directed,
+    /// Times that data of this direction was acknowledged and had never been seen.
+    pub gaps: Directed,
+    /// What ICMP errors said that quoted its packets.
+    pub icmp_error: Option<IcmpError>,
 }
 
 /// How a new edge stands.

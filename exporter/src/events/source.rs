@@ -183,6 +183,13 @@ impl EventSource {
                 first_frame: flow.first_frame,
                 last_frame: flow.last_frame,
                 rtt_ns: flow.rtt,
+                ack_rtt_ns: flow.ack_rtt,
+                conn_state: flow.conn_state,
+                history: flow.history.clone(),
+                retransmissions: flow.retransmissions,
+                zero_windows: flow.zero_windows,
+                gaps: flow.gaps,
+                icmp_error: flow.icmp_error,
             };
             news.push(News::Flow { tuple, flow });
         }

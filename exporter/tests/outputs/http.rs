@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use portolan_exporter::client::{Client, ClientError, Server};
 use portolan_exporter::http::{Patience, ServeError, ServeOptions, Served, plain_graph_forms, serve};
-use portolan_exporter::{FlowEnd, FlowRecord, OwnMetrics, Publication, escape};
+use portolan_exporter::{Directed, FlowEnd, FlowRecord, OwnMetrics, Publication, escape};
 use portolan_flowtable::flow::Claim;
-use portolan_flowtable::{InitiatorEvidence, Outcome, Outcomes, Port, Protocol, ServicePort, Tally};
+use portolan_flowtable::{
+    ConnState, IcmpError, InitiatorEvidence, Outcome, Outcomes, Port, Protocol, ServicePort, Tally,
+};
 use portolan_graphs::Edge;
 use portolan_policy::Verdict;
 use tokio::runtime::Runtime;
@@ -554,6 +556,13 @@ pub(crate) fn flow(number: u64) -> FlowRecord {
         first_frame: 1,
         last_frame: 9,
         rtt: Some(80_000),
+        ack_rtt: Some(30_000),
+        conn_state: ConnState::Sf,
+        history: "ShADadFf".to_owned(),
+        retransmissions: Directed { sent: 1, received: 0 },
+        zero_windows: Directed::default(),
+        gaps: Directed::default(),
+        icmp_error: Some(IcmpError { kind: 3, code: 4, count: 1 }),
         ended: None,
     }
 }

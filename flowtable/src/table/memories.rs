@@ -4,7 +4,7 @@
 use super::metering::{Metering, Sender};
 use super::{DELIVERIES, FRAGMENTS, FlowTable, LISTENERS, PROVOKED, PROVOKED_SPAN, ends};
 use crate::directory::{Directory, Holder, ScopeId};
-use crate::flow::{End, Outcome, Side};
+use crate::flow::{End, IcmpError, Outcome, Side};
 use crate::key::{Endpoint, FlowKey, Keyer};
 use crate::observation::{Fragment, Network, Observation, Packet};
 use crate::progress;
@@ -62,40 +62,43 @@ impl FlowTable {
                     self.attempts.push((slot_number, cold.flow.id));
                 }
             }
-            if !std::mem::replace(&mut hot.is_dirty, true) {
+            if !hot.mark_dirty() {
                 self.dirty.push(slot_number);
             }
         }
     }
 
-    /// An ICMP error refuses the flow it quotes, where it comes from the one who was called or from a router.
+    /// An ICMP error is told of the flow it quotes, where it comes from the one who was called or from a router. It
+    /// refuses an attempt; a flow that was answered stays answered.
     pub(super) fn note_icmp_error(&mut self, metering: &Metering<'_>) {
         let Some(icmp) = metering.packet.icmp else { return };
         let Some(quoted) = icmp.quoted else { return };
-        if quoted.source != metering.packet.destination
-            || !progress::is_refusal(metering.packet.protocol, icmp.kind, icmp.code)
-        {
+        if quoted.source != metering.packet.destination {
             return;
         }
         let source = Endpoint { address: quoted.source, port: quoted.ports.map(|ports| ports.0) };
         let destination = Endpoint { address: quoted.destination, port: quoted.ports.map(|ports| ports.1) };
-        let (key, _) = self.keyer.key(metering.scope, source, destination, quoted.protocol, None);
+        let (key, side) = self.keyer.key(metering.scope, source, destination, quoted.protocol, None);
         let Some(slot) = self.find(key) else { return };
         let slot_number = u32::try_from(slot).unwrap_or(u32::MAX);
         if let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) {
-            if hot.state != State::Attempt || cold.flow.outcome == Outcome::Answered {
-                return;
-            }
-            let responder = hot.attachments[cold.flow.initiator.other().index()];
+            let receiver = hot.attachments[side.other().index()];
             if let Sender::Veth { attachment, .. } = metering.sender
-                && responder != 0
-                && responder != attachment.0
+                && receiver != 0
+                && receiver != attachment.0
             {
                 return;
             }
-            cold.flow.outcome = Outcome::Refused;
-            hot.state = State::Closed;
-            if !std::mem::replace(&mut hot.is_dirty, true) {
+            let before = cold.flow.icmp_error.map_or(0, |error| error.count);
+            cold.flow.icmp_error = Some(IcmpError { kind: icmp.kind, code: icmp.code, count: before + 1 });
+            if hot.state == State::Attempt
+                && cold.flow.outcome != Outcome::Answered
+                && progress::is_refusal(metering.packet.protocol, icmp.kind, icmp.code)
+            {
+                cold.flow.outcome = Outcome::Refused;
+                hot.state = State::Closed;
+            }
+            if !hot.mark_dirty() {
                 self.dirty.push(slot_number);
             }
         }

@@ -5,12 +5,15 @@ use super::{FlowTable, ends, overflow_row, tag_of};
 use crate::delta::EndReason;
 use crate::directory::{AttachmentId, Directory, Holder, ScopeId, is_exempt_source};
 use crate::flow::{Claim, End, Flow, InitiatorEvidence, Outcome, Side};
+use crate::history::History;
 use crate::interfaces::{InterfaceTable, Sighting};
 use crate::key::FlowKey;
-use crate::ledger::NotCounted;
+use crate::ledger::{NotCounted, Tally};
 use crate::observation::{Network, NonIp, Observation, Packet, TcpFacts};
 use crate::progress;
 use crate::progress::State;
+use crate::sequence;
+use crate::sequence::{Marks, Numbers};
 use crate::units::Port;
 
 /// One packet on its way into a slot.
@@ -130,17 +133,14 @@ impl FlowTable {
         let at = self.engine_time(seen.at);
         let is_same_sender = self.is_sender(slot, side, metering.sender);
         let Some(hot) = self.hot.get_mut(slot) else { return };
-        let is_plain = metering
-            .packet
-            .tcp
-            .is_none_or(|tcp| tcp.flags & (TcpFacts::SYN | TcpFacts::FIN | TcpFacts::RST) == 0);
         if hot.state == State::Settled
-            && is_plain
             && is_same_sender
             && hot.epoch == directory.epoch()
+            && hot.has_room(side, seen.wire_bytes)
             && metering.packet.icmp.is_none()
+            && hot.take_expected(side, metering.packet)
+            && let Some(was_dirty) = hot.count(side, seen.wire_bytes, at, frame)
         {
-            let was_dirty = hot.count(side, seen.wire_bytes, at, frame);
             self.count_metered(seen, slot, was_dirty);
             return;
         }
@@ -242,10 +242,14 @@ impl FlowTable {
         let frame = self.relative_frame(seen.frame);
         let at = self.engine_time(seen.at);
         let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else { return };
-        let was_dirty = hot.count(side, seen.wire_bytes, at, frame);
+        let was_dirty = hot.count_or_spill(cold, side, seen.wire_bytes, at, frame);
         cold.flow.is_tunnel |= metering.packet.is_tunnel;
-        let before = cold.flow.outcome;
+        let (before, believed) = (cold.flow.outcome, cold.flow.initiator);
         hot.state = progress::advance(hot.state, cold, side, metering.packet, seen.at);
+        if cold.flow.initiator != believed {
+            cold.flow.history.flip();
+        }
+        sequence::read(&mut hot.expected(), &mut cold.numbers, &mut cold.flow, side, metering.packet);
         let became_answered = before != Outcome::Answered && cold.flow.outcome == Outcome::Answered;
         let flow = cold.flow;
         self.count_metered(seen, slot, was_dirty);
@@ -288,12 +292,13 @@ impl FlowTable {
             key,
             bytes: [0; 2],
             frames: [0; 2],
+            next_sequence: [0; 2],
             last_at: opened_at,
             attachments,
             last_frame: 0,
             epoch: directory.epoch(),
             state: State::Attempt,
-            is_dirty: hot_slot.is_dirty,
+            marks: Marks(hot_slot.marks.0 & Marks::DIRTY),
         };
         if let Some(tag) = self.tags.get_mut(slot) {
             *tag = tag_of(self.keyer.place(key));
@@ -392,6 +397,10 @@ impl FlowTable {
         let expects_delivery = !is_forged
             && matches!(metering.sender, Sender::Veth { .. })
             && matches!(receiver.holder, Holder::Attachment(_));
+        let mut history = History::EMPTY;
+        if opening.initiator != side {
+            history.flip();
+        }
         Cold {
             flow: Flow {
                 id: self.next_id,
@@ -410,14 +419,25 @@ impl FlowTable {
                 bytes: [0; 2],
                 tcp_flags: [0; 2],
                 rtt: None,
+                ack_rtt: None,
+                history,
+                retransmissions: [0; 2],
+                zero_windows: [0; 2],
+                gaps: [0; 2],
+                icmp_error: None,
                 is_midstream: opening.is_midstream,
                 is_delivered: false,
                 is_tunnel: metering.packet.is_tunnel,
                 icmp_type: metering.packet.icmp.map(|icmp| icmp.kind),
+                icmp_code: metering.packet.icmp.map(|icmp| icmp.code),
+                first_sender: side,
             },
             opened_at: self.engine_time(seen.at),
             syn_at: None,
             syn_sequence: None,
+            syn_ack: None,
+            numbers: [Numbers::NONE; 2],
+            spilled: [Tally::default(); 2],
             expects_delivery,
         }
     }

@@ -22,6 +22,7 @@ use crate::interfaces::{InterfaceId, InterfaceTable, Role};
 use crate::key::{Endpoint, FlowKey, Keyer};
 use crate::ledger::{Ledger, NotCounted, Rejected, Tally};
 use crate::observation::{Observation, Packet};
+use crate::sequence::Marks;
 use crate::units::{Port, Timestamp};
 
 /// Slots a key may stand in, from the one its hash names.
@@ -243,7 +244,7 @@ impl FlowTable {
             let Some(slot) = self.dirty.pop() else { break };
             let index = slot as usize;
             if let Some(hot) = self.hot.get_mut(index) {
-                hot.is_dirty = false;
+                hot.marks.clear(Marks::DIRTY);
             }
             if self.tags.get(index).is_none_or(|tag| *tag == 0) {
                 // Its flow has ended, and went with the endings.

@@ -6,7 +6,7 @@ use super::slot::Cold;
 use super::{ENDINGS_MAX, FlowTable, WINDOW, tag_of};
 use crate::delta::{Delta, EndReason};
 use crate::directory::Holder;
-use crate::flow::Outcome;
+use crate::flow::{Outcome, Side};
 use crate::key::{Endpoint, FlowKey};
 use crate::ledger::Tally;
 use crate::progress;
@@ -90,12 +90,13 @@ impl FlowTable {
         let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else {
             return Delta { slot: 0, grown: [Tally::default(); 2], flow: Cold::EMPTY.flow, ended };
         };
-        let grown = [0, 1].map(|side| Tally { frames: u64::from(hot.frames[side]), bytes: hot.bytes[side] });
+        let spilled = std::mem::take(&mut cold.spilled);
+        let grown = [Side::A, Side::B].map(|side| spilled[side.index()] + hot.growth(side));
         for side in [0, 1] {
             cold.flow.frames[side] += grown[side].frames;
             cold.flow.bytes[side] += grown[side].bytes;
         }
-        if hot.frames != [0; 2] {
+        if grown != [Tally::default(); 2] {
             cold.flow.last_at = hot.last_at.plus(skew);
             cold.flow.last_frame = cold.flow.last_frame.max(base + u64::from(hot.last_frame));
         }
@@ -141,7 +142,7 @@ impl FlowTable {
                 return progress::expects_answer(&cold.flow);
             };
             cold.flow.outcome = decided;
-            if !std::mem::replace(&mut hot.is_dirty, true) {
+            if !hot.mark_dirty() {
                 self.dirty.push(*slot);
             }
             false
