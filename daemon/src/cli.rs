@@ -222,6 +222,9 @@ pub struct ReadArgs {
     /// Most flow records kept in the result
     #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
     pub flows_kept: usize,
+    /// Threads to read with; the answer is the same for any number [default: one a processor, at most 4]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub threads: Option<u8>,
 }
 
 /// `portolan replay`.

@@ -2,6 +2,8 @@
 
 mod dedup;
 mod knowledge;
+mod pipeline;
+mod row;
 mod vantage;
 
 use std::io::{BufWriter, IsTerminal, Write};
@@ -10,7 +12,7 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portolan_capture::select::Selection;
-use portolan_capture::{Frame, MergedFiles, ParseOptions, Polled, Tap, TapError, parse};
+use portolan_capture::{Frame, MergedFiles, ParseOptions, TapError};
 use portolan_exporter::{Publication, Vitals};
 use portolan_flowtable::plain::PlainConversations;
 use portolan_flowtable::{Delta, Limits, Names, NotCounted, Rejected, Timestamp};
@@ -21,6 +23,8 @@ use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
 use crate::error::Failure;
 use dedup::Duplicates;
 pub use knowledge::{Contracts, Knowledge};
+use pipeline::Take;
+use row::{Reading, Row, Sighting};
 use vantage::{Chosen, choose};
 
 /// Seed of the flow table in replay: two replays are equal.
@@ -28,6 +32,10 @@ const SEED: u64 = 0x706f_7274_6f6c_616e;
 
 /// Unknown link types named at most.
 const UNKNOWN_LINKS_MAX: usize = 8;
+
+/// Threads used where nobody says how many: reading, parsing and metering each have one, and more parsers than two
+/// would wait.
+const THREADS_MAX: usize = 4;
 
 /// What a replay is asked for.
 #[derive(Debug)]
@@ -67,26 +75,24 @@ pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
     let paths: Vec<String> = request.files.iter().map(|path| path.display().to_string()).collect();
     let chosen = choose(&paths, request)?;
     let mut tap = MergedFiles::open(&paths)?;
-    let filter = request.read.filter.as_deref().map(Selection::new).transpose()?;
-    let mut run = Run::new(request, chosen, filter);
+    let mut filter = request.read.filter.as_deref().map(Selection::new).transpose()?;
+    let mut select = |frame: &Frame<'_>| {
+        let read = request.read;
+        let is_outside = read.since.is_some_and(|since| frame.at < since)
+            || read.until.is_some_and(|until| frame.at >= until);
+        !is_outside && filter.as_mut().is_none_or(|filter| filter.selects(frame))
+    };
+    let reading = Reading {
+        options: ParseOptions { innermost: request.read.innermost, fingerprint: chosen.is_deduplicated },
+    };
     let progress = progress_bar(&tap, request.shows_progress);
-    loop {
-        let polled = tap.poll(&mut |frame| run.frame(frame));
-        progress.set_position(tap.position());
-        match polled {
-            Ok(Polled::Frames(_)) => {}
-            Ok(Polled::Idle | Polled::End) => break,
-            Err(error) => {
-                run.note_damage(&error);
-                break;
-            }
-        }
-    }
-    progress.finish_and_clear();
-    for damage in tap.damage() {
+    let mut run = Run::new(request, chosen, progress);
+    let ended = pipeline::read(&mut tap, threads(request.read), &mut select, &reading, &mut run)?;
+    run.progress.finish_and_clear();
+    for damage in ended.iter().chain(tap.damage()) {
         run.note_damage(damage);
     }
-    for link in run.filter.iter().flat_map(Selection::refused).collect::<Vec<_>>() {
+    for link in filter.iter().flat_map(Selection::refused) {
         run.warnings
             .push(format!("the filter means nothing on frames of link type {link}: none was selected"));
     }
@@ -122,8 +128,7 @@ struct Run<'a> {
     deltas: Vec<Delta>,
     plain: Option<PlainConversations>,
     duplicates: Option<Duplicates>,
-    filter: Option<Selection>,
-    options: ParseOptions,
+    progress: ProgressBar,
     chosen: Chosen,
     next_change: usize,
     epoch: u16,
@@ -136,7 +141,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(request: &'a Request<'a>, chosen: Chosen, filter: Option<Selection>) -> Self {
+    fn new(request: &'a Request<'a>, chosen: Chosen, progress: ProgressBar) -> Self {
         let limits = Limits { flows_max: request.read.flows_max, ..Limits::default() };
         let knowledge = request.knowledge;
         let names = knowledge
@@ -154,8 +159,7 @@ impl<'a> Run<'a> {
             deltas: Vec::new(),
             plain: request.conversations.map(|_| PlainConversations::default()),
             duplicates: chosen.is_deduplicated.then(Duplicates::new),
-            filter,
-            options: ParseOptions { innermost: request.read.innermost, fingerprint: chosen.is_deduplicated },
+            progress,
             request,
             chosen,
             next_change: 0,
@@ -169,19 +173,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn frame(&mut self, frame: &Frame<'_>) {
-        self.follow(frame.at);
-        let wire_bytes = frame.original_bytes;
-        if !self.is_selected(frame) {
-            return self.meter.leave_out(NotCounted::Deselected, wire_bytes);
-        }
-        let (first, last) = self.span.unwrap_or((frame.at, frame.at));
-        self.span = Some((first.min(frame.at), last.max(frame.at)));
-        let seen = match parse(frame, &self.options) {
-            Ok(seen) => seen,
-            Err(error) => {
+    fn frame(&mut self, row: &Row) {
+        self.follow(row.at);
+        let wire_bytes = row.record.original_bytes;
+        let seen = match row.sighting {
+            Sighting::Deselected => return self.meter.leave_out(NotCounted::Deselected, wire_bytes),
+            Sighting::Read(seen) => {
+                self.note_time(row.at);
+                seen
+            }
+            Sighting::Refused(error) => {
+                self.note_time(row.at);
                 if let Some(plain) = &mut self.plain {
-                    plain.reject(frame.record());
+                    plain.reject(row.record);
                 }
                 let reason = error.reason();
                 if reason == Rejected::UnknownLinkType && self.unknown_links.len() < UNKNOWN_LINKS_MAX {
@@ -194,7 +198,7 @@ impl<'a> Run<'a> {
             }
         };
         if let Some(plain) = &mut self.plain {
-            plain.observe(&seen, frame.record());
+            plain.observe(&seen, row.record);
         }
         if let Some(duplicates) = &mut self.duplicates
             && duplicates.is_second(&seen)
@@ -204,11 +208,9 @@ impl<'a> Run<'a> {
         self.meter.frame(seen, &mut self.deltas);
     }
 
-    fn is_selected(&mut self, frame: &Frame<'_>) -> bool {
-        let read = self.request.read;
-        let is_outside = read.since.is_some_and(|since| frame.at < since)
-            || read.until.is_some_and(|until| frame.at >= until);
-        !is_outside && self.filter.as_mut().is_none_or(|filter| filter.selects(frame))
+    fn note_time(&mut self, at: Timestamp) {
+        let (first, last) = self.span.unwrap_or((at, at));
+        self.span = Some((first.min(at), last.max(at)));
     }
 
     /// Ticks fall on whole seconds of frame time; the roster changes at its instants.
@@ -219,7 +221,7 @@ impl<'a> Run<'a> {
         if self.second.is_none_or(|before| second > before || second < before - 1) {
             self.second = Some(second);
             if !is_first {
-                let last_loss = self.chosen.has_losses.then_some(Timestamp(i64::MAX));
+                let last_loss = self.last_loss();
                 self.meter.tick(None, last_loss, &mut self.deltas);
                 self.apply_deltas();
             }
@@ -227,6 +229,14 @@ impl<'a> Run<'a> {
         if is_first || self.chosen.changes.get(self.next_change).is_some_and(|change| *change <= at) {
             self.follow_roster(at);
         }
+    }
+
+    /// Nobody says when frames were lost. Those left out by request are lost to the question whether an attempt was
+    /// delivered.
+    fn last_loss(&self) -> Option<Timestamp> {
+        let read = self.request.read;
+        let leaves_out = read.since.is_some() || read.until.is_some() || read.filter.is_some();
+        (self.chosen.has_losses || leaves_out).then_some(Timestamp(i64::MAX))
     }
 
     fn follow_roster(&mut self, at: Timestamp) {
@@ -252,7 +262,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self, kernel_dropped: Option<u64>, title: &str) -> Replayed {
-        let last_loss = self.chosen.has_losses.then_some(Timestamp(i64::MAX));
+        let last_loss = self.last_loss();
         self.meter.tick(None, last_loss, &mut self.deltas);
         let ledger = self.meter.settle(&mut self.deltas);
         self.apply_deltas();
@@ -309,6 +319,25 @@ impl<'a> Run<'a> {
         let (publication, alerts) = self.chart.turn(turn, vitals);
         self.alerts.extend(alerts);
         Replayed { publication, alerts: self.alerts, damage: self.damage, warnings: self.warnings }
+    }
+}
+
+impl Take<Row> for Run<'_> {
+    fn take(&mut self, row: Row) -> Result<(), Failure> {
+        self.frame(&row);
+        Ok(())
+    }
+
+    fn position(&mut self, bytes: u64) {
+        self.progress.set_position(bytes);
+    }
+}
+
+/// Returns how many threads a replay uses.
+fn threads(read: &ReadArgs) -> usize {
+    match read.threads {
+        Some(asked) => usize::from(asked),
+        None => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a capture that cannot be made is a broken test")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -114,6 +114,10 @@ fn cooked(interface: u32, packet_type: u8, mac: u8, packet: &[u8]) -> Vec<u8> {
 }
 
 fn replay(capture: &Capture, roster: &str) -> Value {
+    replay_with(capture, roster, &[])
+}
+
+fn replay_with(capture: &Capture, roster: &str, more: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("capture.pcapng");
     std::fs::write(&path, &capture.bytes).unwrap();
@@ -123,6 +127,7 @@ fn replay(capture: &Capture, roster: &str) -> Value {
         std::fs::write(&path, roster).unwrap();
         arguments.extend(["--roster".to_owned(), text(&path)]);
     }
+    arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
     let output = Command::new(env!("CARGO_BIN_EXE_portolan")).args(arguments).output().unwrap();
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
@@ -179,6 +184,26 @@ fn nothing_is_blocked_in_a_capture_that_lost_frames() {
         let replayed = replay(&capture, &roster(&[(1, "veth1", "one"), (2, "veth2", "two")]));
         let conversation = &replayed["assessment"]["judged"][0]["conversation"];
         assert_eq!(conversation["connections"][outcome], 1, "{dropped} dropped: {conversation}");
+    }
+}
+
+#[test]
+fn nothing_is_blocked_where_frames_were_left_out_by_request() {
+    let mut capture = Capture::new(SLL2, &["any"]);
+    let other: Ends = ([10, 0, 0, 2], 40_001, [10, 0, 0, 1], 81);
+    // In by the caller's veth. Out by the other's, for all anybody knows who selects.
+    capture.frame(START, 0, &cooked(1, 3, 1, &tcp(CALL, SYN)));
+    capture.frame(START + 10_000 * MILLISECOND, 0, &cooked(2, 3, 2, &udp(other)));
+    let roster = roster(&[(1, "veth1", "one"), (2, "veth2", "two")]);
+    for (selection, outcome) in [
+        ([].as_slice(), "blocked"),
+        (&["--filter", "inbound"], "unanswered"),
+        (&["--since", "2025-01-01T00:00:00Z"], "unanswered"),
+        (&["--until", "2025-01-01T00:01:00Z"], "unanswered"),
+    ] {
+        let replayed = replay_with(&capture, &roster, selection);
+        let conversation = &replayed["assessment"]["judged"][0]["conversation"];
+        assert_eq!(conversation["connections"][outcome], 1, "{selection:?}: {conversation}");
     }
 }
 
@@ -246,4 +271,119 @@ fn a_bridge_that_shows_one_containers_broadcasts_is_no_veth() {
     let replayed = replay(&capture, "");
     let ledger = &snapshot(&replayed)["ledger"];
     assert_eq!(ledger["metered"]["frames"], 3, "{ledger}");
+}
+
+/// Captures, rosters and contracts of a replay; each way of reading them in order.
+fn threaded_cases() -> Vec<Vec<String>> {
+    let folder = pcaps();
+    let mut cases = Vec::new();
+    let mut golden: Vec<PathBuf> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    golden.retain(|path| path.join("expected").is_dir());
+    golden.sort();
+    assert!(golden.len() >= 11, "{golden:?}");
+    for case in golden {
+        let Some(capture) = ["capture.pcapng", "capture.pcap"].into_iter().find(|it| case.join(it).is_file())
+        else {
+            continue;
+        };
+        let mut arguments = vec![text(&case.join(capture))];
+        for (option, names) in [
+            ("--roster", ["docker-inspect.json", "roster.toml", "interfaces.toml"].as_slice()),
+            ("--contract", &["contract.toml"]),
+        ] {
+            for name in names.iter().filter(|name| case.join(name).is_file()) {
+                arguments.extend([option.to_owned(), text(&case.join(name))]);
+            }
+        }
+        let more = std::fs::read_to_string(case.join("arguments")).unwrap_or_default();
+        arguments.extend(more.split_whitespace().map(str::to_owned));
+        cases.push(arguments);
+    }
+    let oracle = |name: &str| text(&folder.join("oracle-cases").join(name));
+    let malformed = |name: &str| text(&folder.join("malformed").join(name));
+    for more in [
+        vec![oracle("fmt-gz-community-id.pcap.gz")],
+        vec![oracle("atk-k8s-nmap-tcp.pcap")],
+        vec![oracle("ng-sections-mixed-endian.pcapng")],
+        vec![oracle("ng-many-interfaces.pcapng"), "--vantage".to_owned(), "dedup".to_owned()],
+        vec![oracle("tun-zoo-synthetic.pcap"), "--innermost".to_owned()],
+        vec![oracle("mixed-office.pcap"), "--filter".to_owned(), "tcp".to_owned()],
+        vec![oracle("mixed-office.pcap"), oracle("ctr-docker-websocket.pcap")],
+        vec![oracle("fmt-gz-community-id.pcap.gz"), oracle("ng-eth-sll-mixed.pcapng")],
+        vec![malformed("x-linktype-147-user.pcap")],
+        vec![malformed("pp-pcapng-example.pcapng.zst")],
+        vec![malformed("sv-fuzz.pcap")],
+        vec![malformed("pp-tcp-malformed.pcap"), oracle("frag-ipv4.pcap")],
+    ] {
+        cases.push(more);
+    }
+    cases
+}
+
+/// Everything a replay says and writes: exit code, both streams as table and as events, result, conversations.
+fn everything(case: &[String], threads: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut all = Vec::new();
+    for format in ["table", "ndjson"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_portolan"))
+            .arg("replay")
+            .args(case)
+            .args(["--threads", threads, "--format", format, "-o", "result", "--conversations", "plain"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        all.push(("exit code", format!("{:?}", output.status).into_bytes()));
+        all.push(("standard output", output.stdout));
+        all.push(("standard error", output.stderr));
+    }
+    for name in ["result", "plain"] {
+        all.push((name, std::fs::read(folder.path().join(name)).unwrap_or_default()));
+    }
+    all
+}
+
+fn assert_alike(case: &[String], alone: &[(&'static str, Vec<u8>)], threads: &str) {
+    for ((name, expected), (_, given)) in alone.iter().zip(everything(case, threads)) {
+        assert!(*expected == given, "{case:?}: {name} differs with {threads} threads");
+    }
+}
+
+#[test]
+fn every_capture_gives_the_same_bytes_on_any_number_of_threads() {
+    let cut = tempfile::tempdir().unwrap();
+    let mut cases = threaded_cases();
+    let shop = std::fs::read(pcaps().join("shop/capture.pcapng")).unwrap();
+    let packed = std::fs::read(pcaps().join("oracle-cases/fmt-gz-community-id.pcap.gz")).unwrap();
+    for (name, bytes) in
+        [("cut.pcapng", &shop[..shop.len() / 2]), ("cut.pcap.gz", &packed[..packed.len() / 2])]
+    {
+        let path = cut.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        cases.push(vec![text(&path)]);
+    }
+    let mut damaged = 0;
+    for case in cases {
+        let alone = everything(&case, "1");
+        assert!(!alone[1].1.is_empty() || !alone[2].1.is_empty(), "{case:?} says nothing");
+        damaged += usize::from(!alone[2].1.is_empty());
+        for threads in ["2", "4"] {
+            assert_alike(&case, &alone, threads);
+        }
+    }
+    assert!(damaged >= 4, "only {damaged} of the captures are damaged or warned of");
+}
+
+#[test]
+fn thirty_replays_on_four_threads_are_the_same() {
+    let case = [text(&pcaps().join("undocumented-debug-port/capture.pcapng"))];
+    let alone = everything(&case, "1");
+    for _ in 0..15 {
+        assert_alike(&case, &alone, "4");
+        assert_alike(&case, &alone, "3");
+    }
+}
+
+fn pcaps() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../pcaps")
 }
