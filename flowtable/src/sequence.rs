@@ -6,7 +6,7 @@
 //! looks at times.
 
 use crate::flow::{Flow, Side};
-use crate::history::Letter;
+use crate::history::{History, Letter};
 use crate::observation::{Fragment, Packet, TcpFacts};
 use crate::units::Protocol;
 
@@ -88,21 +88,48 @@ impl Expected<'_> {
 /// What is remembered of one end's numbers. Stands in the cold part of a slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Numbers {
-    /// Sequence numbers of the last SYN, SYN-ACK, FIN and RST.
-    control: [Option<u32>; 4],
+    /// Sequence numbers of the last SYN, SYN-ACK, FIN and RST, where the history has the letter.
+    control: [u32; 4],
     /// Sequence number of the last SYN, with or without ACK.
     first: Option<u32>,
-    /// Where something between two segments is missing, from its first number to the one after its last.
-    hole: Option<(u32, u32)>,
+    /// Where something between two segments is missing, from its first number to the one after its last; equal where
+    /// nothing is.
+    hole: (u32, u32),
     /// Highest acknowledgment of something never seen.
     acknowledged_unseen: Option<u32>,
-    /// Segments whose payload had been seen before.
-    repeated_payloads: u64,
+    /// Segments whose payload had been seen before; their letter is written up to a thousand million.
+    repeated_payloads: u32,
 }
 
 impl Numbers {
     pub(crate) const NONE: Self =
-        Self { control: [None; 4], first: None, hole: None, acknowledged_unseen: None, repeated_payloads: 0 };
+        Self { control: [0; 4], first: None, hole: (0, 0), acknowledged_unseen: None, repeated_payloads: 0 };
+
+    fn has_hole(&self) -> bool {
+        self.hole.0 != self.hole.1
+    }
+
+    /// Adds a letter unless the last one of its kind had the same number: then it is that packet again.
+    fn add_control(&mut self, history: &mut History, side: Side, letter: Letter, sequence: u32) {
+        let place = match letter {
+            Letter::Syn => 0,
+            Letter::SynAck => 1,
+            Letter::Fin => 2,
+            Letter::Reset
+            | Letter::Ack
+            | Letter::Payload
+            | Letter::Retransmitted
+            | Letter::ZeroWindow
+            | Letter::Gap
+            | Letter::Inconsistent
+            | Letter::MultiFlag => 3,
+        };
+        let is_again = history.has(side, letter) && self.control[place] == sequence;
+        self.control[place] = sequence;
+        if !is_again {
+            history.add(side, letter);
+        }
+    }
 }
 
 /// Reads one packet of `side` by the long way: letters, counts, and what is expected next.
@@ -141,7 +168,7 @@ pub(crate) fn read(
     if packet.fragment != Fragment::Whole {
         forget(expected, numbers, side);
     }
-    let has_hole = numbers.iter().any(|numbers| numbers.hole.is_some());
+    let has_hole = numbers.iter().any(Numbers::has_hole);
     if has_hole {
         expected.marks.set(Marks::HOLE);
     } else {
@@ -156,34 +183,27 @@ fn letters(
     side: Side,
     tcp: TcpFacts,
 ) {
-    let history = &mut flow.history;
+    let (history, numbers) = (&mut flow.history, &mut numbers[side.index()]);
     let is_syn = tcp.flags & TcpFacts::SYN != 0;
-    let mut control = |place: usize, letter: Letter| {
-        let last = &mut numbers[side.index()].control[place];
-        if last.replace(tcp.sequence) != Some(tcp.sequence) {
-            history.add(side, letter);
-        }
-    };
     match (is_syn, tcp.is_fin(), tcp.is_rst()) {
         (_, true, true) => return history.add_once(side, Letter::Inconsistent),
         (true, true, false) | (true, false, true) => return history.add_once(side, Letter::MultiFlag),
-        (false, false, true) => return control(3, Letter::Reset),
-        (true, false, false) if tcp.is_syn_ack() => control(1, Letter::SynAck),
-        (true, false, false) => control(0, Letter::Syn),
+        (false, false, true) => return numbers.add_control(history, side, Letter::Reset, tcp.sequence),
+        (true, false, false) if tcp.is_syn_ack() => {
+            numbers.add_control(history, side, Letter::SynAck, tcp.sequence);
+        }
+        (true, false, false) => numbers.add_control(history, side, Letter::Syn, tcp.sequence),
         (false, true, false) | (false, false, false) => {}
     }
     if tcp.payload_bytes > 0 {
-        flow.history.add_once(side, Letter::Payload);
+        history.add_once(side, Letter::Payload);
         expected.marks.set(Marks::payload(side));
     } else if tcp.flags & TcpFacts::ACK != 0 && !is_syn && !tcp.is_fin() {
-        flow.history.add_once(side, Letter::Ack);
+        history.add_once(side, Letter::Ack);
         expected.marks.set(Marks::pure_ack(side));
     }
     if tcp.is_fin() {
-        let last = &mut numbers[side.index()].control[2];
-        if last.replace(tcp.sequence) != Some(tcp.sequence) {
-            flow.history.add(side, Letter::Fin);
-        }
+        numbers.add_control(history, side, Letter::Fin, tcp.sequence);
     }
 }
 
@@ -208,7 +228,7 @@ fn segment(
     }
     if !is_numbered || is_another_start {
         *next = end;
-        (numbers.hole, numbers.acknowledged_unseen) = (None, None);
+        (numbers.hole, numbers.acknowledged_unseen) = ((0, 0), None);
         expected.marks.set(Marks::numbered(side));
         return;
     }
@@ -218,20 +238,19 @@ fn segment(
         return;
     }
     if ahead > 0 {
-        let from = numbers.hole.map_or(*next, |(from, _)| from);
-        numbers.hole = Some((from, start));
+        let from = if numbers.has_hole() { numbers.hole.0 } else { *next };
+        numbers.hole = (from, start);
     }
     if length > 0 && ahead < 0 {
         flow.retransmissions[side.index()] += 1;
-        if tcp.payload_bytes > 0 {
-            numbers.repeated_payloads += 1;
-            flow.history.add_at_powers(side, Letter::Retransmitted, numbers.repeated_payloads);
+        // The letter is Zeek's: payload of which nothing is new.
+        if tcp.payload_bytes > 0 && !is_before(*next, end) {
+            numbers.repeated_payloads = numbers.repeated_payloads.saturating_add(1);
+            flow.history.add_at_powers(side, Letter::Retransmitted, numbers.repeated_payloads.into());
         }
-        if let Some((from, until)) = numbers.hole
-            && !is_before(from, start)
-            && is_before(from, end)
-        {
-            numbers.hole = is_before(end, until).then_some((end, until));
+        let (from, until) = numbers.hole;
+        if numbers.has_hole() && !is_before(from, start) && is_before(from, end) {
+            numbers.hole = if is_before(end, until) { (end, until) } else { (0, 0) };
         }
     }
     if is_before(*next, end) {
@@ -252,10 +271,8 @@ fn acknowledge(
     }
     let numbers = &mut numbers[side.index()];
     let mut is_gap = false;
-    if let Some((from, _)) = numbers.hole
-        && is_before(from, number)
-    {
-        numbers.hole = None;
+    if numbers.has_hole() && is_before(numbers.hole.0, number) {
+        numbers.hole = (0, 0);
         is_gap = true;
     }
     let is_unseen = is_before(expected.next[side.index()], number);
@@ -272,7 +289,7 @@ fn acknowledge(
 
 fn forget(expected: &mut Expected<'_>, numbers: &mut [Numbers; 2], side: Side) {
     expected.marks.clear(Marks::numbered(side));
-    numbers[side.index()].hole = None;
+    numbers[side.index()].hole = (0, 0);
     numbers[side.index()].acknowledged_unseen = None;
 }
 
