@@ -11,8 +11,8 @@ use portolan_flowtable::{Fragment, Protocol};
 use crate::parse::link::Content;
 use crate::parse::{Layer, ParseError};
 
-/// Extension headers followed in one packet.
-const EXTENSIONS_MAX: usize = 16;
+/// Extension headers followed in one packet. No honest packet has a tenth of them.
+const EXTENSIONS_MAX: usize = 128;
 
 const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
@@ -43,8 +43,9 @@ impl<'a> Header<'a> {
     /// Returns that the addresses were not captured, or that the header contradicts itself.
     pub(crate) fn read(content: Content<'a>, left_bytes: usize) -> Result<Self, ParseError> {
         match content {
+            // Some cooked captures call every IP packet IPv4; the header's own version decides.
+            Content::Ipv4(bytes @ [0x60..=0x6f, ..]) | Content::Ipv6(bytes) => Self::ipv6(bytes, left_bytes),
             Content::Ipv4(bytes) => Self::ipv4(bytes, left_bytes),
-            Content::Ipv6(bytes) => Self::ipv6(bytes, left_bytes),
             // Callers ask only for IP; a tunnel may carry anything and is then left closed.
             Content::Arp | Content::Other => Err(ParseError::Malformed { layer: Layer::Tunnel }),
         }
@@ -87,8 +88,11 @@ impl<'a> Header<'a> {
             Ipv6HeaderSlice::from_slice(&fixed).map_err(|_| ParseError::Malformed { layer: Layer::Ipv6 })?;
         let captured = bytes.get(IPV6_BYTES..).unwrap_or_default();
         let length = usize::from(header.payload_length());
-        // A length of zero is a jumbogram, or BIG TCP.
-        let claimed = if length == 0 { left_bytes.saturating_sub(IPV6_BYTES) } else { length };
+        let left = left_bytes.saturating_sub(IPV6_BYTES);
+        // A length of zero is a jumbogram, which says so in hop-by-hop options, or BIG TCP, which is longer than the
+        // field can say. Otherwise it is meant: there is no payload.
+        let is_longer = left > usize::from(u16::MAX) || header.next_header().0 == HOP_BY_HOP.0;
+        let claimed = if length == 0 && is_longer { left } else { length };
         Self {
             source: header.source_addr().into(),
             destination: header.destination_addr().into(),
@@ -101,13 +105,15 @@ impl<'a> Header<'a> {
         .skip_extensions(&[HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS, AUTHENTICATION])
     }
 
-    /// Moves to the transport protocol. A header that is cut ends the walk; its number is then the protocol.
+    /// Moves to the transport protocol. A header that is cut ends the walk: what it says comes next is then the
+    /// protocol, or its own number where it is cut before that.
     fn skip_extensions(mut self, kinds: &[Protocol]) -> Result<Self, ParseError> {
         for _ in 0..EXTENSIONS_MAX {
             if !kinds.contains(&self.protocol) || self.is_later_fragment() {
                 return Ok(self);
             }
             let Some((next, length)) = self.extension() else {
+                self.protocol = self.next_of_cut().unwrap_or(self.protocol);
                 self.payload = &[];
                 return Ok(self);
             };
@@ -138,6 +144,17 @@ impl<'a> Header<'a> {
             }
         };
         Some((Protocol(next.0), length))
+    }
+
+    /// Returns what follows the extension header that the payload begins with and does not hold whole. All but the
+    /// fragment header, which is believed only whole, name it first.
+    fn next_of_cut(&self) -> Option<Protocol> {
+        match (self.protocol, self.payload) {
+            (FRAGMENT, _) => None,
+            // The routing header is read octet by octet, the others from their length on.
+            (ROUTING, [next, ..]) | (_, [next, _, ..]) => Some(Protocol(*next)),
+            _ => None,
+        }
     }
 
     pub(crate) fn is_later_fragment(&self) -> bool {

@@ -6,8 +6,10 @@ use portolan_flowtable::{Direction, InterfaceId, MacAddr};
 use crate::frame::{Frame, LinkType};
 use crate::parse::{Cooked, Layer, ParseError, uncooked};
 
-/// Tags, labels and encapsulations followed below one link header.
-const STEPS_MAX: usize = 16;
+/// Tags and encapsulations followed below one link header: as many as Wireshark follows.
+const STEPS_MAX: usize = 20;
+/// Labels followed. No honest frame has a tenth of them.
+const LABELS_MAX: usize = 128;
 
 /// Where a frame's network layer begins, and what the link layer said.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +106,7 @@ fn by_ethertype<'a>(
 ) -> Result<Content<'a>, ParseError> {
     let mut ethertype = ethertype;
     let mut rest = bytes;
-    for _ in 0..STEPS_MAX {
+    for _ in 0..=STEPS_MAX {
         match ethertype {
             IPV4 => return Ok(Content::Ipv4(rest)),
             IPV6 => return Ok(Content::Ipv6(rest)),
@@ -157,7 +159,7 @@ fn llc(bytes: &[u8], length: usize) -> Result<Llc<'_>, ParseError> {
 
 fn mpls(bytes: &[u8]) -> Result<Content<'_>, ParseError> {
     let mut rest = bytes;
-    for _ in 0..STEPS_MAX {
+    for _ in 0..LABELS_MAX {
         let ([_, _, traffic_class_and_bottom, _], below) = split::<4>(rest, Layer::Mpls)?;
         rest = below;
         if traffic_class_and_bottom & 1 == 1 {
@@ -209,9 +211,9 @@ fn null(bytes: &[u8]) -> Result<Content<'_>, ParseError> {
 
 fn by_family(family: u32, bytes: &[u8]) -> Content<'_> {
     match family {
-        // AF_INET everywhere; AF_INET6 of Linux, NetBSD and OpenBSD, FreeBSD, macOS.
+        // AF_INET everywhere; AF_INET6 of NetBSD and OpenBSD, FreeBSD, macOS. Linux has no such link layer.
         2 => Content::Ipv4(bytes),
-        10 | 24 | 28 | 30 => Content::Ipv6(bytes),
+        24 | 28 | 30 => Content::Ipv6(bytes),
         _ => Content::Other,
     }
 }

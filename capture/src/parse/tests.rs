@@ -211,6 +211,37 @@ fn a_big_tcp_frame_without_an_ip_length_has_the_payload_of_what_is_left() {
 }
 
 #[test]
+fn an_ipv6_packet_that_claims_no_payload_has_none_unless_it_is_longer_than_it_can_say() {
+    let mut bytes = udp6();
+    bytes[18..20].copy_from_slice(&[0, 0]);
+    #[rustfmt::skip]
+    let cases = [
+        // on the wire     ports
+        (62,               None),
+        (54 + 65_535,      None),
+        (54 + 65_536,      Some((Port(40_000), Port(53)))),
+    ];
+    for (original, ports) in cases {
+        let seen = parse(&frame(&bytes, LinkType::ETHERNET, original), &ParseOptions::default()).unwrap();
+        let Network::Ip(packet) = seen.network else { panic!("{seen:?}") };
+        assert_eq!((packet.protocol, packet.ports), (Protocol::UDP, ports), "{original}");
+    }
+}
+
+#[test]
+fn an_ipv6_packet_is_one_whatever_the_link_layer_calls_it() {
+    for (link, bytes) in [
+        (LinkType::ETHERNET, [&tcp()[..14], &udp6()[14..]].concat()),
+        (LinkType::LINUX_SLL2, cooked(0, &udp6()[14..], 0x0800)),
+        (LinkType::IPV4, udp6()[14..].to_vec()),
+    ] {
+        let seen = parse(&whole(&bytes, link), &ParseOptions::default()).unwrap();
+        let Network::Ip(packet) = seen.network else { panic!("{seen:?}") };
+        assert_eq!((packet.source.is_ipv6(), packet.ports), (true, Some((Port(40_000), Port(53)))), "{link}");
+    }
+}
+
+#[test]
 fn innermost_looks_through_tunnels_and_outermost_says_there_is_one() {
     let inner = tcp();
     let mut bytes = Vec::new();
@@ -246,14 +277,14 @@ fn a_tunnel_with_a_source_route_is_looked_through() {
 #[test]
 fn nesting_has_an_end() {
     let mut tagged = vec![2; 12];
-    for _ in 0..40 {
+    for _ in 0..200 {
         tagged.extend([0x81, 0x00, 0x00, 0x01]);
     }
     let mut labelled = [[2; 12].as_slice(), &[0x88, 0x47]].concat();
-    labelled.extend([0; 160]);
+    labelled.extend([0; 800]);
     let mut ipv6 = vec![0x60, 0, 0, 0, 0xff, 0xff, 60, 64];
     ipv6.extend([0xfd; 32]);
-    for _ in 0..40 {
+    for _ in 0..200 {
         ipv6.extend([60, 0, 1, 4, 0, 0, 0, 0]);
     }
     let tunnelled = [0x45, 0, 1, 0x90, 0, 0, 0, 0, 64, 4, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2].repeat(20);
@@ -327,6 +358,7 @@ fn healthy() -> Vec<(&'static str, LinkType, Vec<u8>)> {
         ("double tagged", LinkType::ETHERNET, tagged([0x88, 0xa8, 0, 7], &tagged([0x81, 0, 0, 8], &tcp()))),
         ("vxlan", LinkType::ETHERNET, vxlan),
         ("fragment", LinkType::ETHERNET, fragment),
+        ("ipv6 called ipv4", LinkType::LINUX_SLL2, cooked(0, &udp6()[14..], 0x0800)),
         ("extended", LinkType::RAW, extended),
         ("gre", LinkType::RAW, gre),
         ("gre with a source route", LinkType::RAW, routed),
