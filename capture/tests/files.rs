@@ -3,13 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may end by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use portolan_capture::{FileTap, Frame, LinkType, MergedFiles, ParseOptions, Polled, Tap, TapError, parse};
-use portolan_flowtable::{Direction, InterfaceId};
+use portolan_capture::{
+    FileInterface, FileTap, Frame, LinkType, MergedFiles, ParseOptions, Polled, Tap, TapError, parse,
+};
+use portolan_flowtable::{Direction, InterfaceEntry, InterfaceId, InterfaceTable, Role};
 use proptest::prelude::*;
 
 /// What a frame says of itself, and what it holds.
@@ -141,6 +144,54 @@ fn files_are_merged_by_time_and_their_interfaces_stay_apart() {
 }
 
 #[test]
+fn a_files_interface_is_never_taken_for_one_of_the_kernels() {
+    let folder = Folder::new("indexes");
+    let mut file = section();
+    file.extend(block(1, &[[1, 0, 0, 0, 0, 0, 0, 0].as_slice(), &option(2, b"eth0")].concat()));
+    file.extend(block(1, &[[20, 1, 0, 0, 0, 0, 0, 0].as_slice(), &option(2, b"any")].concat()));
+    let packet = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+    for index in 0..3 {
+        // Kernel indexes 0 to 2, each after a frame of the file's own first interface.
+        let header = [8, 0, 0, 0, 0, 0, 0, index, 0, 1, 0, 6, 2, 0, 0, 0, 0, 9, 0, 0];
+        let ethernet = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+        for (interface, link) in [(0_u32, ethernet.as_slice()), (1, &header)] {
+            let bytes = [link, &packet].concat();
+            let length = u32::try_from(bytes.len()).unwrap();
+            let fixed = [interface, 0, u32::from(index), length, length].map(u32::to_le_bytes).concat();
+            let padding = vec![0; bytes.len().next_multiple_of(4) - bytes.len()];
+            file.extend(block(6, &[fixed, bytes, padding].concat()));
+        }
+    }
+    let path = folder.write("mixed.pcapng", &file);
+    let mut tap = MergedFiles::open(&[&path, &path]).unwrap();
+    let mut seen = Vec::new();
+    let mut each = |frame: &Frame<'_>| {
+        let interface = parse(frame, &ParseOptions::default()).unwrap().interface;
+        seen.push((frame.link, interface));
+    };
+    while tap.poll(&mut each).unwrap() != Polled::End {}
+    let of = |link| -> BTreeSet<InterfaceId> {
+        seen.iter().filter(|(of, _)| *of == link).map(|(_, interface)| *interface).collect()
+    };
+    let (own, kernels) = (of(LinkType::ETHERNET), of(LinkType::LINUX_SLL2));
+    assert_eq!((own.len(), kernels.len()), (2, 3));
+    assert!(own.is_disjoint(&kernels));
+    let described: BTreeSet<InterfaceId> = tap.interfaces().iter().map(|interface| interface.id).collect();
+    assert_eq!(described.len(), 4);
+    assert!(own.is_subset(&described));
+    // A role can be given to each.
+    let mut table = InterfaceTable::new();
+    for interface in described {
+        let entry = InterfaceEntry { role: Role::Foreign, ..InterfaceEntry::default() };
+        table.set(interface, entry);
+        assert_eq!(table.get(interface), entry);
+    }
+    for interface in kernels {
+        assert_eq!(table.get(interface).role, Role::Unknown);
+    }
+}
+
+#[test]
 fn damage_to_one_file_does_not_end_the_others() {
     let folder = Folder::new("damage");
     let whole = classic(&[(10, b"a"), (20, b"b")]);
@@ -176,7 +227,7 @@ fn a_pcapng_file_tells_interfaces_directions_and_drops() {
     assert_eq!(seen, [row(Direction::Unstated), row(Direction::Incoming), row(Direction::Outgoing)]);
     let interface = &tap.interfaces()[0];
     assert_eq!((interface.name.as_deref(), interface.link), (Some("eth7"), LinkType::ETHERNET));
-    assert_eq!((interface.id, interface.section), (InterfaceId(0), 1));
+    assert_eq!((interface.id, interface.section), (FileInterface::FIRST, 1));
     assert_eq!(tap.kernel_dropped(), Some(9));
     assert!(tap.damage().is_none());
 }
@@ -285,7 +336,8 @@ fn drain(paths: &[&str]) -> (Vec<Seen>, MergedFiles) {
     let mut tap = MergedFiles::open(paths).unwrap();
     let mut frames = Vec::new();
     let mut each = |frame: &Frame<'_>| {
-        frames.push((frame.number, frame.at.0, frame.interface.0, frame.bytes.to_vec()));
+        let interface = frame.interface.0 - FileInterface::FIRST.0;
+        frames.push((frame.number, frame.at.0, interface, frame.bytes.to_vec()));
     };
     while tap.poll(&mut each).unwrap() != Polled::End {}
     (frames, tap)

@@ -5,7 +5,7 @@
 //! draft-ietf-opsawg-pcapng. Packets are in Enhanced, Simple and (obsolete) Packet Blocks; Interface Statistics
 //! Blocks tell what the kernel dropped; blocks of any other type are skipped.
 
-use portolan_flowtable::{Direction, InterfaceId};
+use portolan_flowtable::Direction;
 
 use crate::file::stamp::{self, Resolution};
 use crate::file::window::Window;
@@ -265,7 +265,7 @@ impl Blocks {
         }
         facts.is_any = name.as_deref() == Some(ANY);
         interfaces.push(FileInterface {
-            id: InterfaceId(u32::try_from(interfaces.len()).unwrap_or(u32::MAX)),
+            id: FileInterface::number(interfaces.len()),
             name,
             link: LinkType(u32::from(self.order.half(body, 0))),
             snaplen: self.order.word(body, 4),

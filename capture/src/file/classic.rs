@@ -5,7 +5,7 @@
 //! draft-ietf-opsawg-pcap; libpcap's `savefile.c` for what the draft leaves out: swapped lengths of versions before
 //! 2.4, and the modified format of Alexey Kuznetzov's patch.
 
-use portolan_flowtable::{Direction, InterfaceId};
+use portolan_flowtable::Direction;
 
 use crate::file::window::Window;
 use crate::file::{Damage, FileInterface, Head, RECORD_BYTES_MAX, stamp, take};
@@ -55,7 +55,14 @@ impl Classic {
         let number = if field & RESERVED_BITS == 0 { field & 0xffff } else { field };
         let link = LinkType(number);
         let snaplen = word(header, 16, is_big_endian);
-        interfaces.push(FileInterface { id: InterfaceId(0), name: None, link, snaplen, section: 1, file: 0 });
+        interfaces.push(FileInterface {
+            id: FileInterface::FIRST,
+            name: None,
+            link,
+            snaplen,
+            section: 1,
+            file: 0,
+        });
         window.consume(FILE_HEADER_BYTES);
         Ok(Self { is_big_endian, nanoseconds_per_tick, record_header_bytes, minor, link })
     }
@@ -94,7 +101,7 @@ impl Classic {
             length: end,
             stamp: Some((at, beyond_seconds)),
             link: self.link,
-            interface: InterfaceId(0),
+            interface: FileInterface::FIRST,
             direction: Direction::Unstated,
             original_bytes: original,
         }))

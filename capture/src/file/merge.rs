@@ -13,6 +13,7 @@ use crate::frame::{Frame, Polled, Tap};
 ///
 /// Where time runs backwards within a file, its own order is kept. Frame numbers run over the merged stream;
 /// interfaces of different files stay apart, but for `LINUX_SLL2` frames, whose header names the kernel's index.
+/// No number of a file's interface is such an index.
 pub struct MergedFiles {
     files: Vec<FileTap>,
     /// Files whose next record is known: its time, and the file.
@@ -87,7 +88,7 @@ impl MergedFiles {
     fn number_interfaces(&mut self, file: usize) {
         let (Some(tap), Some(numbers)) = (self.files.get(file), self.numbering.get_mut(file)) else { return };
         for interface in tap.interfaces().iter().skip(numbers.len()) {
-            let id = InterfaceId(u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX));
+            let id = FileInterface::number(self.interfaces.len());
             numbers.push(id);
             self.interfaces.push(FileInterface { id, file, ..interface.clone() });
         }
@@ -113,7 +114,10 @@ impl MergedFiles {
         let Some(tap) = self.files.get_mut(file) else { return };
         if let Some(mut frame) = tap.frame() {
             frame.number = self.frames;
-            let number = self.numbering.get(file).and_then(|numbers| numbers.get(frame.interface.0 as usize));
+            let number = self
+                .numbering
+                .get(file)
+                .and_then(|numbers| numbers.get(FileInterface::position(frame.interface)));
             frame.interface = number.copied().unwrap_or(frame.interface);
             each(&frame);
         }

@@ -35,7 +35,7 @@ const FRAMES_PER_POLL: usize = 4_096;
 /// An interface a capture file describes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FileInterface {
-    /// Its running number over all sections (and, merged, over all files), from 0.
+    /// Its running number over all sections (and, merged, over all files), from [`FileInterface::FIRST`].
     pub id: InterfaceId,
     /// Its name on the host that captured, where the file says so. Hostile text: outputs escape it.
     pub name: Option<String>,
@@ -47,6 +47,22 @@ pub struct FileInterface {
     pub section: u32,
     /// Position of its file among those that were opened together, from 0.
     pub file: usize,
+}
+
+impl FileInterface {
+    /// The number of the first interface. `LINUX_SLL2` frames name the kernel's index, which counts up from 1 and
+    /// stands beside these numbers where a capture mixes both: they begin where no host's indexes arrive, and leave
+    /// as many below 2^24, where [`portolan_flowtable::InterfaceTable`] ends.
+    pub const FIRST: InterfaceId = InterfaceId(1 << 23);
+
+    fn number(position: usize) -> InterfaceId {
+        InterfaceId(u32::try_from(position).unwrap_or(u32::MAX).saturating_add(Self::FIRST.0))
+    }
+
+    /// The place of a number in the list it was given for; past the end for an index of the kernel.
+    fn position(id: InterfaceId) -> usize {
+        id.0.checked_sub(Self::FIRST.0).map_or(usize::MAX, |position| position as usize)
+    }
 }
 
 /// One capture file.
