@@ -136,20 +136,31 @@ fn choose_roles(
     Ok(())
 }
 
-/// Roles by kernel index (cooked frames carry it), else by the names the capture gives its interfaces.
+/// Roles by kernel index, where cooked frames carry it, and by the names the capture gives its interfaces. Numbers of
+/// the capture's own are no kernel indexes ([`FileInterface::FIRST`]), so that a row never fits an interface of both.
 fn by_roster(
     roster: &portolan_identity::Roster,
     survey: &Survey,
     files: &[FileInterface],
 ) -> Option<InterfaceTable> {
     if survey.is_cooked() {
-        return by_index(roster);
+        let mut table = by_index(roster)?;
+        if survey.has_directions() {
+            by_name(roster, files, &mut table);
+        }
+        return Some(table);
     }
     if !survey.has_directions() {
         // The rule asks which way a frame went: it would count nothing at all.
         return None;
     }
     let mut table = InterfaceTable::new();
+    let matched = by_name(roster, files, &mut table);
+    (matched > 1 && matched == files.len()).then_some(table)
+}
+
+/// Sets the rows of interfaces the roster knows by name, and returns how many there are.
+fn by_name(roster: &portolan_identity::Roster, files: &[FileInterface], table: &mut InterfaceTable) -> usize {
     let mut matched = 0;
     for interface in files {
         let row = roster.interfaces().iter().find(|row| row.name.is_some() && row.name == interface.name);
@@ -158,7 +169,7 @@ fn by_roster(
             matched += 1;
         }
     }
-    (matched > 1 && matched == files.len()).then_some(table)
+    matched
 }
 
 fn by_index(roster: &portolan_identity::Roster) -> Option<InterfaceTable> {
@@ -216,4 +227,49 @@ fn survey(paths: &[String]) -> Result<Surveyed, Failure> {
     }
     let has_losses = tap.kernel_dropped().is_some_and(|dropped| dropped > 0);
     Ok(Surveyed { survey, interfaces: tap.interfaces().to_vec(), has_losses })
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_flowtable::Role;
+
+    use super::*;
+
+    #[test]
+    fn roles_of_kernel_indexes_do_not_reach_interfaces_of_the_file() {
+        let packet = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 253, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+        // A broadcast that came in by the interface of index 1, sent by a container: a veth.
+        let cooked =
+            [[8, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1, 6, 2, 0, 0, 0, 0, 9, 0, 0].as_slice(), &packet].concat();
+        // The file's second interface, by position number 1, says no direction.
+        let ethernet = [[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0].as_slice(), &packet].concat();
+        let mut file = block(0x0a0d_0d0a, &[[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0], [0xff; 8]].concat());
+        file.extend(block(1, &[20, 1, 0, 0, 0, 0, 0, 0]));
+        file.extend(block(1, &[1, 0, 0, 0, 0, 0, 0, 0]));
+        file.extend(frame(0, &cooked));
+        file.extend(frame(1, &ethernet));
+        let path = std::env::temp_dir().join(format!("portolan-vantage-{}.pcapng", std::process::id()));
+        std::fs::write(&path, file).unwrap();
+        let surveyed = survey(&[path.to_str().unwrap().to_owned()]);
+        std::fs::remove_file(&path).unwrap();
+
+        let Ok(Surveyed { survey, interfaces, .. }) = surveyed else { panic!("it is a capture") };
+        let table = survey.roles(true).unwrap();
+        assert_eq!(table.get(InterfaceId(1)).role, Role::Container);
+        assert_eq!(table.get(interfaces[1].id).role, Role::Foreign);
+        assert!(!survey.has_directions());
+    }
+
+    fn frame(interface: u32, bytes: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(bytes.len()).unwrap();
+        let mut body = [interface, 0, 0, length, length].map(u32::to_le_bytes).concat();
+        body.extend(bytes);
+        body.resize(body.len().next_multiple_of(4), 0);
+        block(6, &body)
+    }
+
+    fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(12 + body.len()).unwrap().to_le_bytes();
+        [&kind.to_le_bytes(), length.as_slice(), body, &length].concat()
+    }
 }
