@@ -113,7 +113,10 @@ impl<'a> Header<'a> {
                 return Ok(self);
             }
             let Some((next, length)) = self.extension() else {
-                self.protocol = self.next_of_cut().unwrap_or(self.protocol);
+                if let Some((next, read_bytes)) = self.next_of_cut() {
+                    self.protocol = next;
+                    self.payload_offset += read_bytes;
+                }
                 self.payload = &[];
                 return Ok(self);
             };
@@ -146,13 +149,14 @@ impl<'a> Header<'a> {
         Some((Protocol(next.0), length))
     }
 
-    /// Returns what follows the extension header that the payload begins with and does not hold whole. All but the
-    /// fragment header, which is believed only whole, name it first.
-    fn next_of_cut(&self) -> Option<Protocol> {
+    /// Returns what follows the extension header that the payload begins with and does not hold whole, and how many
+    /// of its bytes say so. All but the fragment header, which is believed only whole, name it first.
+    fn next_of_cut(&self) -> Option<(Protocol, usize)> {
         match (self.protocol, self.payload) {
             (FRAGMENT, _) => None,
             // The routing header is read octet by octet, the others from their length on.
-            (ROUTING, [next, ..]) | (_, [next, _, ..]) => Some(Protocol(*next)),
+            (ROUTING, [next, ..]) => Some((Protocol(*next), 1)),
+            (_, [next, _, ..]) => Some((Protocol(*next), 2)),
             _ => None,
         }
     }

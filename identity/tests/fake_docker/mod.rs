@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -30,6 +31,8 @@ struct Memory {
     lies: Vec<String>,
     requests: Vec<String>,
     subscriptions: usize,
+    /// Events told before anybody subscribed: a real engine gives them to whoever asks `since`.
+    untold: Vec<String>,
 }
 
 /// The daemon. Dropping it kills it: connections end, the socket goes.
@@ -109,12 +112,17 @@ impl FakeDocker {
         self.frozen.send_replace(is_frozen);
     }
 
-    /// Tells subscribers of an event.
+    /// Tells subscribers of an event that happens at this moment.
     pub(crate) fn tell(&self, kind: &str, action: &str, id: &str, attributes: &Value) {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let event = json!({
             "Type": kind, "Action": action, "Actor": {"ID": id, "Attributes": attributes},
-            "scope": "local", "time": 1_795_183_080, "timeNano": 1_795_183_080_000_000_000_i64,
+            "scope": "local", "time": since.as_secs(), "timeNano": u64::try_from(since.as_nanos()).unwrap(),
         });
+        let mut memory = self.memory.lock().unwrap();
+        if memory.subscriptions == 0 {
+            memory.untold.push(format!("{event}\n"));
+        }
         let _ = self.events.send(format!("{event}\n"));
     }
 
@@ -175,10 +183,20 @@ async fn answer(
         ),
         ["events"] => {
             memory.subscriptions += 1;
-            let lines = stream::unfold((events, frozen), |(mut events, mut frozen)| async move {
-                let line = events.recv().await.ok()?;
-                let _ = frozen.wait_for(|is_frozen| !is_frozen).await;
-                Some((Ok(Frame::data(Bytes::from(line))), (events, frozen)))
+            let mut untold = std::mem::take(&mut memory.untold).into_iter();
+            // What was told before the lock was taken is among the untold.
+            let mut events = events;
+            while events.try_recv().is_ok() {}
+            let lines = stream::unfold((events, frozen), move |(mut events, mut frozen)| {
+                let earlier = untold.next();
+                async move {
+                    let line = match earlier {
+                        Some(line) => line,
+                        None => events.recv().await.ok()?,
+                    };
+                    let _ = frozen.wait_for(|is_frozen| !is_frozen).await;
+                    Some((Ok(Frame::data(Bytes::from(line))), (events, frozen)))
+                }
             });
             Response::new(BodyExt::boxed_unsync(StreamBody::new(lines)))
         }
