@@ -222,7 +222,7 @@ pub struct ReadArgs {
     /// Most flow records kept in the result
     #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
     pub flows_kept: usize,
-    /// Threads to read with; the answer is the same for any number [default: one a processor, at most 4]
+    /// Threads to read with; the answer is the same for any number [default: 2, where there are two processors]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub threads: Option<u8>,
 }

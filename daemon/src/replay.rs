@@ -33,9 +33,9 @@ const SEED: u64 = 0x706f_7274_6f6c_616e;
 /// Unknown link types named at most.
 const UNKNOWN_LINKS_MAX: usize = 8;
 
-/// Threads used where nobody says how many: reading, parsing and metering each have one, and more parsers than two
-/// would wait.
-const THREADS_MAX: usize = 4;
+/// Threads used where nobody says how many. More cost processor time, and win where files are packed and
+/// processors idle.
+const THREADS_UNASKED: usize = 2;
 
 /// What a replay is asked for.
 #[derive(Debug)]
@@ -337,7 +337,7 @@ impl Take<Row> for Run<'_> {
 fn threads(read: &ReadArgs) -> usize {
     match read.threads {
         Some(asked) => usize::from(asked),
-        None => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+        None => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_UNASKED),
     }
 }
 
