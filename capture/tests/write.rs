@@ -63,7 +63,7 @@ fn a_written_file_reads_back_with_every_field() {
         [first].iter().chain(&others).map(|given| seen(given, links[given.interface as usize])).collect();
     assert_eq!(read.frames, wanted);
     let interface = |id, name: &str, link, snaplen| FileInterface {
-        id: InterfaceId(id),
+        id: InterfaceId(FileInterface::FIRST.0 + id),
         name: Some(name.to_owned()),
         link,
         snaplen,
@@ -391,7 +391,7 @@ fn read(bytes: &[u8]) -> Read {
         assert!(frame.is_timed);
         assert_eq!(frame.beyond_seconds, 0);
         frames.push(Seen {
-            interface: frame.interface.0,
+            interface: frame.interface.0 - FileInterface::FIRST.0,
             link: frame.link,
             at: frame.at,
             bytes: frame.bytes.to_vec(),
