@@ -36,8 +36,12 @@ pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, 
         read: &read,
         conversations: None,
         shows_progress: false,
+        each_turn: None,
     };
     let replayed = replay::replay(&request)?;
+    for note in replayed.notes.iter().chain(&replayed.warnings) {
+        crate::say(&format!("portolan: {}", portolan_exporter::escape::terminal(note)));
+    }
     if let Some(damage) = replayed.damage.first() {
         crate::say(&format!("portolan: {damage}"));
     }

@@ -52,7 +52,9 @@ pub enum Command {
         portolan replay shop.pcap --roster inspect.json --roster interfaces.toml --contract contract.toml\n  \
         portolan replay monday.pcapng.zst tuesday.pcapng.zst --filter 'port 5432' --format ndjson\n  \
         zcat big.pcap.gz | portolan replay - -o big.result\n  \
-        portolan replay suspect.pcap --quiet --fail-on medium || echo findings\n\n\
+        portolan replay suspect.pcap --quiet --fail-on medium || echo findings\n  \
+        portolan replay recorded.pcapng --contract stricter.toml\n\n\
+        A recording of portolan record needs no roster: its journal beside it is found by its name.\n\
         A roster names addresses: output of docker inspect (containers, networks, images, in any mix), or TOML.\n  \
         docker inspect $(docker ps -aq) $(docker network ls -q) $(docker image ls -q) > inspect.json")]
     Replay(Box<ReplayArgs>),
@@ -213,6 +215,12 @@ pub struct ReadArgs {
     /// Leave out frames that do not match this capture filter (pcap-filter(7))
     #[arg(long, value_name = "BPF")]
     pub filter: Option<String>,
+    /// Take who is who, and when, from this journal; without it, from the one beside the capture
+    #[arg(long, value_name = "FILE", conflicts_with = "no_journal")]
+    pub journal: Option<PathBuf>,
+    /// Replay the frames of a recording without its journal
+    #[arg(long)]
+    pub no_journal: bool,
     /// Meter what tunnels carry instead of the tunnels
     #[arg(long)]
     pub innermost: bool,

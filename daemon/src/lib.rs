@@ -24,6 +24,7 @@ pub mod run;
 mod signals;
 mod survey;
 
+use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -77,15 +78,22 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
 
 fn replay_command(args: &ReplayArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let knowledge = replay::Knowledge::read(&args.knowledge)?;
+    let mut events = EventLines::default();
+    let each_turn = RefCell::new(|turned: &replay::TurnOf<'_>| events.tell(turned));
+    let is_events = args.print.format == Format::Ndjson && !args.quiet;
     let request = replay::Request {
         files: &args.files,
         knowledge: &knowledge,
         read: &args.read,
         conversations: args.conversations.as_deref(),
         shows_progress: !args.quiet,
+        each_turn: is_events.then_some(&each_turn),
     };
     let replayed = replay::replay(&request)?;
     if !args.quiet {
+        for note in &replayed.notes {
+            say(&format!("portolan: {}", portolan_exporter::escape::terminal(note)));
+        }
         for warning in knowledge.notes.iter().chain(&replayed.warnings) {
             say(&format!("portolan: warning: {}", portolan_exporter::escape::terminal(warning)));
         }
@@ -119,10 +127,8 @@ fn print_publication(
             out.write_all(report::report(publication, &replay::title(&args.files), style).as_bytes())
         }
         Format::Json => result::print(out, publication),
-        Format::Ndjson => {
-            print_events(replayed);
-            Ok(())
-        }
+        // Each turn told of its own.
+        Format::Ndjson => Ok(()),
     };
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -132,12 +138,19 @@ fn print_publication(
     }
 }
 
-/// Writes what a daemon would have written to its event log.
-fn print_events(replayed: &replay::Replayed) {
-    let publication = &replayed.publication;
-    let events = EventSource::new(0).turn(publication, &replayed.alerts);
-    let own = OwnMetrics::default();
-    EventLog::to_stream(Box::new(std::io::stdout()), &publication.vitals.host, own).write(&events);
+/// What a daemon writes to its event log, on standard output.
+#[derive(Default)]
+struct EventLines(Option<(EventSource, EventLog)>);
+
+impl EventLines {
+    fn tell(&mut self, turned: &replay::TurnOf<'_>) {
+        let (source, log) = self.0.get_or_insert_with(|| {
+            let host = &turned.publication.vitals.host;
+            let log = EventLog::to_stream(Box::new(std::io::stdout()), host, OwnMetrics::default());
+            (EventSource::new(turned.heartbeat_seconds), log)
+        });
+        log.write(&source.turn(turned.publication, turned.alerts));
+    }
 }
 
 /// Returns whether standard output may be coloured: a terminal, and nobody asked for none (no-color.org).

@@ -1,11 +1,14 @@
 //! Replay: captures through the same engine, on the captures' time.
 
 mod dedup;
+mod journalled;
 mod knowledge;
 mod pipeline;
 mod row;
 mod vantage;
 
+use std::cell::RefCell;
+use std::fmt;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +18,15 @@ use portolan_capture::select::Selection;
 use portolan_capture::{Frame, MergedFiles, ParseOptions, TapError};
 use portolan_exporter::{Publication, Vitals};
 use portolan_flowtable::plain::PlainConversations;
-use portolan_flowtable::{Delta, Limits, Names, NotCounted, Rejected, Timestamp};
+use portolan_flowtable::{Delta, InterfaceTable, Limits, Names, NotCounted, Rejected, Timestamp};
 use portolan_policy::Alert;
 
 use crate::cli::ReadArgs;
 use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
 use crate::error::Failure;
+use crate::journal::{Player, Turned, parse};
 use dedup::Duplicates;
+use journalled::{Found, find};
 pub use knowledge::{Contracts, Knowledge};
 use pipeline::Take;
 use row::{Reading, Row, Sighting};
@@ -37,8 +42,21 @@ const UNKNOWN_LINKS_MAX: usize = 8;
 /// processors idle.
 const THREADS_UNASKED: usize = 2;
 
+/// One turn of a replay: its last, and with a journal each one there was live.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnOf<'a> {
+    /// The answer.
+    pub publication: &'a Publication,
+    /// The news.
+    pub alerts: &'a [Alert],
+    /// Pause between heartbeats among the events, in seconds.
+    pub heartbeat_seconds: u32,
+}
+
+/// Hears every turn.
+pub type EachTurn<'a> = &'a RefCell<dyn FnMut(&TurnOf<'_>) + 'a>;
+
 /// What a replay is asked for.
-#[derive(Debug)]
 pub struct Request<'a> {
     /// Captures, merged by time.
     pub files: &'a [PathBuf],
@@ -50,6 +68,17 @@ pub struct Request<'a> {
     pub conversations: Option<&'a Path>,
     /// Whether a progress bar may be drawn.
     pub shows_progress: bool,
+    /// Who hears every turn.
+    pub each_turn: Option<EachTurn<'a>>,
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("files", &self.files)
+            .field("read", &self.read)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a replay gives.
@@ -63,6 +92,8 @@ pub struct Replayed {
     pub damage: Vec<String>,
     /// What a person should know about the reading.
     pub warnings: Vec<String>,
+    /// What was found beside the captures.
+    pub notes: Vec<String>,
 }
 
 /// Replays captures.
@@ -72,12 +103,16 @@ pub struct Replayed {
 /// Returns why nothing could be replayed: a file that is missing or no capture, a filter that does not compile, an
 /// output that cannot be written.
 pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
-    let paths: Vec<String> = request.files.iter().map(|path| path.display().to_string()).collect();
-    let chosen = choose(&paths, request)?;
-    let mut tap = MergedFiles::open(&paths)?;
+    let found = find(request)?;
+    let files = found.as_ref().map_or(request.files, |found| &found.files);
+    let paths: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+    let (chosen, mut tap) = match &found {
+        Some(_) => (Chosen::default(), MergedFiles::open_in_sequence(&paths)?),
+        None => (choose(&paths, request)?, MergedFiles::open(&paths)?),
+    };
     let mut filter = request.read.filter.as_deref().map(Selection::new).transpose()?;
+    let read = request.read;
     let mut select = |frame: &Frame<'_>| {
-        let read = request.read;
         let is_outside = read.since.is_some_and(|since| frame.at < since)
             || read.until.is_some_and(|until| frame.at >= until);
         !is_outside && filter.as_mut().is_none_or(|filter| filter.selects(frame))
@@ -86,7 +121,7 @@ pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
         options: ParseOptions { innermost: request.read.innermost, fingerprint: chosen.is_deduplicated },
     };
     let progress = progress_bar(&tap, request.shows_progress);
-    let mut run = Run::new(request, chosen, progress);
+    let mut run = Run::new(request, chosen, progress, found)?;
     let ended = pipeline::read(&mut tap, threads(request.read), &mut select, &reading, &mut run)?;
     run.progress.finish_and_clear();
     for damage in ended.iter().chain(tap.damage()) {
@@ -101,6 +136,9 @@ pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
     }
     if run.chosen.is_blind_to_roles && vantage::may_show_twice(tap.interfaces()) {
         run.chosen.remarks.push(vantage::UNSURVEYED.to_owned());
+    }
+    if run.player.is_some() {
+        return run.finish_journal();
     }
     Ok(run.finish(tap.kernel_dropped(), &title(request.files)))
 }
@@ -121,8 +159,8 @@ pub fn title(files: &[PathBuf]) -> String {
 }
 
 /// A replay under way.
-struct Run<'a> {
-    request: &'a Request<'a>,
+struct Run<'r, 'a> {
+    request: &'r Request<'a>,
     meter: Meter,
     chart: Chart,
     deltas: Vec<Delta>,
@@ -137,23 +175,53 @@ struct Run<'a> {
     alerts: Vec<Alert>,
     damage: Vec<String>,
     warnings: Vec<String>,
+    notes: Vec<String>,
     unknown_links: Vec<String>,
+    /// Frames so far.
+    frames: u64,
+    player: Option<Player>,
+    /// The last turn of a journal.
+    last: Option<Publication>,
 }
 
-impl<'a> Run<'a> {
-    fn new(request: &'a Request<'a>, chosen: Chosen, progress: ProgressBar) -> Self {
-        let limits = Limits { flows_max: request.read.flows_max, ..Limits::default() };
+impl<'r, 'a> Run<'r, 'a> {
+    fn new(
+        request: &'r Request<'a>,
+        chosen: Chosen,
+        progress: ProgressBar,
+        found: Option<Found>,
+    ) -> Result<Self, Failure> {
         let knowledge = request.knowledge;
+        let begin = found.as_ref().map(|found| found.journal.begin());
+        let limits = match begin {
+            Some(begin) => begin.limits,
+            None => Limits { flows_max: request.read.flows_max, ..Limits::default() },
+        };
+        let seed = begin.map_or(SEED, |begin| begin.seed);
+        let has_own_contract = knowledge.contract.title().is_some();
+        let contract = match begin {
+            Some(begin) if !has_own_contract => parse(&begin.contracts)?.contract,
+            Some(_) | None => Arc::clone(&knowledge.contract),
+        };
         let names = knowledge
             .roster
             .as_ref()
             .map_or_else(|| Arc::new(Names::default()), |roster| Arc::clone(roster.names()));
-        let meter = Meter::new(limits, SEED, Arc::clone(&chosen.interfaces), Who::Bare(Default::default()));
-        let options =
-            ChartOptions { source: Source::Silent, withhold: 0, flows_kept: request.read.flows_kept };
-        let chart = Chart::new(options, names, Arc::clone(&knowledge.contract));
+        let interfaces = match begin {
+            Some(begin) if begin.interface.is_empty() => Arc::new(InterfaceTable::new()),
+            Some(_) | None => Arc::clone(&chosen.interfaces),
+        };
+        let meter = Meter::new(limits, seed, interfaces, Who::Bare(Default::default()));
+        let options = match begin {
+            Some(begin) => {
+                ChartOptions { source: Source::Live, withhold: begin.withhold, flows_kept: begin.flows_kept }
+            }
+            None => ChartOptions { source: Source::Silent, withhold: 0, flows_kept: request.read.flows_kept },
+        };
+        let chart = Chart::new(options, names, contract);
         let warnings = chosen.warnings.clone();
-        Self {
+        let notes = found.iter().map(|found| found.in_words(has_own_contract)).collect();
+        Ok(Self {
             meter,
             chart,
             deltas: Vec::new(),
@@ -169,12 +237,31 @@ impl<'a> Run<'a> {
             alerts: Vec::new(),
             damage: Vec::new(),
             warnings,
+            notes,
             unknown_links: Vec::new(),
-        }
+            frames: 0,
+            player: found.map(|found| Player::new(found.journal, has_own_contract)),
+            last: None,
+        })
     }
 
-    fn frame(&mut self, row: &Row) {
-        self.follow(row.at);
+    fn frame(&mut self, row: &Row) -> Result<(), Failure> {
+        self.frames += 1;
+        match self.player.take() {
+            Some(mut player) => {
+                let played = player.play(self.frames, &mut self.meter, &mut self.chart, &mut |turned| {
+                    told(turned, self.request.each_turn, &mut self.alerts, &mut self.last);
+                });
+                self.player = Some(player);
+                played?;
+            }
+            None => self.follow(row.at),
+        }
+        self.meter_frame(row);
+        Ok(())
+    }
+
+    fn meter_frame(&mut self, row: &Row) {
         let wire_bytes = row.record.original_bytes;
         let seen = match row.sighting {
             Sighting::Deselected => return self.meter.leave_out(NotCounted::Deselected, wire_bytes),
@@ -205,7 +292,11 @@ impl<'a> Run<'a> {
         {
             return self.meter.leave_out(NotCounted::SecondSighting, seen.wire_bytes);
         }
-        self.meter.frame(seen, &mut self.deltas);
+        let deltas = match &mut self.player {
+            Some(player) => player.deltas(),
+            None => &mut self.deltas,
+        };
+        self.meter.frame(seen, deltas);
     }
 
     fn note_time(&mut self, at: Timestamp) {
@@ -259,6 +350,34 @@ impl<'a> Run<'a> {
         if !self.damage.contains(&text) {
             self.damage.push(text);
         }
+    }
+
+    /// Plays what the journal holds behind the last frame.
+    fn finish_journal(mut self) -> Result<Replayed, Failure> {
+        let Some(mut player) = self.player.take() else {
+            return Err(Failure::error("a journal was found and lost; please report this"));
+        };
+        let last_at = self.span.map(|(_, last)| last);
+        let cause = player.finish(
+            self.frames,
+            last_at,
+            &self.damage,
+            &mut self.meter,
+            &mut self.chart,
+            &mut |turned| told(turned, self.request.each_turn, &mut self.alerts, &mut self.last),
+        )?;
+        self.warnings.extend(std::mem::take(&mut self.unknown_links));
+        self.warnings.extend(cause);
+        let Some(publication) = self.last else {
+            return Err(player.journal().damaged("it holds no turn").into());
+        };
+        Ok(Replayed {
+            publication,
+            alerts: self.alerts,
+            damage: self.damage,
+            warnings: self.warnings,
+            notes: self.notes,
+        })
     }
 
     fn finish(mut self, kernel_dropped: Option<u64>, title: &str) -> Replayed {
@@ -317,20 +436,44 @@ impl<'a> Run<'a> {
         let (occupancy, overflow_most) = (self.meter.occupancy(), self.meter.overflow_most());
         let turn = Turn { at, ledger, losses, occupancy, overflow_most, is_last: true };
         let (publication, alerts) = self.chart.turn(turn, vitals);
+        if let Some(each_turn) = self.request.each_turn {
+            let turned = TurnOf { publication: &publication, alerts: &alerts, heartbeat_seconds: 0 };
+            (each_turn.borrow_mut())(&turned);
+        }
         self.alerts.extend(alerts);
-        Replayed { publication, alerts: self.alerts, damage: self.damage, warnings: self.warnings }
+        Replayed {
+            publication,
+            alerts: self.alerts,
+            damage: self.damage,
+            warnings: self.warnings,
+            notes: self.notes,
+        }
     }
 }
 
-impl Take<Row> for Run<'_> {
+impl Take<Row> for Run<'_, '_> {
     fn take(&mut self, row: Row) -> Result<(), Failure> {
-        self.frame(&row);
-        Ok(())
+        self.frame(&row)
     }
 
     fn position(&mut self, bytes: u64) {
         self.progress.set_position(bytes);
     }
+}
+
+/// Hands a turn on, and keeps what is asked for at the end.
+fn told(
+    turned: Turned,
+    each_turn: Option<EachTurn<'_>>,
+    alerts: &mut Vec<Alert>,
+    last: &mut Option<Publication>,
+) {
+    if let Some(each_turn) = each_turn {
+        let Turned { publication, alerts, heartbeat_seconds } = &turned;
+        (each_turn.borrow_mut())(&TurnOf { publication, alerts, heartbeat_seconds: *heartbeat_seconds });
+    }
+    alerts.extend(turned.alerts);
+    *last = Some(turned.publication);
 }
 
 /// Returns how many threads a replay uses.

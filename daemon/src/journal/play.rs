@@ -26,6 +26,8 @@ pub struct Turned {
     pub publication: Publication,
     /// The news.
     pub alerts: Vec<Alert>,
+    /// Pause between heartbeats among the events, in seconds.
+    pub heartbeat_seconds: u32,
 }
 
 /// A journal being played.
@@ -292,7 +294,7 @@ impl Player {
             is_last: false,
         };
         let (publication, alerts) = chart.turn(turn, vitals(&picture, &facts));
-        Ok(Turned { publication, alerts })
+        Ok(Turned { publication, alerts, heartbeat_seconds: begin.heartbeat_seconds })
     }
 
     fn picture(&self, number: u32) -> Result<Arc<Picture>, JournalError> {

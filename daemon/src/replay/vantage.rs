@@ -46,6 +46,24 @@ pub(super) struct Chosen {
     pub warnings: Vec<String>,
 }
 
+impl Default for Chosen {
+    /// Every frame counts, and nothing more is known.
+    fn default() -> Self {
+        Self {
+            interfaces: Arc::new(InterfaceTable::plain()),
+            has_attachments: false,
+            is_deduplicated: false,
+            changes: Vec::new(),
+            has_losses: false,
+            addresses: BTreeSet::new(),
+            was_surveyed: false,
+            is_blind_to_roles: false,
+            remarks: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// Chooses the vantage, reading the capture a first time where that is needed and possible.
 ///
 /// # Errors
@@ -54,18 +72,7 @@ pub(super) struct Chosen {
 pub(super) fn choose(paths: &[String], request: &Request<'_>) -> Result<Chosen, Failure> {
     let roster = request.knowledge.roster.as_deref();
     let changes = roster.map(portolan_identity::Roster::changes).unwrap_or_default();
-    let mut chosen = Chosen {
-        interfaces: Arc::new(InterfaceTable::plain()),
-        has_attachments: false,
-        is_deduplicated: false,
-        changes,
-        has_losses: false,
-        addresses: BTreeSet::new(),
-        was_surveyed: false,
-        is_blind_to_roles: false,
-        remarks: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut chosen = Chosen { changes, ..Chosen::default() };
     let is_piped = paths.iter().any(|path| path == "-");
     let wanted = request.read.vantage;
     let needs_survey = match wanted {
