@@ -251,10 +251,11 @@ impl FlowTable {
         }
         sequence::read(&mut hot.expected(), &mut cold.numbers, &mut cold.flow, side, metering.packet);
         let became_answered = before != Outcome::Answered && cold.flow.outcome == Outcome::Answered;
-        let flow = cold.flow;
+        let accepted = (became_answered && cold.flow.evidence == InitiatorEvidence::Handshake)
+            .then(|| (cold.flow.scope, *cold.flow.responder_end(), cold.flow.protocol));
         self.count_metered(seen, slot, was_dirty);
-        if became_answered && flow.evidence == InitiatorEvidence::Handshake {
-            self.learn_listener(flow.scope, flow.responder_end(), flow.protocol);
+        if let Some((scope, responder, protocol)) = accepted {
+            self.learn_listener(scope, &responder, protocol);
         }
         self.note_icmp_error(metering);
     }
