@@ -19,6 +19,12 @@ const RST: u8 = TcpFacts::RST;
 /// A segment: who sent it, flags, sequence number, acknowledgment, payload.
 type Segment = (Sender, u8, u32, u32, u32);
 
+/// Name, segments, resent by client and server, gaps in what they sent, history.
+type Resent<'a> = (&'a str, &'a [Segment], [u64; 2], [u64; 2], &'a str);
+
+/// Name, segments, milliseconds to the responder and back, milliseconds to the initiator and back.
+type RoundTrip<'a> = (&'a str, &'a [Segment], Option<i64>, Option<i64>);
+
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Sender {
     Client,
@@ -141,7 +147,7 @@ fn a_flow_is_told_in_the_letters_of_its_packets() {
 #[test]
 fn a_segment_that_begins_before_the_end_was_sent_again() {
     #[rustfmt::skip]
-    let cases: &[(&str, &[Segment], [u64; 2], [u64; 2], &str)] = &[
+    let cases: &[Resent<'_>] = &[
         // After the opening: what follows; resent by client and server; gaps of both; history.
         ("in order",          &[(Client, ACK, 101, 501, 10), (Client, ACK, 111, 501, 10)],                              [0, 0], [0, 0], "ShAD"),
         ("twice",             &[(Client, ACK, 101, 501, 10), (Client, ACK, 101, 501, 10)],                              [1, 0], [0, 0], "ShADT"),
@@ -199,7 +205,7 @@ fn a_window_is_closed_by_zero_and_not_by_a_flag() {
 fn both_halves_of_the_round_trip_are_of_segments_sent_once() {
     let again = (Server, SYN | ACK, 500, 101, 0);
     #[rustfmt::skip]
-    let cases: &[(&str, &[Segment], Option<i64>, Option<i64>)] = &[
+    let cases: &[RoundTrip<'_>] = &[
         ("plain",             &OPEN,                                                        Some(1), Some(1)),
         ("SYN again",         &[OPEN[0], OPEN[0], OPEN[1], OPEN[2]],                        None,    Some(1)),
         ("SYN-ACK again",     &[OPEN[0], OPEN[1], again, OPEN[2]],                          Some(1), None),
@@ -268,18 +274,22 @@ fn bytes_beyond_32_bits_between_two_deltas_are_counted_exactly() {
 
 #[test]
 fn a_fragment_without_a_header_makes_no_gap() {
-    let mut story = Story::new();
-    OPEN.iter().for_each(|segment| story.segment(*segment));
     let tcp =
         TcpFacts { flags: ACK, sequence: 101, acknowledgment: 501, window: 1_000, payload_bytes: 1_000 };
     let first =
         Packet { tcp: Some(tcp), fragment: Fragment::First { id: 7 }, ..packet(Client, Protocol::TCP) };
-    story.see(first);
-    story.see(Packet { ports: None, fragment: Fragment::Later { id: 7 }, ..packet(Client, Protocol::TCP) });
-    story.segment((Server, ACK, 501, 1_601, 0));
-    story.segment((Client, ACK, 1_601, 501, 10));
-    story.segment((Server, ACK, 501, 1_611, 0));
-    let flow = story.flow();
-    assert_eq!((flow.gaps, flow.retransmissions), ([0, 0], [0, 0]));
-    assert_eq!(flow.frames, [5, 3]);
+    let later = Packet { ports: None, fragment: Fragment::Later { id: 7 }, ..packet(Client, Protocol::TCP) };
+    for (order, frames) in [([first, later], [5, 3]), ([later, first], [4, 3])] {
+        let mut story = Story::new();
+        OPEN.iter().for_each(|segment| story.segment(*segment));
+        order.iter().for_each(|fragment| story.see(*fragment));
+        story.segment((Server, ACK, 501, 1_601, 0));
+        story.segment((Client, ACK, 1_601, 501, 10));
+        story.segment((Server, ACK, 501, 1_611, 0));
+        let deltas = story.drained();
+        // A later fragment ahead of its first one has no ports, and is in a flow without.
+        let flow = deltas.iter().map(|delta| delta.flow).find(|flow| flow.ends[0].port.is_some()).unwrap();
+        assert_eq!((flow.gaps, flow.retransmissions), ([0, 0], [0, 0]));
+        assert_eq!(flow.frames, frames);
+    }
 }

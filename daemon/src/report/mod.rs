@@ -140,13 +140,13 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
 fn troubles(record: &FlowRecord) -> String {
     let both = |counts: portolan_exporter::Directed| counts.sent.saturating_add(counts.received);
     let mut words: Vec<String> = [
-        (both(record.retransmissions), "resent"),
-        (both(record.zero_windows), "zero window"),
-        (both(record.gaps), "unseen"),
+        (both(record.retransmissions), "resent", "resent"),
+        (both(record.zero_windows), "zero window", "zero windows"),
+        (both(record.gaps), "gap", "gaps"),
     ]
     .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, word)| format!("{} {word}", grouped(count)))
+    .filter(|(count, _, _)| *count > 0)
+    .map(|(count, one, many)| counted(count, one, many))
     .collect();
     words.extend(record.icmp_error.map(|error| format!("icmp {}/{}", error.kind, error.code)));
     words.join(", ")
