@@ -287,7 +287,11 @@ impl Writer {
     fn must_wait(&mut self, available: usize) -> bool {
         let Some(index) = self.feed.peek_interface() else { return false };
         let is_known = self.capture.interfaces.contains_key(&index);
-        if is_known || self.stopped.is_some() || !describe(index, &self.latest).may_improve {
+        // Where Docker does not answer, names do not come.
+        let docker = &self.latest.docker;
+        let may_improve =
+            (docker.is_listed || docker.stale.is_none()) && describe(index, &self.latest).may_improve;
+        if is_known || self.stopped.is_some() || !may_improve {
             self.waiting_since = None;
             return false;
         }
