@@ -186,7 +186,7 @@ impl Intake {
                     let now = Some(now).filter(|_| self.is_caught_up);
                     let pushed = self.sink.pushed;
                     let ledger = self.meter.tick(now, self.blind.last_loss(), &mut self.sink);
-                    self.note_tick(now, &ledger, pushed, Note::Tick);
+                    self.note_tick(now, pushed, Note::Tick);
                     self.report(ledger, false);
                 }
                 Ok(Command::Drain) => {
@@ -225,19 +225,13 @@ impl Intake {
         (!self.meter.is_drained()).then(|| self.sink.pushed - pushed)
     }
 
-    fn note_tick(
-        &self,
-        now: Option<Timestamp>,
-        ledger: &Ledger,
-        pushed: u64,
-        kind: fn(u64, TickRow) -> Note,
-    ) {
+    fn note_tick(&self, now: Option<Timestamp>, pushed: u64, kind: fn(u64, TickRow) -> Note) {
         let Some(recorder) = &self.recorder else { return };
         let row = TickRow {
             now,
             last_loss: self.blind.last_loss(),
             room: self.room(pushed),
-            foreign: ledger.foreign,
+            foreign: recorder.foreign(),
             not_selected: Tally::default(),
             unrecorded: recorder.unrecorded(),
         };
@@ -298,7 +292,7 @@ impl Intake {
         let pushed = self.sink.pushed;
         self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);
         let ledger = self.meter.settle(&mut self.sink);
-        self.note_tick(Some(now), &ledger, pushed, Note::Settle);
+        self.note_tick(Some(now), pushed, Note::Settle);
         // Where the ring is full, the control plane asks again until nothing is left.
         self.report(ledger, self.meter.is_drained());
         while !self.meter.is_drained() {
@@ -345,6 +339,9 @@ fn take(
 ) {
     *span = Some((span.map_or(frame.at, |(first, _)| first), frame.at));
     if meter.is_foreign(frame.interface) {
+        if let Some(recorder) = recorder {
+            recorder.pass_over(frame);
+        }
         return meter.leave_out(NotCounted::Foreign, frame.wire_bytes());
     }
     let number = recorder.as_mut().map_or(frame.number, |recorder| recorder.offer(frame));

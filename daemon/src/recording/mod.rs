@@ -52,6 +52,7 @@ pub(crate) struct Recorder {
     notes: Sender<Note>,
     offered: u64,
     unrecorded: Tally,
+    foreign: Tally,
 }
 
 /// The writer's end.
@@ -65,8 +66,13 @@ pub(crate) struct Feed {
 pub(crate) fn recorder() -> (Recorder, Sender<Note>, Feed) {
     let (producer, consumer) = RingBuffer::new(RING_BYTES);
     let (sender, receiver) = channel();
-    let recorder =
-        Recorder { ring: producer, notes: sender.clone(), offered: 0, unrecorded: Tally::default() };
+    let recorder = Recorder {
+        ring: producer,
+        notes: sender.clone(),
+        offered: 0,
+        unrecorded: Tally::default(),
+        foreign: Tally::default(),
+    };
     (recorder, sender, Feed { ring: consumer, notes: receiver })
 }
 
@@ -89,6 +95,17 @@ impl Recorder {
             self.offered = number;
         }
         number
+    }
+
+    /// Counts a frame of an interface known to be foreign: it is not recorded. One that turns out to be foreign after
+    /// it was held is, and will be held and left out again.
+    pub(crate) fn pass_over(&mut self, frame: &Frame<'_>) {
+        self.foreign.count(frame.wire_bytes());
+    }
+
+    /// Returns frames of foreign interfaces that were passed over so far.
+    pub(crate) fn foreign(&self) -> Tally {
+        self.foreign
     }
 
     /// Returns the number of the frame that comes next.
