@@ -16,6 +16,7 @@ WORDS = ["retransmission", "fast_retransmission", "spurious_retransmission", "ou
          "zero_window", "ack_lost_segment", "lost_segment"]
 FIELDS = ["frame.protocols", "ip.src", "ipv6.src", "tcp.srcport", "ip.dst", "ipv6.dst", "tcp.dstport"]
 NETWORK = {"ip", "ipv6"}
+EXTENSIONS = {"ipv6.hopopts", "ipv6.dstopts", "ipv6.routing", "ipv6.fraghdr", "ah"}
 
 
 def rows(path, environment):
@@ -27,8 +28,12 @@ def rows(path, environment):
     for line in said.splitlines():
         protocols, v4, v6, port, to_v4, to_v6, to_port, *marks = line.split("\t")
         layers = protocols.split(":")
-        at = layers.index("tcp")
-        if sum(layer in NETWORK for layer in layers[:at]) != 1 or layers[at - 1] not in NETWORK | {"ipv6.hopopts"}:
+        below = layers[:layers.index("tcp")]
+        if not v4:
+            # IPv6 where the link says IPv4: named so, and no packet of its own.
+            below = [layer for layer in below if layer != "ip"]
+        packets = [place for place, layer in enumerate(below) if layer in NETWORK]
+        if len(packets) != 1 or not EXTENSIONS.issuperset(below[packets[0] + 1:]):
             continue
         sender = (v4 or v6, int(port), to_v4 or to_v6, int(to_port))
         for index, mark in enumerate(marks):
