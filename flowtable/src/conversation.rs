@@ -299,6 +299,12 @@ impl Conversations {
         self.table.is_empty()
     }
 
+    /// Returns the number of the total that the flow last applied in `slot` is part of, for
+    /// [`Conversations::members`].
+    pub fn total_of(&self, slot: u32) -> Option<u32> {
+        self.flows.get(slot as usize).map(|state| state.conversation)
+    }
+
     /// Returns flows that were folded away because a limit was reached.
     pub fn folded(&self) -> u64 {
         self.folded

@@ -106,6 +106,25 @@ impl Conversations {
             conversations_folded: self.folded(),
         }
     }
+
+    /// Returns the numbers of the totals that each conversation of a snapshot rests on, in its order, for a snapshot
+    /// that withholds nothing.
+    pub fn members(&self, names: &Names) -> Vec<Vec<u32>> {
+        let reader = Reader::new(names);
+        let mut members: BTreeMap<Identity, (u64, Vec<u32>)> = BTreeMap::new();
+        for (number, totals) in (0_u32..).zip(&self.table) {
+            if totals.connections.attempted() == 0 && totals.sent.frames + totals.received.frames == 0 {
+                continue;
+            }
+            let (identity, conversation) = reader.read(totals);
+            let (first_frame, numbers) = members.entry(identity).or_insert((u64::MAX, Vec::new()));
+            *first_frame = conversation.first_frame.min(*first_frame);
+            numbers.push(number);
+        }
+        let mut members: Vec<(u64, Vec<u32>)> = members.into_values().collect();
+        members.sort_by_key(|(first_frame, _)| *first_frame);
+        members.into_iter().map(|(_, numbers)| numbers).collect()
+    }
 }
 
 impl Draft {

@@ -457,6 +457,9 @@ impl FlowTable {
     pub(super) fn count_metered(&mut self, seen: &Observation, slot: usize, was_dirty: bool) {
         self.ledger.metered.count(seen.wire_bytes);
         self.ledger.undrained.count(seen.wire_bytes);
+        if let (Some(trace), Some(cold)) = (&mut self.trace, self.cold.get(slot)) {
+            trace.push((seen.frame, cold.flow.id));
+        }
         if !was_dirty {
             self.dirty.push(u32::try_from(slot).unwrap_or(u32::MAX));
         }

@@ -76,6 +76,8 @@ pub struct FlowTable {
     deliveries: Box<[u64]>,
     listeners: Box<[u64]>,
     overflow: Box<[Tally]>,
+    /// Counted frames and their flows, where somebody follows them.
+    trace: Option<Vec<(u64, u64)>>,
 }
 
 impl FlowTable {
@@ -111,7 +113,18 @@ impl FlowTable {
             deliveries: vec![0; DELIVERIES].into_boxed_slice(),
             listeners: vec![0; LISTENERS].into_boxed_slice(),
             overflow: vec![Tally::default(); OVERFLOW_ROWS].into_boxed_slice(),
+            trace: None,
         }
+    }
+
+    /// From here on keeps the number of every counted frame and of the flow it went to, for [`FlowTable::traced`].
+    pub fn trace(&mut self) {
+        self.trace = Some(Vec::new());
+    }
+
+    /// Hands over (frame, flow) of the frames counted since the last time, in the order they were counted in.
+    pub fn traced(&mut self) -> impl Iterator<Item = (u64, u64)> {
+        self.trace.as_mut().into_iter().flat_map(|trace| trace.drain(..))
     }
 
     /// Returns the accounts as they stand.
