@@ -84,6 +84,20 @@ impl Contract {
     }
 }
 
+impl Contract {
+    /// Returns the numbers of the conversations each finding rests on, ascending, by the finding's id. For a scan
+    /// that is also what did not fit into conversations of its own.
+    pub fn grounds(&self, snapshot: &Snapshot, limits: &ScanLimits) -> BTreeMap<String, Vec<usize>> {
+        let intent = Intent::new(self, snapshot);
+        let conversations = &snapshot.conversations;
+        let rulings: Vec<Ruling> =
+            conversations.iter().map(|conversation| intent.judge(conversation)).collect();
+        let patterns = scan::patterns(conversations, snapshot.at, limits);
+        let drafts = gather(conversations, &rulings, &patterns).drafts.into_iter();
+        drafts.map(|(key, draft)| (key.id(), draft.members.into_iter().collect())).collect()
+    }
+}
+
 /// What makes two charges the same finding.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Key {
@@ -128,6 +142,8 @@ struct Draft {
     is_forged: bool,
     networks: BTreeSet<String>,
     unit: &'static str,
+    /// Numbers of the conversations it rests on.
+    members: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -171,6 +187,7 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
         for conversation in members() {
             draft.add(conversation);
         }
+        draft.members.extend(pattern.conversations.iter().chain(&pattern.folded));
         for number in &pattern.conversations {
             if let (Some(mine), Some(part)) = (gravest.get_mut(*number), is_part.get_mut(*number)) {
                 keep_gravest(mine, pattern.severity, &key);
@@ -193,6 +210,7 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
                 draft.severity = charge.severity;
             }
             draft.add(conversation);
+            draft.members.insert(number);
             if let Some(mine) = gravest.get_mut(number) {
                 keep_gravest(mine, charge.severity, &key);
             }
@@ -247,6 +265,7 @@ impl Draft {
             is_forged: kind == FindingKind::SpoofedSource,
             networks: BTreeSet::new(),
             unit: words::unit(first.port.protocol),
+            members: BTreeSet::new(),
         }
     }
 
@@ -293,7 +312,7 @@ impl Draft {
             self.networks.insert(conversation.network.clone());
         }
         if self.pairs.len() < FILTER_PAIRS_MAX {
-            self.pairs.insert(filter(conversation));
+            self.pairs.insert(wireshark_filter(conversation));
         }
         if self.claimed.is_none() {
             let owner = owner(conversation);
@@ -384,7 +403,7 @@ fn name_container(names: &mut BTreeSet<String>, peer: &Peer) {
 }
 
 /// Writes a Wireshark display filter for one conversation.
-fn filter(conversation: &Conversation) -> String {
+pub fn wireshark_filter(conversation: &Conversation) -> String {
     let port = scan::port_filters(&[conversation.port]);
     format!(
         "({} && {} && {port})",

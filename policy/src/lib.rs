@@ -39,7 +39,7 @@ mod stable;
 mod verdict;
 mod words;
 
-pub use assess::FINDINGS_MAX;
+pub use assess::{FINDINGS_MAX, wireshark_filter};
 pub use assessment::*;
 pub use contract::{Contract, ContractError};
 pub use expected::{EXPECTED_EDGES_MAX, ExpectedEdge, ExpectedEnd};

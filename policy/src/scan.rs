@@ -70,6 +70,8 @@ pub(crate) struct Pattern {
     pub(crate) responder: String,
     /// Numbers of its conversations in the snapshot, ascending.
     pub(crate) conversations: Vec<usize>,
+    /// Numbers of the conversations into which further ports of its two ends were folded.
+    pub(crate) folded: Vec<usize>,
     pub(crate) summary: String,
     pub(crate) against: String,
     pub(crate) filter: String,
@@ -104,7 +106,7 @@ pub(crate) fn patterns(conversations: &[Conversation], at: Timestamp, limits: &S
         .filter(|(_, conversation)| is_attempt(conversation, &pinging))
         .map(|(number, conversation)| Attempt { number, conversation, fate: fate(conversation, at, limits) })
         .collect();
-    let mut patterns = scans(&attempts, limits);
+    let mut patterns = scans(&attempts, conversations, limits);
     patterns.extend(sweeps(&attempts, limits));
     patterns.extend(floods(&attempts, limits));
     patterns
@@ -165,7 +167,7 @@ fn title(peer: &Peer) -> String {
     peer.workload().map_or_else(|| peer.address().to_string(), |workload| workload.container.clone())
 }
 
-fn scans(attempts: &[Attempt<'_>], limits: &ScanLimits) -> Vec<Pattern> {
+fn scans(attempts: &[Attempt<'_>], conversations: &[Conversation], limits: &ScanLimits) -> Vec<Pattern> {
     let mut pairs: BTreeMap<(String, String), Vec<&Attempt<'_>>> = BTreeMap::new();
     for attempt in attempts.iter().filter(|attempt| attempt.conversation.port.port.is_some()) {
         let Conversation { initiator, responder, .. } = attempt.conversation;
@@ -192,6 +194,7 @@ fn scans(attempts: &[Attempt<'_>], limits: &ScanLimits) -> Vec<Pattern> {
             port: None,
             responder: responder.service(),
             conversations: numbers(tried),
+            folded: folded(conversations, first.conversation),
             summary: format!(
                 "{} tried {} of {} in {}: {}",
                 title(initiator),
@@ -209,6 +212,19 @@ fn scans(attempts: &[Attempt<'_>], limits: &ScanLimits) -> Vec<Pattern> {
         });
     }
     found
+}
+
+/// Returns the conversations between the same two ends whose ports were too many to tell apart.
+fn folded(conversations: &[Conversation], like: &Conversation) -> Vec<usize> {
+    let ends = |it: &Conversation| (party(&it.initiator), party(&it.responder));
+    let wanted = ends(like);
+    conversations
+        .iter()
+        .enumerate()
+        .filter(|(_, it)| it.port.port.is_none() && it.port.protocol == like.port.protocol)
+        .filter(|(_, it)| ends(it) == wanted)
+        .map(|(number, _)| number)
+        .collect()
 }
 
 fn sweeps(attempts: &[Attempt<'_>], limits: &ScanLimits) -> Vec<Pattern> {
@@ -268,6 +284,7 @@ fn sweep(tried: &[&Attempt<'_>], limits: &ScanLimits) -> Option<Pattern> {
         port: if let [only] = swept.as_slice() { Some(*only) } else { None },
         responder: one_name(names),
         conversations: numbers(&members),
+        folded: Vec::new(),
         summary: format!(
             "{} tried {} on {} in {}: {}",
             title(&first.conversation.initiator),
@@ -322,6 +339,7 @@ fn floods(attempts: &[Attempt<'_>], limits: &ScanLimits) -> Vec<Pattern> {
             port: Some(port),
             responder: responder.service(),
             conversations: numbers(&tried),
+            folded: Vec::new(),
             summary: format!(
                 "{} to {} {port} within a second not answered, from {}",
                 words::count(most, "handshake"),
