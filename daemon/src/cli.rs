@@ -58,6 +58,13 @@ pub enum Command {
         A roster names addresses: output of docker inspect (containers, networks, images, in any mix), or TOML.\n  \
         docker inspect $(docker ps -aq) $(docker network ls -q) $(docker image ls -q) > inspect.json")]
     Replay(Box<ReplayArgs>),
+    /// Take the packets of one edge or one finding out of captures
+    #[command(after_help = "Examples:\n  \
+        portolan cut shop.pcap --roster inspect.json --edge 'reports -> db:5432' -w reports-db.pcapng\n  \
+        portolan cut shop.pcap --roster inspect.json --finding F-7c21e0 -w finding.pcapng\n  \
+        portolan cut monday.pcapng.zst --edge '10.0.0.1 -> 10.0.0.2' -w - | tshark -r -\n\n\
+        Name edges and findings as `portolan replay` prints them for the same captures, rosters and contracts.")]
+    Cut(Box<CutArgs>),
     /// List flows, of the daemon or of a result or capture
     #[command(
         after_help = "Examples:\n  portolan flows\n  portolan flows --from shop.result --format ndjson"
@@ -262,6 +269,32 @@ pub struct ReplayArgs {
     /// Exit with 3 if there is a finding at least this grave
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<SeverityArg>,
+}
+
+/// `portolan cut`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CutArgs {
+    /// Captures (pcap or pcapng, gzip or zstd), merged by time
+    #[arg(required = true, value_name = "CAPTURE")]
+    pub files: Vec<PathBuf>,
+    /// The packets of this edge: 'reports -> db:5432'; project, port and protocol may be left out
+    #[arg(long, value_name = "EDGE", required_unless_present = "finding", conflicts_with = "finding")]
+    pub edge: Option<String>,
+    /// The packets of this finding: its id, or the first four digits or more
+    #[arg(long, value_name = "ID")]
+    pub finding: Option<String>,
+    /// Write them here, as pcapng (`-` for standard output)
+    #[arg(short, long, value_name = "FILE")]
+    pub write: PathBuf,
+    /// Write each packet as often as it was captured, instead of where it was counted
+    #[arg(long)]
+    pub every_sighting: bool,
+    /// Who is who, and what was documented.
+    #[command(flatten)]
+    pub knowledge: KnowledgeArgs,
+    /// How captures are read.
+    #[command(flatten)]
+    pub read: ReadArgs,
 }
 
 /// Who is asked.

@@ -9,6 +9,7 @@
 pub mod ask;
 pub mod cli;
 pub mod config;
+pub mod cut;
 pub mod doctor;
 pub mod engine;
 pub mod error;
@@ -53,6 +54,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
     let mut out = std::io::stdout().lock();
     match command {
         Command::Replay(args) => replay_command(&args, &mut out),
+        Command::Cut(args) => cut::cut(&args, &mut out),
         Command::Flows(args) => ask::flows(&args, &mut out).map(|()| 0),
         Command::Findings(args) => ask::findings(&args, &mut out).map(|()| 0),
         Command::Graph(args) => ask::graph(&args, &mut out).map(|()| 0),

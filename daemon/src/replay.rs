@@ -6,6 +6,7 @@ mod knowledge;
 mod pipeline;
 mod row;
 mod vantage;
+mod watch;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use portolan_capture::select::Selection;
-use portolan_capture::{Frame, MergedFiles, ParseOptions, TapError};
+use portolan_capture::{FileInterface, Frame, MergedFiles, ParseOptions, TapError};
 use portolan_exporter::{Publication, Vitals};
 use portolan_flowtable::plain::PlainConversations;
 use portolan_flowtable::{Delta, InterfaceTable, Limits, Names, NotCounted, Rejected, Timestamp};
@@ -24,13 +25,14 @@ use portolan_policy::Alert;
 use crate::cli::ReadArgs;
 use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
 use crate::error::Failure;
-use crate::journal::{Player, Turned, parse};
+use crate::journal::{Ending, Player, Stage, Turned, parse};
 use dedup::Duplicates;
 use journalled::{Found, find};
 pub use knowledge::{Contracts, Knowledge};
 use pipeline::Take;
 use row::{Reading, Row, Sighting};
 use vantage::{Chosen, choose};
+pub(crate) use watch::Watch;
 
 /// Seed of the flow table in replay: two replays are equal.
 const SEED: u64 = 0x706f_7274_6f6c_616e;
@@ -103,6 +105,18 @@ pub struct Replayed {
 /// Returns why nothing could be replayed: a file that is missing or no capture, a filter that does not compile, an
 /// output that cannot be written.
 pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
+    replay_watched(request, None)
+}
+
+/// Replays captures while somebody follows.
+///
+/// # Errors
+///
+/// The same as those of [`replay`].
+pub(crate) fn replay_watched<'w>(
+    request: &Request<'_>,
+    watch: Option<&'w mut (dyn Watch + 'w)>,
+) -> Result<Replayed, Failure> {
     let found = find(request)?;
     let files = found.as_ref().map_or(request.files, |found| &found.files);
     let paths: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
@@ -112,16 +126,12 @@ pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
     };
     let mut filter = request.read.filter.as_deref().map(Selection::new).transpose()?;
     let read = request.read;
-    let mut select = |frame: &Frame<'_>| {
-        let is_outside = read.since.is_some_and(|since| frame.at < since)
-            || read.until.is_some_and(|until| frame.at >= until);
-        !is_outside && filter.as_mut().is_none_or(|filter| filter.selects(frame))
-    };
+    let mut select = |frame: &Frame<'_>| is_selected(read, &mut filter, frame);
     let reading = Reading {
         options: ParseOptions { innermost: request.read.innermost, fingerprint: chosen.is_deduplicated },
     };
     let progress = progress_bar(&tap, request.shows_progress);
-    let mut run = Run::new(request, chosen, progress, found)?;
+    let mut run = Run::new(request, chosen, progress, found, watch)?;
     let ended = pipeline::read(&mut tap, threads(request.read), &mut select, &reading, &mut run)?;
     run.progress.finish_and_clear();
     for damage in ended.iter().chain(tap.damage()) {
@@ -138,9 +148,30 @@ pub fn replay(request: &Request<'_>) -> Result<Replayed, Failure> {
         run.chosen.remarks.push(vantage::UNSURVEYED.to_owned());
     }
     if run.player.is_some() {
-        return run.finish_journal();
+        return run.finish_journal(tap.interfaces());
     }
-    Ok(run.finish(tap.kernel_dropped(), &title(request.files)))
+    Ok(run.finish(tap.kernel_dropped(), tap.interfaces(), &title(request.files)))
+}
+
+/// Opens captures in the order in which a replay reads them.
+///
+/// # Errors
+///
+/// The same as those of [`replay`].
+pub(crate) fn open(request: &Request<'_>) -> Result<MergedFiles, Failure> {
+    let in_words =
+        |files: &[PathBuf]| -> Vec<String> { files.iter().map(|path| path.display().to_string()).collect() };
+    Ok(match find(request)? {
+        Some(found) => MergedFiles::open_in_sequence(&in_words(&found.files))?,
+        None => MergedFiles::open(&in_words(request.files))?,
+    })
+}
+
+/// Returns whether a frame is asked for.
+pub(crate) fn is_selected(read: &ReadArgs, filter: &mut Option<Selection>, frame: &Frame<'_>) -> bool {
+    let is_outside =
+        read.since.is_some_and(|since| frame.at < since) || read.until.is_some_and(|until| frame.at >= until);
+    !is_outside && filter.as_mut().is_none_or(|filter| filter.selects(frame))
 }
 
 /// Returns what a capture is called: its file name without endings, or its folder's where that says more.
@@ -159,7 +190,7 @@ pub fn title(files: &[PathBuf]) -> String {
 }
 
 /// A replay under way.
-struct Run<'r, 'a> {
+struct Run<'r, 'a, 'w> {
     request: &'r Request<'a>,
     meter: Meter,
     chart: Chart,
@@ -167,6 +198,7 @@ struct Run<'r, 'a> {
     plain: Option<PlainConversations>,
     duplicates: Option<Duplicates>,
     progress: ProgressBar,
+    watch: Option<&'w mut (dyn Watch + 'w)>,
     chosen: Chosen,
     next_change: usize,
     epoch: u16,
@@ -184,12 +216,13 @@ struct Run<'r, 'a> {
     last: Option<Publication>,
 }
 
-impl<'r, 'a> Run<'r, 'a> {
+impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
     fn new(
         request: &'r Request<'a>,
         chosen: Chosen,
         progress: ProgressBar,
         found: Option<Found>,
+        watch: Option<&'w mut (dyn Watch + 'w)>,
     ) -> Result<Self, Failure> {
         let knowledge = request.knowledge;
         let begin = found.as_ref().map(|found| found.journal.begin());
@@ -211,11 +244,17 @@ impl<'r, 'a> Run<'r, 'a> {
             Some(begin) if begin.interface.is_empty() => Arc::new(InterfaceTable::new()),
             Some(_) | None => Arc::clone(&chosen.interfaces),
         };
-        let meter = Meter::new(limits, seed, interfaces, Who::Bare(Default::default()));
+        let mut meter = Meter::new(limits, seed, interfaces, Who::Bare(Default::default()));
+        if watch.as_ref().is_some_and(|watch| watch.follows_frames()) {
+            meter.trace();
+        }
         let options = match begin {
-            Some(begin) => {
-                ChartOptions { source: Source::Live, withhold: begin.withhold, flows_kept: begin.flows_kept }
-            }
+            Some(begin) => ChartOptions {
+                source: Source::Live,
+                // Whoever follows wants every conversation, named or not.
+                withhold: if watch.is_some() { 0 } else { begin.withhold },
+                flows_kept: begin.flows_kept,
+            },
             None => ChartOptions { source: Source::Silent, withhold: 0, flows_kept: request.read.flows_kept },
         };
         let chart = Chart::new(options, names, contract);
@@ -228,6 +267,7 @@ impl<'r, 'a> Run<'r, 'a> {
             plain: request.conversations.map(|_| PlainConversations::default()),
             duplicates: chosen.is_deduplicated.then(Duplicates::new),
             progress,
+            watch,
             request,
             chosen,
             next_change: 0,
@@ -247,13 +287,12 @@ impl<'r, 'a> Run<'r, 'a> {
 
     fn frame(&mut self, row: &Row) -> Result<(), Failure> {
         self.frames += 1;
-        match self.player.take() {
-            Some(mut player) => {
-                let played = player.play(self.frames, &mut self.meter, &mut self.chart, &mut |turned| {
-                    told(turned, self.request.each_turn, &mut self.alerts, &mut self.last);
-                });
-                self.player = Some(player);
-                played?;
+        let Self { player, meter, chart, watch, alerts, last, request, frames, .. } = self;
+        match player {
+            Some(player) => {
+                let mut flow = |delta: &Delta, chart: &Chart| told_flow(delta, chart, watch);
+                let mut tell = |turned| told(turned, request.each_turn, alerts, last);
+                player.play(*frames, &mut Stage { meter, chart, flow: &mut flow, tell: &mut tell })?;
             }
             None => self.follow(row.at),
         }
@@ -297,6 +336,7 @@ impl<'r, 'a> Run<'r, 'a> {
             None => &mut self.deltas,
         };
         self.meter.frame(seen, deltas);
+        self.tell_counted();
     }
 
     fn note_time(&mut self, at: Timestamp) {
@@ -342,6 +382,14 @@ impl<'r, 'a> Run<'r, 'a> {
     fn apply_deltas(&mut self) {
         for delta in self.deltas.drain(..) {
             self.chart.apply(&delta);
+            told_flow(&delta, &self.chart, &mut self.watch);
+        }
+        self.tell_counted();
+    }
+
+    fn tell_counted(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            self.meter.traced().for_each(|(frame, flow)| watch.counted(frame, flow));
         }
     }
 
@@ -353,19 +401,21 @@ impl<'r, 'a> Run<'r, 'a> {
     }
 
     /// Plays what the journal holds behind the last frame.
-    fn finish_journal(mut self) -> Result<Replayed, Failure> {
+    fn finish_journal(mut self, interfaces: &[FileInterface]) -> Result<Replayed, Failure> {
         let Some(mut player) = self.player.take() else {
             return Err(Failure::error("a journal was found and lost; please report this"));
         };
-        let last_at = self.span.map(|(_, last)| last);
-        let cause = player.finish(
-            self.frames,
-            last_at,
-            &self.damage,
-            &mut self.meter,
-            &mut self.chart,
-            &mut |turned| told(turned, self.request.each_turn, &mut self.alerts, &mut self.last),
-        )?;
+        let cause = {
+            let Self { meter, chart, watch, alerts, last, request, frames, span, damage, .. } = &mut self;
+            let ending = Ending { frames: *frames, last_at: span.map(|(_, last)| last), damage };
+            let mut flow = |delta: &Delta, chart: &Chart| told_flow(delta, chart, watch);
+            let mut tell = |turned| told(turned, request.each_turn, alerts, last);
+            player.finish(&ending, &mut Stage { meter, chart, flow: &mut flow, tell: &mut tell })?
+        };
+        self.tell_counted();
+        if let Some(watch) = &mut self.watch {
+            watch.end(self.chart.members(), interfaces);
+        }
         self.warnings.extend(std::mem::take(&mut self.unknown_links));
         self.warnings.extend(cause);
         let Some(publication) = self.last else {
@@ -380,7 +430,7 @@ impl<'r, 'a> Run<'r, 'a> {
         })
     }
 
-    fn finish(mut self, kernel_dropped: Option<u64>, title: &str) -> Replayed {
+    fn finish(mut self, kernel_dropped: Option<u64>, interfaces: &[FileInterface], title: &str) -> Replayed {
         let last_loss = self.last_loss();
         self.meter.tick(None, last_loss, &mut self.deltas);
         let ledger = self.meter.settle(&mut self.deltas);
@@ -441,6 +491,9 @@ impl<'r, 'a> Run<'r, 'a> {
             (each_turn.borrow_mut())(&turned);
         }
         self.alerts.extend(alerts);
+        if let Some(watch) = &mut self.watch {
+            watch.end(self.chart.members(), interfaces);
+        }
         Replayed {
             publication,
             alerts: self.alerts,
@@ -451,13 +504,22 @@ impl<'r, 'a> Run<'r, 'a> {
     }
 }
 
-impl Take<Row> for Run<'_, '_> {
+impl Take<Row> for Run<'_, '_, '_> {
     fn take(&mut self, row: Row) -> Result<(), Failure> {
         self.frame(&row)
     }
 
     fn position(&mut self, bytes: u64) {
         self.progress.set_position(bytes);
+    }
+}
+
+/// Tells whoever follows how a flow stands.
+fn told_flow<'w>(delta: &Delta, chart: &Chart, watch: &mut Option<&'w mut (dyn Watch + 'w)>) {
+    if let Some(watch) = watch
+        && let Some(total) = chart.total_of(delta.slot)
+    {
+        watch.flow(&delta.flow, total);
     }
 }
 

@@ -163,6 +163,11 @@ fn usage_is_told_from_error() {
         "replay good.pcapng --fail-on grave",
         "replay good.pcapng --since yesterday",
         "look --for 1d",
+        "replay good.pcapng --threads 0",
+        "replay good.pcapng --threads 65",
+        "cut good.pcapng -w out.pcapng",
+        "cut good.pcapng --edge a_->_b",
+        "cut good.pcapng --edge a_->_b --finding F-7c21e0 -w out.pcapng",
         "graph --from good.pcapng --group planet",
     ] {
         let output = portolan(&folder, arguments);

@@ -76,6 +76,17 @@ impl Chart {
         self.flows.apply(delta);
     }
 
+    /// Returns the number of the total that the flow last applied in `slot` went to.
+    pub fn total_of(&self, slot: u32) -> Option<u32> {
+        self.conversations.total_of(slot)
+    }
+
+    /// Returns the numbers of the totals each published conversation rests on, in their order, where nothing is
+    /// withheld.
+    pub fn members(&self) -> Vec<Vec<u32>> {
+        self.conversations.members(&self.names)
+    }
+
     /// Takes new names at an instant, and keeps those of whoever is gone: their totals stay.
     pub fn set_names(&mut self, names: Arc<Names>, at: Timestamp) {
         self.names = with_remembered(&self.names, names, at);

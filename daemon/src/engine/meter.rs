@@ -96,6 +96,16 @@ impl Meter {
         }
     }
 
+    /// From here on keeps which flow each counted frame went to.
+    pub fn trace(&mut self) {
+        self.table.trace();
+    }
+
+    /// Hands over (frame, flow) of the frames counted since the last time.
+    pub fn traced(&mut self) -> impl Iterator<Item = (u64, u64)> {
+        self.table.traced()
+    }
+
     /// Counts a frame that could not be read.
     pub fn reject(&mut self, reason: Rejected, wire_bytes: u32) {
         self.table.reject(reason, wire_bytes);

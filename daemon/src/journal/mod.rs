@@ -16,7 +16,7 @@ use portolan_flowtable::{Blindness, Limits, Tally, Timestamp};
 use portolan_identity::PicturePatch;
 use serde::{Deserialize, Serialize};
 
-pub use play::{Player, Turned, parse};
+pub use play::{Ending, Player, Stage, Turned, parse};
 pub use read::{Journal, JournalError};
 
 /// Version of the form. Fields are only ever added within one.

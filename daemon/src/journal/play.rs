@@ -30,6 +30,29 @@ pub struct Turned {
     pub heartbeat_seconds: u32,
 }
 
+/// Where rows take effect, and who hears of it.
+pub struct Stage<'a> {
+    /// The data plane.
+    pub meter: &'a mut Meter,
+    /// The control plane.
+    pub chart: &'a mut Chart,
+    /// Hears each delta behind its application.
+    pub flow: &'a mut dyn FnMut(&Delta, &Chart),
+    /// Hears each turn.
+    pub tell: &'a mut dyn FnMut(Turned),
+}
+
+/// How the captures of a recording ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending<'a> {
+    /// Frames there were.
+    pub frames: u64,
+    /// Time of the last of them.
+    pub last_at: Option<Timestamp>,
+    /// What ended their reading early.
+    pub damage: &'a [String],
+}
+
 /// A journal being played.
 #[derive(Debug)]
 pub struct Player {
@@ -119,13 +142,7 @@ impl Player {
     /// # Errors
     ///
     /// Returns which row is damaged.
-    pub fn play(
-        &mut self,
-        number: u64,
-        meter: &mut Meter,
-        chart: &mut Chart,
-        tell: &mut dyn FnMut(Turned),
-    ) -> Result<(), Failure> {
+    pub fn play(&mut self, number: u64, stage: &mut Stage<'_>) -> Result<(), Failure> {
         while let Some(row) = self.journal.next_before(number)? {
             match row.entry {
                 Entry::Begin(_) => return Err(self.journal.damaged("it begins a second time").into()),
@@ -148,16 +165,17 @@ impl Player {
                         true => Arc::clone(&picture.interfaces),
                         false => Arc::new(InterfaceTable::plain()),
                     };
-                    meter.set_roles(interfaces, Who::Roster(Arc::clone(&picture.directory)));
+                    stage.meter.set_roles(interfaces, Who::Roster(Arc::clone(&picture.directory)));
                 }
-                Entry::Tick(row) => self.close(&row, false, meter, chart),
-                Entry::Settle(row) => self.close(&row, true, meter, chart),
+                Entry::Tick(row) => self.close(&row, false, stage),
+                Entry::Settle(row) => self.close(&row, true, stage),
                 Entry::Drain { room } => {
-                    let ledger = meter.drain(&mut limited(&mut self.deltas, room));
-                    self.closed(ledger, meter, chart);
+                    let ledger = stage.meter.drain(&mut limited(&mut self.deltas, room));
+                    self.closed(ledger, stage);
                 }
                 Entry::Turn(row) => {
-                    tell(self.turn(&row, chart)?);
+                    let turned = self.turn(&row, stage.chart)?;
+                    (stage.tell)(turned);
                 }
                 Entry::End(end) => self.end = Some(end),
             }
@@ -170,25 +188,17 @@ impl Player {
     /// # Errors
     ///
     /// Returns which row is damaged.
-    pub fn finish(
-        &mut self,
-        frames: u64,
-        last_at: Option<Timestamp>,
-        damage: &[String],
-        meter: &mut Meter,
-        chart: &mut Chart,
-        tell: &mut dyn FnMut(Turned),
-    ) -> Result<Option<String>, Failure> {
-        self.play(frames + 1, meter, chart, tell)?;
-        let cause = self.cut_short(frames, last_at);
-        if cause.is_none() && self.is_settled && damage.is_empty() {
+    pub fn finish(&mut self, ending: &Ending<'_>, stage: &mut Stage<'_>) -> Result<Option<String>, Failure> {
+        self.play(ending.frames + 1, stage)?;
+        let cause = self.cut_short(ending.frames, ending.last_at);
+        if cause.is_none() && self.is_settled && ending.damage.is_empty() {
             return Ok(None);
         }
         let last_loss = self.blind.last().map(|interval| interval.until);
-        meter.tick(None, last_loss, &mut self.deltas);
-        let ledger = meter.settle(&mut self.deltas);
-        self.closed(ledger, meter, chart);
-        let at = [last_at, self.last_turn_at].into_iter().flatten().max();
+        stage.meter.tick(None, last_loss, &mut self.deltas);
+        let ledger = stage.meter.settle(&mut self.deltas);
+        self.closed(ledger, stage);
+        let at = [ending.last_at, self.last_turn_at].into_iter().flatten().max();
         let row = TurnRow {
             at: at.unwrap_or(self.journal.begin().started_at),
             picture: self.named_by,
@@ -196,10 +206,11 @@ impl Player {
             reload_at: self.journal.begin().started_at,
             received: self.received.0,
             dropped: self.received.1,
-            remarks: cause.iter().chain(damage).cloned().collect(),
+            remarks: cause.iter().chain(ending.damage).cloned().collect(),
             ..TurnRow::default()
         };
-        tell(self.turn(&row, chart)?);
+        let turned = self.turn(&row, stage.chart)?;
+        (stage.tell)(turned);
         Ok(cause)
     }
 
@@ -225,7 +236,8 @@ impl Player {
         }
     }
 
-    fn close(&mut self, row: &TickRow, is_last: bool, meter: &mut Meter, chart: &mut Chart) {
+    fn close(&mut self, row: &TickRow, is_last: bool, stage: &mut Stage<'_>) {
+        let meter = &mut *stage.meter;
         let more = |now: Tally, before: &mut Tally| {
             let more = now - *before;
             *before = now;
@@ -240,15 +252,16 @@ impl Player {
             ledger = meter.settle(&mut sink);
             self.is_settled = true;
         }
-        self.closed(ledger, meter, chart);
+        self.closed(ledger, stage);
     }
 
-    fn closed(&mut self, ledger: Ledger, meter: &Meter, chart: &mut Chart) {
+    fn closed(&mut self, ledger: Ledger, stage: &mut Stage<'_>) {
         for delta in self.deltas.drain(..) {
-            chart.apply(&delta);
+            stage.chart.apply(&delta);
+            (stage.flow)(&delta, stage.chart);
         }
-        self.closed =
-            Some(Closed { ledger, occupancy: meter.occupancy(), overflow_most: meter.overflow_most() });
+        let (occupancy, overflow_most) = (stage.meter.occupancy(), stage.meter.overflow_most());
+        self.closed = Some(Closed { ledger, occupancy, overflow_most });
     }
 
     fn turn(&mut self, row: &TurnRow, chart: &mut Chart) -> Result<Turned, Failure> {

@@ -16,6 +16,8 @@ pub use text::{bytes, milliseconds, span, time_of_day};
 
 use portolan_flowtable::units::grouped;
 
+use crate::cut::short_id;
+
 /// How a report is drawn.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
@@ -75,12 +77,14 @@ pub fn findings(publication: &Publication, style: Style) -> String {
     for finding in &publication.assessment.findings {
         let _ = writeln!(
             out,
-            "\n{}  {}\n  frames {} to {}   filter  {}",
+            "\n{}  {}\n  frames {} to {}   filter  {}\n  to look  portolan cut CAPTURE --finding {} -w {}.pcapng",
             finding.id,
             escape::terminal(&finding.summary),
             finding.first_frame,
             finding.last_frame,
             escape::terminal(&finding.wireshark_filter),
+            short_id(&finding.id),
+            short_id(&finding.id),
         );
     }
     out
@@ -250,6 +254,7 @@ fn findings_table(findings: &[Finding], names: &ShortNames, style: Style) -> Str
         ("", Align::Left),
         ("", Align::Left),
         ("", Align::Left),
+        ("", Align::Left),
     ]);
     for finding in findings.iter().take(shown) {
         let severity = text::word(&finding.severity);
@@ -266,6 +271,7 @@ fn findings_table(findings: &[Finding], names: &ShortNames, style: Style) -> Str
                 escape::terminal(&finding.summary).into_owned(),
                 escape::terminal(&finding.against).into_owned(),
                 format!("since {}", time_of_day(finding.first_at, style.is_local)),
+                short_id(&finding.id),
             ],
             if style.is_coloured { Some((0, colour)) } else { None },
         );

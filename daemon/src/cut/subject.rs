@@ -1,0 +1,213 @@
+//! What is to be cut out: an edge or a finding, as the report names them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portolan_exporter::{Publication, escape};
+use portolan_flowtable::flow::Claim;
+use portolan_flowtable::units::grouped;
+use portolan_flowtable::{Conversation, Snapshot};
+use portolan_policy::{Contract, Finding, ScanLimits, wireshark_filter};
+
+use crate::error::Failure;
+
+/// Edges or findings an error lists at most.
+const LISTED_MAX: usize = 12;
+/// Pairs of addresses a filter names at most.
+const PAIRS_MAX: usize = 8;
+/// Digits of an id that are enough to name a finding by.
+const DIGITS_MIN: usize = 4;
+/// Digits of an id that are shown.
+const DIGITS_SHOWN: usize = 6;
+
+/// What is to be cut out.
+#[derive(Debug)]
+pub(super) struct Subject {
+    /// Numbers of its conversations.
+    pub conversations: BTreeSet<usize>,
+    /// A Wireshark display filter for it.
+    pub filter: String,
+    /// What it is called.
+    pub title: String,
+}
+
+/// Returns a finding's id as it is shown and typed: `F-7c21e0`.
+pub(crate) fn short_id(id: &str) -> String {
+    format!("F-{}", id.get(..DIGITS_SHOWN).unwrap_or(id))
+}
+
+/// Finds a finding by its id or the beginning of it.
+///
+/// # Errors
+///
+/// Returns the findings there are, where none or several begin so.
+pub(super) fn finding(
+    asked: &str,
+    publication: &Publication,
+    contract: &Contract,
+) -> Result<Subject, Failure> {
+    let digits = asked.strip_prefix("F-").or_else(|| asked.strip_prefix("f-")).unwrap_or(asked);
+    let digits = digits.to_ascii_lowercase();
+    if digits.len() < DIGITS_MIN || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Failure::usage(format!(
+            "--finding {asked:?}: not an id; write F-7c21e0, or at least {DIGITS_MIN} of its hexadecimal digits"
+        )));
+    }
+    let all = &publication.assessment.findings;
+    let fitting: Vec<&Finding> = all.iter().filter(|finding| finding.id.starts_with(&digits)).collect();
+    let found = match fitting.as_slice() {
+        [only] => *only,
+        [] if all.is_empty() => {
+            return Err(Failure::error(format!("no finding {asked:?}: nothing was found in this capture")));
+        }
+        [] => {
+            let all: Vec<&Finding> = all.iter().collect();
+            return Err(Failure::error(format!("no finding {asked:?}; there are{}", listed(&all))));
+        }
+        several => {
+            return Err(Failure::error(format!("--finding {asked:?} fits several{}", listed(several))));
+        }
+    };
+    let judged = &publication.assessment.judged;
+    let snapshot = Snapshot {
+        conversations: judged.iter().map(|judged| judged.conversation.clone()).collect(),
+        ..publication.assessment.snapshot.clone()
+    };
+    let mut grounds = contract.grounds(&snapshot, &ScanLimits::at_end());
+    let conversations: BTreeSet<usize> = grounds.remove(&found.id).unwrap_or_default().into_iter().collect();
+    Ok(Subject {
+        conversations: with_backscatter(conversations, &snapshot.conversations),
+        filter: found.wireshark_filter.clone(),
+        title: format!("finding {} ({}, {})", short_id(&found.id), found.kind.words(), ends(found)),
+    })
+}
+
+fn listed(findings: &[&Finding]) -> String {
+    let mut rows: Vec<String> = findings
+        .iter()
+        .take(LISTED_MAX)
+        .map(|finding| format!("\n  {}  {}  {}", short_id(&finding.id), finding.kind.words(), ends(finding)))
+        .collect();
+    if findings.len() > LISTED_MAX {
+        rows.push(format!("\n  ... {} more", grouped((findings.len() - LISTED_MAX) as u64)));
+    }
+    rows.concat()
+}
+
+fn ends(finding: &Finding) -> String {
+    let port = finding.port.map_or(String::new(), |port| format!(":{port}"));
+    escape::terminal(&format!("{} -> {}{port}", finding.initiator, finding.responder)).into_owned()
+}
+
+/// Finds an edge by the names of its ends and perhaps its port.
+///
+/// # Errors
+///
+/// Returns the nearest edges, where there is none of that name or several services bear it.
+pub(super) fn edge(asked: &str, publication: &Publication) -> Result<Subject, Failure> {
+    let Some((from, to)) = asked.split_once("->") else {
+        return Err(Failure::usage(format!(
+            "--edge {asked:?}: not an edge; write 'reports -> db:5432', 'shop/reports -> shop/db:5432/tcp' or '10.0.0.1 -> 10.0.0.2'"
+        )));
+    };
+    let (from, to) = (from.trim(), to.trim());
+    // The report says after it by which port of the host it was reached.
+    let to = to.split_once(" via ").map_or(to, |(to, _)| to.trim_end());
+    let all: Vec<&Conversation> =
+        publication.assessment.judged.iter().map(|judged| &judged.conversation).collect();
+    let edges = || all.iter().enumerate().filter(|(_, it)| it.claim != Claim::Backscatter);
+    let mut found: BTreeSet<usize> = BTreeSet::new();
+    let mut titles: BTreeSet<(String, String)> = BTreeSet::new();
+    let mut pairs: BTreeSet<String> = BTreeSet::new();
+    for (number, conversation) in edges() {
+        if is_named(from, conversation, false) && is_named(to, conversation, true) {
+            found.insert(number);
+            titles.insert((conversation.initiator.service(), conversation.responder.service()));
+            pairs.insert(wireshark_filter(conversation));
+        }
+    }
+    if titles.len() > 1 {
+        let titles: Vec<String> = titles
+            .iter()
+            .take(LISTED_MAX)
+            .map(|(from, to)| escape::terminal(&format!("\n  {from} -> {to}")).into_owned())
+            .collect();
+        return Err(Failure::error(format!(
+            "--edge {asked:?} fits several; name the project{}",
+            titles.concat()
+        )));
+    }
+    if found.is_empty() {
+        let nearest = nearest(from, to, edges().map(|(_, it)| *it));
+        let nearest = if nearest.is_empty() {
+            ": there are no edges".to_owned()
+        } else {
+            format!("; nearest{nearest}")
+        };
+        return Err(Failure::error(format!("no edge {asked:?}{nearest}")));
+    }
+    let all: Vec<Conversation> = all.into_iter().cloned().collect();
+    Ok(Subject {
+        conversations: with_backscatter(found, &all),
+        filter: pairs.into_iter().take(PAIRS_MAX).collect::<Vec<_>>().join(" || "),
+        title: format!("edge {}", escape::terminal(&format!("{from} -> {to}"))),
+    })
+}
+
+/// Returns whether `text` names an end of a conversation; the responder's may be followed by its port.
+fn is_named(text: &str, conversation: &Conversation, is_responder: bool) -> bool {
+    let peer = if is_responder { &conversation.responder } else { &conversation.initiator };
+    let mut names = vec![peer.service(), peer.address().to_string()];
+    if let Some(workload) = peer.workload() {
+        names.extend([workload.service.clone(), workload.container.clone()]);
+    }
+    names.iter().any(|name| {
+        let Some(rest) = text.strip_prefix(name.as_str()) else { return false };
+        let port = conversation.port;
+        match (rest.strip_prefix(':'), is_responder) {
+            _ if rest.is_empty() => true,
+            (Some(asked), true) => {
+                asked == port.to_string() || port.port.is_some_and(|number| asked == number.0.to_string())
+            }
+            (Some(_) | None, _) => false,
+        }
+    })
+}
+
+/// Lists the edges most like the one asked for: first by how many ends are as asked, then by letters.
+fn nearest<'a>(from: &str, to: &str, edges: impl Iterator<Item = &'a Conversation>) -> String {
+    let (to, _) = to.rsplit_once(':').unwrap_or((to, ""));
+    let plain = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
+    let (from, to) = (plain(from), plain(to));
+    let mut rated: BTreeMap<String, usize> = BTreeMap::new();
+    for edge in edges {
+        let likeness = |asked: &str, name: &str| {
+            let name = plain(name);
+            if asked == name {
+                100
+            } else {
+                asked.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count()
+            }
+        };
+        let (initiator, responder) = (edge.initiator.service(), edge.responder.service());
+        let rating = likeness(&from, &initiator) + likeness(&to, &responder);
+        rated.insert(format!("{initiator} -> {responder}:{}", edge.port), rating);
+    }
+    let mut rated: Vec<(String, usize)> = rated.into_iter().collect();
+    rated.sort_by(|(_, a), (_, b)| b.cmp(a));
+    rated.iter().take(5).map(|(name, _)| format!("\n  {}", escape::terminal(name))).collect()
+}
+
+/// Adds the answers that forged packets provoked: they go to the address's true holder, and are no edge of theirs.
+fn with_backscatter(mut numbers: BTreeSet<usize>, conversations: &[Conversation]) -> BTreeSet<usize> {
+    let ends =
+        |it: &Conversation| (it.initiator.address(), it.responder.address(), it.port, it.network.clone());
+    let forged: BTreeSet<_> = numbers
+        .iter()
+        .filter_map(|number| conversations.get(*number))
+        .filter(|it| matches!(it.claim, Claim::Spoofed | Claim::Unlisted))
+        .map(ends)
+        .collect();
+    let answers = conversations.iter().enumerate().filter(|(_, it)| it.claim == Claim::Backscatter);
+    numbers.extend(answers.filter(|(_, it)| forged.contains(&ends(it))).map(|(number, _)| number));
+    numbers
+}
