@@ -269,7 +269,7 @@ impl<'a, W: Write> Copier<'a, W> {
         if let Some(number) = self.numbers.get(&(id, link)) {
             return Ok(*number);
         }
-        let described = self.interfaces.get(id.0 as usize).filter(|interface| interface.id == id);
+        let described = self.interfaces.iter().find(|interface| interface.id == id);
         let file = described.and_then(|interface| self.paths.get(interface.file));
         let file = file.filter(|_| self.paths.len() > 1).map(|path| path.display().to_string());
         let number = self.writer.add_interface(&NewInterface {

@@ -34,7 +34,8 @@ fn rows(path: &Path) -> Vec<Row> {
     {}
     assert!(tap.damage().is_none(), "{:?}", tap.damage());
     let name = |interface: portolan_flowtable::InterfaceId| {
-        tap.interfaces()[interface.0 as usize].name.clone().unwrap_or_default()
+        let described = tap.interfaces().iter().find(|described| described.id == interface);
+        described.expect("an interface of the file").name.clone().unwrap_or_default()
     };
     found.into_iter().map(|(it, (at, link, length, bytes))| (at, link, name(it), length, bytes)).collect()
 }
