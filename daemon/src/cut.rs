@@ -46,13 +46,16 @@ pub fn cut(args: &CutArgs, out: &mut impl Write) -> Result<u8, Failure> {
     };
     let mut ties = Ties::default();
     let replayed = replay_watched(&request, Some(&mut ties))?;
+    for note in &replayed.notes {
+        crate::say(&format!("portolan: {}", escape::terminal(note)));
+    }
     for warning in knowledge.notes.iter().chain(&replayed.warnings) {
         crate::say(&format!("portolan: warning: {}", escape::terminal(warning)));
     }
     let publication = &replayed.publication;
     let subject = match (&args.edge, &args.finding) {
         (Some(edge), _) => subject::edge(edge, publication)?,
-        (None, Some(finding)) => subject::finding(finding, publication, &knowledge.contract)?,
+        (None, Some(finding)) => subject::finding(finding, publication, &replayed.contract)?,
         (None, None) => return Err(Failure::usage("say what to cut: --edge or --finding")),
     };
     let flows = ties.flows(&subject.conversations);

@@ -20,7 +20,7 @@ use portolan_capture::{FileInterface, Frame, MergedFiles, ParseOptions, TapError
 use portolan_exporter::{Publication, Vitals};
 use portolan_flowtable::plain::PlainConversations;
 use portolan_flowtable::{Delta, InterfaceTable, Limits, Names, NotCounted, Rejected, Timestamp};
-use portolan_policy::Alert;
+use portolan_policy::{Alert, Contract};
 
 use crate::cli::ReadArgs;
 use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
@@ -96,6 +96,8 @@ pub struct Replayed {
     pub warnings: Vec<String>,
     /// What was found beside the captures.
     pub notes: Vec<String>,
+    /// What the traffic was held against at the end.
+    pub contract: Arc<Contract>,
 }
 
 /// Replays captures.
@@ -427,6 +429,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             damage: self.damage,
             warnings: self.warnings,
             notes: self.notes,
+            contract: Arc::clone(self.chart.contract()),
         })
     }
 
@@ -500,6 +503,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             damage: self.damage,
             warnings: self.warnings,
             notes: self.notes,
+            contract: Arc::clone(self.chart.contract()),
         }
     }
 }

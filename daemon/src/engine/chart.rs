@@ -98,6 +98,11 @@ impl Chart {
         self.options.source = source;
     }
 
+    /// Returns the contract in force.
+    pub fn contract(&self) -> &Arc<Contract> {
+        &self.contract
+    }
+
     /// Takes another contract.
     pub fn set_contract(&mut self, contract: Arc<Contract>) {
         self.contract = contract;

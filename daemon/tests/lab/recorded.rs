@@ -223,6 +223,21 @@ fn a_recorded_shop_gives_the_same_answers_again() {
     assert_eq!(findings, 4, "{}", live["assessment"]["findings"]);
     assert!(edges >= 23, "{edges} edges");
 
+    // The packets of each finding, out of the recording: as many as the finding rests on, and what forged ones provoked.
+    for finding in live["assessment"]["findings"].as_array().expect("findings") {
+        let id = finding["id"].as_str().expect("an id");
+        let cut = recorder.folder.join(format!("{id}.pcapng"));
+        let said = Command::new(env!("CARGO_BIN_EXE_portolan"))
+            .args(["cut", "--finding", id, "-w"])
+            .args([&cut, &recorder.capture()])
+            .output()
+            .expect("portolan runs");
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        let own = finding["frames"].as_u64().expect("frames");
+        let frames = if finding["kind"] == "spoofed_source" { 3 * own } else { own };
+        assert!(said.contains(&format!("wrote {frames} of ")), "{id}, {frames} frames: {said}");
+    }
+
     // Everybody's own veth is in the capture by name, with what hangs on it.
     let capture = fs::read(recorder.capture()).expect("a capture");
     let text = String::from_utf8_lossy(&capture);
