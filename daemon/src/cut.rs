@@ -121,9 +121,10 @@ fn must_be_writable(args: &CutArgs) -> Result<(), Failure> {
     let is_input = |path: &PathBuf| {
         fs::metadata(path).is_ok_and(|input| (input.dev(), input.ino()) == (there.dev(), there.ino()))
     };
-    if let Some(input) = args.files.iter().find(|path| is_input(path)) {
+    let knowledge = args.knowledge.roster.iter().chain(&args.knowledge.contract).chain(&args.read.journal);
+    if let Some(input) = args.files.iter().chain(knowledge).find(|path| is_input(path)) {
         return Err(Failure::usage(format!(
-            "-w {}: is the capture {} that is read; write to another file",
+            "-w {}: is {}, which is read; write to another file",
             args.write.display(),
             input.display()
         )));

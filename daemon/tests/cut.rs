@@ -181,6 +181,11 @@ fn a_capture_is_not_overwritten_with_its_own_part() {
         assert!(said(&output).contains("write to another file"), "{}", said(&output));
         assert!(fs::read(&path).unwrap() == shop, "{from} {to}");
     }
+    let roster = folder.path().join("roster.toml");
+    fs::write(&roster, "").unwrap();
+    let output = cut(&folder, &path, &["--edge", edge, "--roster", "roster.toml", "-w", "./roster.toml"]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert_eq!(fs::read(&roster).unwrap(), b"");
     let piped = cut(&folder, Path::new("-"), &["--edge", edge, "-w", "out"]);
     assert_eq!(piped.status.code(), Some(2), "{}", said(&piped));
 }
