@@ -62,17 +62,18 @@ fn a_written_file_reads_back_with_every_field() {
     let wanted: Vec<Seen> =
         [first].iter().chain(&others).map(|given| seen(given, links[given.interface as usize])).collect();
     assert_eq!(read.frames, wanted);
-    let interface = |id, name: &str, link, snaplen| FileInterface {
+    let interface = |id, name: &str, description: Option<&str>, link, snaplen| FileInterface {
         id: InterfaceId(FileInterface::FIRST.0 + id),
         name: Some(name.to_owned()),
+        description: description.map(str::to_owned),
         link,
         snaplen,
         section: 1,
         file: 0,
     };
     let interfaces = [
-        interface(0, "veth1a2b3c4", LinkType::LINUX_SLL2, 276),
-        interface(1, "br-shop", LinkType::ETHERNET, 0),
+        interface(0, "veth1a2b3c4", Some("shop/web on shop_front"), LinkType::LINUX_SLL2, 276),
+        interface(1, "br-shop", None, LinkType::ETHERNET, 0),
     ];
     assert_eq!(read.interfaces, interfaces);
     assert_eq!(read.kernel_dropped, Some(7));

@@ -280,7 +280,11 @@ impl<'a, W: Write> Copier<'a, W> {
             link,
             snaplen: self.snaplen,
             name: described.and_then(|interface| interface.name.as_deref()).unwrap_or_default(),
-            description: file.as_deref().unwrap_or_default(),
+            description: &[described.and_then(|it| it.description.as_deref()), file.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join("; "),
         })?;
         self.numbers.insert((id, link), number);
         Ok(number)

@@ -32,11 +32,14 @@ const INTERFACES_MAX: usize = 65_536;
 const ANY: &str = "any";
 /// Bytes kept of an interface's name.
 const NAME_BYTES_MAX: usize = 256;
+/// Bytes kept of what it is said to be.
+const DESCRIPTION_BYTES_MAX: usize = 512;
 
 const OPTION_END: u16 = 0;
 /// `epb_flags` and `pack_flags`.
 const OPTION_FLAGS: u16 = 2;
 const OPTION_IF_NAME: u16 = 2;
+const OPTION_IF_DESCRIPTION: u16 = 3;
 const OPTION_IF_TSRESOL: u16 = 9;
 const OPTION_IF_TSOFFSET: u16 = 14;
 const OPTION_ISB_IFDROP: u16 = 5;
@@ -249,13 +252,11 @@ impl Blocks {
             return Err(corrupt(at, &format!("more than {INTERFACES_MAX} interfaces are described")));
         }
         let mut facts = InterfaceFacts { section: self.section, ..InterfaceFacts::default() };
-        let mut name = None;
+        let (mut name, mut description) = (None, None);
         for (code, value) in self.options(body.get(8..).unwrap_or_default()) {
             match code {
-                OPTION_IF_NAME => {
-                    let kept = value.get(..value.len().min(NAME_BYTES_MAX)).unwrap_or_default();
-                    name = Some(String::from_utf8_lossy(kept).trim_end_matches('\0').to_owned());
-                }
+                OPTION_IF_NAME => name = Some(text(value, NAME_BYTES_MAX)),
+                OPTION_IF_DESCRIPTION => description = Some(text(value, DESCRIPTION_BYTES_MAX)),
                 OPTION_IF_TSRESOL => facts.resolution.code = take::<1>(value, 0)[0],
                 OPTION_IF_TSOFFSET if value.len() == 8 => {
                     facts.resolution.offset_seconds = self.order.long(value, 0).cast_signed();
@@ -267,6 +268,7 @@ impl Blocks {
         interfaces.push(FileInterface {
             id: FileInterface::number(interfaces.len()),
             name,
+            description,
             link: LinkType(u32::from(self.order.half(body, 0))),
             snaplen: self.order.word(body, 4),
             section: self.section,
@@ -397,6 +399,12 @@ impl Blocks {
             (code != OPTION_END).then_some((code, value))
         })
     }
+}
+
+/// Reads an option's text, and no more of it than `most` bytes.
+fn text(value: &[u8], most: usize) -> String {
+    let kept = value.get(..value.len().min(most)).unwrap_or_default();
+    String::from_utf8_lossy(kept).trim_end_matches('\0').to_owned()
 }
 
 fn corrupt(at: u64, what: &str) -> Damage {

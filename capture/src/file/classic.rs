@@ -58,6 +58,7 @@ impl Classic {
         interfaces.push(FileInterface {
             id: FileInterface::FIRST,
             name: None,
+            description: None,
             link,
             snaplen,
             section: 1,

@@ -39,6 +39,8 @@ pub struct FileInterface {
     pub id: InterfaceId,
     /// Its name on the host that captured, where the file says so. Hostile text: outputs escape it.
     pub name: Option<String>,
+    /// What it is or what hangs on it, where the file says so. Hostile text, like the name.
+    pub description: Option<String>,
     /// Its link type.
     pub link: LinkType,
     /// Bytes kept of each frame; 0 for no limit.
