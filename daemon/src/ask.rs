@@ -29,7 +29,7 @@ pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, 
     }
     let knowledge = Knowledge::read(knowledge)?;
     let files = [path.to_owned()];
-    let read = ReadArgs { flows_max: 131_072, flows_kept: 100_000, ..ReadArgs::default() };
+    let read = ReadArgs::unasked();
     let request = Request {
         files: &files,
         knowledge: &knowledge,

@@ -232,14 +232,31 @@ pub struct ReadArgs {
     #[arg(long)]
     pub innermost: bool,
     /// Most flows held at once
-    #[arg(long, value_name = "COUNT", default_value_t = 131_072)]
+    #[arg(long, value_name = "COUNT", default_value_t = FLOWS_MAX)]
     pub flows_max: usize,
     /// Most flow records kept in the result
-    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = FLOWS_KEPT)]
     pub flows_kept: usize,
     /// Threads to read with; the answer is the same for any number [default: 2, where there are two processors]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub threads: Option<u8>,
+}
+
+/// Most flows held where nobody says how many.
+const FLOWS_MAX: usize = 131_072;
+/// Most flow records kept where nobody says how many.
+const FLOWS_KEPT: usize = 100_000;
+
+impl ReadArgs {
+    /// Returns what holds where nothing is asked for.
+    pub fn unasked() -> Self {
+        Self { flows_max: FLOWS_MAX, flows_kept: FLOWS_KEPT, ..Self::default() }
+    }
+
+    /// Returns whether frames are left out by request.
+    pub fn leaves_out(&self) -> bool {
+        self.since.is_some() || self.until.is_some() || self.filter.is_some()
+    }
 }
 
 /// `portolan replay`.
@@ -435,10 +452,11 @@ pub struct RecordArgs {
     /// Where the recording goes: NAME.pcapng; the journal and the graph lie beside it
     #[arg(short, long, value_name = "NAME.pcapng")]
     pub write: PathBuf,
-    /// Record what these two say to each other: 'reports -> db:5432/tcp'
+    /// Record only what these two say to each other: 'reports -> db:5432/tcp'; the report at the end, --output and
+    /// --events still tell of everything
     #[arg(long, value_name = "EDGE", conflicts_with = "service")]
     pub edge: Option<String>,
-    /// Record what this service (or container) sends and receives
+    /// Record only what this service (or container) sends and receives
     #[arg(long, value_name = "SERVICE")]
     pub service: Option<String>,
     /// How long to record: 30s, 5m, 1h; until it is stopped where nothing is said

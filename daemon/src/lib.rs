@@ -126,7 +126,12 @@ fn print_publication(
         Format::Table => {
             let style =
                 Style { is_coloured: is_coloured(), is_whole: args.print.all, is_local: args.print.local };
-            out.write_all(report::report(publication, &replay::title(&args.files), style).as_bytes())
+            // A recording is called by the host it is of, as it was live.
+            let title = match replayed.notes.is_empty() {
+                true => replay::title(&args.files),
+                false => publication.vitals.host.clone(),
+            };
+            out.write_all(report::report(publication, &title, style).as_bytes())
         }
         Format::Json => result::print(out, publication),
         // Each turn told of its own.

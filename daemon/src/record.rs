@@ -60,7 +60,7 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
         rotate_bytes: args.rotate,
         choice: choice.clone(),
     };
-    check_free(&recording_options)?;
+    check_free(&recording_options, args.output.as_deref())?;
 
     let (recorder, notes, feed) = recorder();
     let options = SessionOptions { config, contracts, host };
@@ -103,15 +103,16 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
         }
     }
     let publication = &pulse.publication;
-    if let Some(path) = &args.output {
-        result::write(path, publication)?;
-    }
-    write_graph(&args.write, &pulse.publication)?;
     if !args.quiet {
         let style = Style { is_coloured: crate::is_coloured(), ..Style::default() };
         ask::print(out, report::report(publication, &publication.vitals.host, style))?;
     }
+    // What was recorded is said before anything else may fail.
     crate::say(&in_words(&recorded, &args.write));
+    write_graph(&args.write, &pulse.publication)?;
+    if let Some(path) = &args.output {
+        result::write(path, publication)?;
+    }
     if recorded.is_failed {
         return Err(Failure::error(format!(
             "the recording ended early: {}\n  what it holds is whole, and replays",
@@ -151,7 +152,7 @@ fn choice(args: &RecordArgs) -> Result<Choice, Failure> {
 }
 
 /// Says what is in the way before anything is captured.
-fn check_free(options: &RecordingOptions) -> Result<(), Failure> {
+fn check_free(options: &RecordingOptions, output: Option<&Path>) -> Result<(), Failure> {
     if options.capture.extension().is_none_or(|ending| ending != "pcapng") {
         return Err(Failure::usage(format!(
             "-w {}: a recording is a pcapng file; call it {}.pcapng",
@@ -159,17 +160,32 @@ fn check_free(options: &RecordingOptions) -> Result<(), Failure> {
             options.capture.with_extension("").display()
         )));
     }
-    let first = match options.rotate_bytes {
-        Some(_) => journal::part(&options.capture, 1),
-        None => options.capture.clone(),
-    };
-    for path in [first, journal::place(&options.capture)] {
-        if path.exists() {
+    let folder = options.capture.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(Failure::usage(format!(
+            "-w {}: there is no folder {}",
+            options.capture.display(),
+            folder.display()
+        )));
+    }
+    let mut wanted = vec![journal::place(&options.capture), journal::graph_place(&options.capture)];
+    match options.rotate_bytes {
+        Some(_) => wanted.extend(journal::parts_there(&options.capture)),
+        None => wanted.push(options.capture.clone()),
+    }
+    for path in wanted {
+        // A link to nowhere is in the way too.
+        if std::fs::symlink_metadata(&path).is_ok() {
             return Err(Failure::error(format!(
                 "{}: is there already, and recordings are not overwritten; remove it or choose another name",
                 path.display()
             )));
         }
+    }
+    if let Some(folder) = output.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty())
+        && !folder.is_dir()
+    {
+        return Err(Failure::usage(format!("--output: there is no folder {}", folder.display())));
     }
     Ok(())
 }
@@ -197,8 +213,7 @@ fn write_graph(capture: &Path, publication: &portolan_exporter::Publication) -> 
         .map_err(|error| Failure::error(format!("cannot write the graph as JSON: {error}")))?;
     std::fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
@@ -229,7 +244,8 @@ fn in_words(recorded: &Recorded, capture: &Path) -> String {
     }
     if recorded.unrecorded.frames > 0 {
         text.push_str(&format!(
-            "\nlost      {} frames were counted and could not be recorded: the replay will lack them",
+            "\n{}  {} frames were counted and are not in the recording: the replay will lack them",
+            if recorded.cause.is_empty() || recorded.is_failed { "lost    " } else { "later   " },
             grouped(recorded.unrecorded.frames)
         ));
     }

@@ -12,6 +12,9 @@ use portolan_identity::RosterDirectory;
 
 /// Observations decoded before they are metered together.
 const BATCH: usize = 32;
+/// Deltas the data plane may hand over from one command of the control plane to the next. Counted by the data plane
+/// itself, not by how fast the other reads: a replay hands over at the same places.
+pub const DELTAS_PER_COMMAND: usize = 32_768;
 /// Largest step of engine time between two frames.
 const STEP_MAX: i64 = 60 * Timestamp::SECOND;
 /// Backward steps below this are no jump of a clock: frames of several processors, and frames that wait in the

@@ -14,5 +14,5 @@ mod vitals;
 pub use chart::{Chart, ChartOptions, Turn};
 pub use completeness::{Losses, Source, judge_completeness};
 pub use flow_book::FlowBook;
-pub use meter::{Meter, Who};
+pub use meter::{DELTAS_PER_COMMAND, Meter, Who};
 pub use vitals::{RunFacts, vitals};

@@ -61,10 +61,7 @@ pub enum Entry {
     /// The data plane closes a tick.
     Tick(TickRow),
     /// The data plane hands over what the control plane had no room for.
-    Drain {
-        /// Deltas handed over, where some had to wait on.
-        room: Option<u64>,
-    },
+    Drain {},
     /// The intake was stopped and the accounts were balanced.
     Settle(TickRow),
     /// The control plane judges and publishes.
@@ -120,8 +117,6 @@ pub struct TickRow {
     pub now: Option<Timestamp>,
     /// Until when frames were last lost.
     pub last_loss: Option<Timestamp>,
-    /// Deltas handed over, where some had to wait on.
-    pub room: Option<u64>,
     /// Frames of foreign interfaces so far; they are not recorded.
     pub foreign: Tally,
     /// Frames so far that were not asked for.
@@ -192,6 +187,20 @@ const PART_DIGITS: usize = 5;
 /// Returns what a part of a recording is called: `shop-00001.pcapng`.
 pub fn part(capture: &Path, number: u32) -> PathBuf {
     capture.with_file_name(format!("{}-{number:0width$}.pcapng", series(capture), width = PART_DIGITS))
+}
+
+/// Returns what is there already and called like a part of a recording to `capture`.
+pub fn parts_there(capture: &Path) -> Vec<PathBuf> {
+    let folder = capture.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let place = place(capture);
+    let is_part = |path: &PathBuf| {
+        path.extension().is_some_and(|ending| ending == "pcapng")
+            && beside(path).iter().skip(1).any(|own| own.file_name() == place.file_name())
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut parts: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_part).collect();
+    parts.sort();
+    parts
 }
 
 /// Returns where the journal of a recording to `capture` goes.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use portolan_exporter::Publication;
+use portolan_exporter::{Publication, escape};
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{
     AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Tally, Timestamp,
@@ -12,12 +12,15 @@ use portolan_identity::{Picture, PictureRecord};
 use portolan_policy::Alert;
 
 use super::{ContractText, EndRow, Entry, Journal, JournalError, TickRow, TurnRow};
-use crate::engine::{Chart, Losses, Meter, RunFacts, Turn, Who, vitals};
+use crate::engine::{Chart, DELTAS_PER_COMMAND, Losses, Meter, RunFacts, Turn, Who, vitals};
 use crate::error::Failure;
 use crate::replay::Contracts;
 
-/// Pictures kept, of which rows may speak; the writer speaks of fewer.
-const PICTURES_KEPT: usize = 64;
+/// Pictures kept, of which rows may speak: as many as the writer keeps.
+const PICTURES_KEPT: usize = 16;
+
+/// Most frames or bytes a journal may count: beyond, sums would not hold.
+const COUNT_MAX: u64 = 1 << 60;
 
 /// What a turn gave, live and again.
 #[derive(Debug)]
@@ -59,11 +62,13 @@ pub struct Player {
     journal: Journal,
     /// Contracts that were given by hand win over the journal's.
     has_own_contract: bool,
+    /// Whether frames of the recording are left out by request.
+    leaves_out: bool,
     known: PictureRecord,
     pictures: VecDeque<(u32, Arc<Picture>)>,
     pictures_defined: u32,
     named_by: Option<u32>,
-    deltas: Vec<Delta>,
+    deltas: Allowance,
     foreign: Tally,
     not_selected: Tally,
     unrecorded: Tally,
@@ -83,13 +88,14 @@ struct Closed {
     overflow_most: Option<(AttachmentId, Tally)>,
 }
 
-/// Takes so many deltas and no more, as the ring did live.
-struct Room<'a> {
-    deltas: &'a mut Vec<Delta>,
+/// Takes so many deltas from one command to the next and no more, as the ring did live.
+#[derive(Debug)]
+pub struct Allowance {
+    deltas: Vec<Delta>,
     left: usize,
 }
 
-impl DeltaSink for Room<'_> {
+impl DeltaSink for Allowance {
     fn push(&mut self, delta: Delta) -> Result<(), Box<Delta>> {
         if self.left == 0 {
             return Err(Box::new(delta));
@@ -106,15 +112,16 @@ impl DeltaSink for Room<'_> {
 
 impl Player {
     /// Prepares to play.
-    pub fn new(journal: Journal, has_own_contract: bool) -> Self {
+    pub fn new(journal: Journal, has_own_contract: bool, leaves_out: bool) -> Self {
         Self {
             journal,
             has_own_contract,
+            leaves_out,
             known: PictureRecord::default(),
             pictures: VecDeque::new(),
             pictures_defined: 0,
             named_by: None,
-            deltas: Vec::new(),
+            deltas: Allowance { deltas: Vec::new(), left: DELTAS_PER_COMMAND },
             foreign: Tally::default(),
             not_selected: Tally::default(),
             unrecorded: Tally::default(),
@@ -133,7 +140,7 @@ impl Player {
     }
 
     /// Returns where deltas go between ticks.
-    pub fn deltas(&mut self) -> &mut Vec<Delta> {
+    pub fn deltas(&mut self) -> &mut Allowance {
         &mut self.deltas
     }
 
@@ -144,6 +151,13 @@ impl Player {
     /// Returns which row is damaged.
     pub fn play(&mut self, number: u64, stage: &mut Stage<'_>) -> Result<(), Failure> {
         while let Some(row) = self.journal.next_before(number)? {
+            if self.end.is_some() {
+                return Err(self.journal.damaged("a row behind the end").into());
+            }
+            if self.is_settled && matches!(row.entry, Entry::Tick(_) | Entry::Settle(_) | Entry::Roles { .. })
+            {
+                return Err(self.journal.damaged("the engine goes on behind its settlement").into());
+            }
             match row.entry {
                 Entry::Begin(_) => return Err(self.journal.damaged("it begins a second time").into()),
                 Entry::File { .. } => {}
@@ -167,10 +181,11 @@ impl Player {
                     };
                     stage.meter.set_roles(interfaces, Who::Roster(Arc::clone(&picture.directory)));
                 }
-                Entry::Tick(row) => self.close(&row, false, stage),
-                Entry::Settle(row) => self.close(&row, true, stage),
-                Entry::Drain { room } => {
-                    let ledger = stage.meter.drain(&mut limited(&mut self.deltas, room));
+                Entry::Tick(row) => self.close(&row, false, stage)?,
+                Entry::Settle(row) => self.close(&row, true, stage)?,
+                Entry::Drain {} => {
+                    self.deltas.left = DELTAS_PER_COMMAND;
+                    let ledger = stage.meter.drain(&mut self.deltas);
                     self.closed(ledger, stage);
                 }
                 Entry::Turn(row) => {
@@ -190,12 +205,14 @@ impl Player {
     /// Returns which row is damaged.
     pub fn finish(&mut self, ending: &Ending<'_>, stage: &mut Stage<'_>) -> Result<Option<String>, Failure> {
         self.play(ending.frames + 1, stage)?;
+        self.must_fit(ending)?;
         let cause = self.cut_short(ending.frames, ending.last_at);
         if cause.is_none() && self.is_settled && ending.damage.is_empty() {
             return Ok(None);
         }
-        let last_loss = self.blind.last().map(|interval| interval.until);
-        stage.meter.tick(None, last_loss, &mut self.deltas);
+        self.deltas.left = usize::MAX;
+        // What was behind the end may have been the delivery.
+        stage.meter.tick(None, Some(Timestamp(i64::MAX)), &mut self.deltas);
         let ledger = stage.meter.settle(&mut self.deltas);
         self.closed(ledger, stage);
         let at = [ending.last_at, self.last_turn_at].into_iter().flatten().max();
@@ -212,6 +229,26 @@ impl Player {
         let turned = self.turn(&row, stage.chart)?;
         (stage.tell)(turned);
         Ok(cause)
+    }
+
+    /// Checks that journal and captures are of one recording.
+    fn must_fit(&self, ending: &Ending<'_>) -> Result<(), Failure> {
+        let Some(end) = &self.end else { return Ok(()) };
+        let is_longer = end.frames < ending.frames;
+        let is_other = end.frames == ending.frames && end.last_at != ending.last_at;
+        if !is_longer && !is_other {
+            return Ok(());
+        }
+        let at = |at: Option<Timestamp>| at.map_or("none".to_owned(), |at| at.to_string());
+        Err(Failure::error(format!(
+            "{}: does not belong to this capture: it speaks of {} frames, the last of {}, and there are {}, the last of {}\n  \
+             replay without it:  --no-journal",
+            self.journal.path().display(),
+            grouped(end.frames),
+            at(end.last_at),
+            grouped(ending.frames),
+            at(ending.last_at),
+        )))
     }
 
     /// Says where a recording ends that did not end well.
@@ -236,27 +273,42 @@ impl Player {
         }
     }
 
-    fn close(&mut self, row: &TickRow, is_last: bool, stage: &mut Stage<'_>) {
+    fn close(&mut self, row: &TickRow, is_last: bool, stage: &mut Stage<'_>) -> Result<(), Failure> {
         let meter = &mut *stage.meter;
-        let more = |now: Tally, before: &mut Tally| {
-            let more = now - *before;
-            *before = now;
-            more
-        };
-        meter.leave_out_many(NotCounted::Foreign, more(row.foreign, &mut self.foreign));
-        meter.leave_out_many(NotCounted::Deselected, more(row.not_selected, &mut self.not_selected));
+        let foreign = self.more(row.foreign, self.foreign)?;
+        let not_selected = self.more(row.not_selected, self.not_selected)?;
+        (self.foreign, self.not_selected) = (row.foreign, row.not_selected);
+        meter.leave_out_many(NotCounted::Foreign, foreign);
+        meter.leave_out_many(NotCounted::Deselected, not_selected);
         self.unrecorded = row.unrecorded;
-        let mut sink = limited(&mut self.deltas, row.room);
-        let mut ledger = meter.tick(row.now, row.last_loss, &mut sink);
+        self.deltas.left = DELTAS_PER_COMMAND;
+        let last_loss = if self.leaves_out || row.unrecorded.frames > 0 {
+            // What is not here may have been the delivery.
+            Some(Timestamp(i64::MAX))
+        } else {
+            row.last_loss
+        };
+        let mut ledger = meter.tick(row.now, last_loss, &mut self.deltas);
         if is_last {
-            ledger = meter.settle(&mut sink);
+            ledger = meter.settle(&mut self.deltas);
             self.is_settled = true;
         }
         self.closed(ledger, stage);
+        Ok(())
+    }
+
+    /// Returns by how much a count grew; one that falls, or is more than any host has seen, is damage.
+    fn more(&self, now: Tally, before: Tally) -> Result<Tally, JournalError> {
+        let is_sane = |count: u64| count <= COUNT_MAX;
+        let grows = now.frames >= before.frames && now.bytes >= before.bytes;
+        if !grows || !is_sane(now.frames) || !is_sane(now.bytes) {
+            return Err(self.journal.damaged("a count of frames that falls or cannot be"));
+        }
+        Ok(now - before)
     }
 
     fn closed(&mut self, ledger: Ledger, stage: &mut Stage<'_>) {
-        for delta in self.deltas.drain(..) {
+        for delta in self.deltas.deltas.drain(..) {
             stage.chart.apply(&delta);
             (stage.flow)(&delta, stage.chart);
         }
@@ -285,6 +337,11 @@ impl Player {
         self.received = (row.received, row.dropped);
         self.last_turn_at = Some(row.at);
         let mut remarks = row.remarks.clone();
+        let only = &self.journal.begin().only;
+        if !only.is_empty() {
+            remarks
+                .push(format!("{only} alone was recorded: what else there was, in use or idle, is not here"));
+        }
         if self.unrecorded.frames > 0 {
             let count = grouped(self.unrecorded.frames);
             remarks.push(format!("{count} frames were counted live and could not be recorded"));
@@ -318,18 +375,14 @@ impl Player {
     }
 }
 
-fn limited(deltas: &mut Vec<Delta>, room: Option<u64>) -> Room<'_> {
-    let left = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
-    Room { deltas, left }
-}
-
 /// Reads contracts out of a journal.
 ///
 /// # Errors
 ///
 /// Returns every place that is wrong: a journal holds contracts that were good when it was written.
 pub fn parse(contracts: &[ContractText]) -> Result<Contracts, Failure> {
-    Contracts::parse(contracts.iter().map(|it| (it.name.clone(), it.text.clone())).collect())
+    let escaped = |it: &ContractText| (escape::terminal(&it.name).into_owned(), it.text.clone());
+    Contracts::parse(contracts.iter().map(escaped).collect())
 }
 
 impl From<JournalError> for Failure {

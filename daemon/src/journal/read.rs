@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 
 use portolan_flowtable::Limits;
 
+use serde::Deserialize;
+
 use super::{Begin, Entry, FORM, Row};
 
 /// Bytes one line may have: the first picture of a host with thousands of containers.
 const LINE_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// What a row about a capture file says within its first bytes.
-const FILE_KEY: &[u8] = b"\"file\":{";
-const FILE_ROW_START: usize = 48;
-/// Most flows a journal may ask a table for.
-const FLOWS_MAX: usize = 1 << 26;
+/// Bytes a row about a capture file may have: a file's name is no longer than 255.
+const FILE_ROW_MAX: usize = 4_096;
+/// Most flows a journal may ask a table for: it takes about half a kilobyte each before the first frame is read.
+const FLOWS_MAX: usize = 1 << 22;
 /// Most flow records a journal may ask to keep.
 const FLOWS_KEPT_MAX: usize = 10_000_000;
 
@@ -49,6 +50,17 @@ pub enum JournalError {
     },
 }
 
+/// What is looked for when only the parts of a recording are asked for.
+#[derive(Deserialize)]
+struct FileRow {
+    file: Option<NamedFile>,
+}
+
+#[derive(Deserialize)]
+struct NamedFile {
+    name: String,
+}
+
 /// A journal being read.
 #[derive(Debug)]
 pub struct Journal {
@@ -69,6 +81,10 @@ impl Journal {
     /// Returns why it cannot be used.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let failed = |source| JournalError::Read { path: path.to_owned(), source };
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            // It is read twice, and to its end.
+            return Err(failed(std::io::Error::other("it is no file")));
+        }
         let lines = BufReader::new(File::open(path).map_err(failed)?);
         let mut journal = Self {
             path: path.to_owned(),
@@ -110,10 +126,9 @@ impl Journal {
             if read.map_err(failed)? == 0 {
                 return Ok(names);
             }
-            // Only these rows have their key so near the start; whatever else looks like one is read, and passed over.
-            let start = text.get(..FILE_ROW_START.min(text.len())).unwrap_or_default();
-            if start.windows(FILE_KEY.len()).any(|window| window == FILE_KEY)
-                && let Ok(Row { entry: Entry::File { name }, .. }) = serde_json::from_slice(&text)
+            // Rows of other kinds may be long and are read in their turn; damage is told of then.
+            if text.len() <= FILE_ROW_MAX
+                && let Ok(FileRow { file: Some(NamedFile { name }) }) = serde_json::from_slice(&text)
             {
                 names.push(name);
             }
@@ -187,7 +202,9 @@ impl Journal {
         let Limits { flows_max, tcp_idle, other_idle, attempt_idle, linger, .. } = begin.limits;
         let Limits { blocked_after, unanswered_after, midstream_span, hold, .. } = begin.limits;
         if !(Limits::FLOWS_MIN..=FLOWS_MAX).contains(&flows_max) {
-            return Err(self.damaged(format!("limits.flows_max ({flows_max}) is out of bounds")));
+            return Err(self.damaged(format!(
+                "limits.flows_max ({flows_max}) is out of bounds: a replay with a journal holds at most {FLOWS_MAX} flows"
+            )));
         }
         if begin.flows_kept > FLOWS_KEPT_MAX {
             return Err(self.damaged(format!("flows_kept ({}) is out of bounds", begin.flows_kept)));
@@ -246,7 +263,8 @@ mod tests {
     fn rows_come_before_their_frame_and_a_torn_last_line_is_no_row() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shop.journal.ndjson");
-        let rows = "{\"before\":2,\"roles\":{\"picture\":1}}\n{\"before\":2,\"drain\":{\"room\":null}}\n{\"before\":9,\"ro";
+        let rows =
+            "{\"before\":2,\"roles\":{\"picture\":1}}\n{\"before\":2,\"drain\":{}}\n{\"before\":9,\"ro";
         std::fs::write(&path, format!("{}\n{rows}", begin())).unwrap();
         let mut journal = Journal::open(&path).unwrap();
         assert_eq!(journal.next_before(1).unwrap(), None);

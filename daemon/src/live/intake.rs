@@ -14,7 +14,7 @@ use rtrb::Producer;
 
 use super::blind::BlindSpots;
 use super::session::clock;
-use crate::engine::{Meter, Who};
+use crate::engine::{DELTAS_PER_COMMAND, Meter, Who};
 use crate::journal::TickRow;
 use crate::recording::{Note, Recorder};
 
@@ -69,13 +69,26 @@ pub(super) struct Report {
 struct RingSink {
     producer: Producer<Delta>,
     pushed: u64,
+    /// Deltas that may still be handed over until the next command.
+    left: usize,
+}
+
+impl RingSink {
+    /// A command came: everything handed over before the last report was taken.
+    fn renew(&mut self) {
+        self.left = DELTAS_PER_COMMAND;
+    }
 }
 
 impl DeltaSink for RingSink {
     fn push(&mut self, delta: Delta) -> Result<(), Box<Delta>> {
+        if self.left == 0 {
+            return Err(Box::new(delta));
+        }
         match self.producer.push(delta) {
             Ok(()) => {
                 self.pushed += 1;
+                self.left -= 1;
                 Ok(())
             }
             Err(rtrb::PushError::Full(refused)) => Err(Box::new(refused)),
@@ -83,7 +96,7 @@ impl DeltaSink for RingSink {
     }
 
     fn room(&self) -> usize {
-        self.producer.slots()
+        self.left
     }
 }
 
@@ -128,7 +141,7 @@ impl Intake {
     /// Puts the thread's parts together.
     pub(super) fn new(tap: LiveTap, parts: IntakeParts) -> Self {
         let IntakeParts { meter, producer, commands, reports, wake, recorder, is_single } = parts;
-        let sink = RingSink { producer, pushed: 0 };
+        let sink = RingSink { producer, pushed: 0, left: DELTAS_PER_COMMAND };
         let (blind, statistics) = (BlindSpots::new(clock()), TapStatistics::default());
         Self {
             tap,
@@ -184,9 +197,9 @@ impl Intake {
                     self.read_statistics();
                     // Behind a full ring time goes by frames: what they answer or deliver is not overdue.
                     let now = Some(now).filter(|_| self.is_caught_up);
-                    let pushed = self.sink.pushed;
+                    self.sink.renew();
                     let ledger = self.meter.tick(now, self.blind.last_loss(), &mut self.sink);
-                    self.note_tick(now, pushed, Note::Tick);
+                    self.note_tick(now, Note::Tick);
                     self.report(ledger, false);
                 }
                 Ok(Command::Drain) => {
@@ -212,25 +225,19 @@ impl Intake {
 
     /// Hands over what had to wait.
     fn drain(&mut self) -> Ledger {
-        let pushed = self.sink.pushed;
+        self.sink.renew();
         let ledger = self.meter.drain(&mut self.sink);
         if let Some(recorder) = &self.recorder {
-            recorder.note(Note::Drain(recorder.before(), self.room(pushed)));
+            recorder.note(Note::Drain(recorder.before()));
         }
         ledger
     }
 
-    /// Returns how many deltas were handed over since, if the ring had no room for all.
-    fn room(&self, pushed: u64) -> Option<u64> {
-        (!self.meter.is_drained()).then(|| self.sink.pushed - pushed)
-    }
-
-    fn note_tick(&self, now: Option<Timestamp>, pushed: u64, kind: fn(u64, TickRow) -> Note) {
+    fn note_tick(&self, now: Option<Timestamp>, kind: fn(u64, TickRow) -> Note) {
         let Some(recorder) = &self.recorder else { return };
         let row = TickRow {
             now,
             last_loss: self.blind.last_loss(),
-            room: self.room(pushed),
             foreign: recorder.foreign(),
             not_selected: Tally::default(),
             unrecorded: recorder.unrecorded(),
@@ -289,10 +296,10 @@ impl Intake {
                 self.read_statistics();
             }
         }
-        let pushed = self.sink.pushed;
+        self.sink.renew();
         self.meter.tick(Some(now), self.blind.last_loss(), &mut self.sink);
         let ledger = self.meter.settle(&mut self.sink);
-        self.note_tick(Some(now), pushed, Note::Settle);
+        self.note_tick(Some(now), Note::Settle);
         // Where the ring is full, the control plane asks again until nothing is left.
         self.report(ledger, self.meter.is_drained());
         while !self.meter.is_drained() {

@@ -24,14 +24,17 @@ use tokio::sync::watch;
 
 use super::intake::{Command, Intake, IntakeParts, Report};
 use crate::config::Config;
-use crate::engine::{Chart, ChartOptions, Losses, Meter, RunFacts, Source, Turn, Who, vitals};
+use crate::engine::{
+    Chart, ChartOptions, DELTAS_PER_COMMAND, Losses, Meter, RunFacts, Source, Turn, Who, vitals,
+};
 use crate::error::Failure;
 use crate::journal::{Begin, ContractText, FORM, TurnRow};
 use crate::recording::{Note, Recorder};
 use crate::replay::Contracts;
 
-/// Deltas in flight between the planes.
-const DELTAS: usize = 65_536;
+/// Deltas in flight between the planes: what was handed over since the last command, and what this one hands over.
+/// Everything before was taken when its report came.
+const DELTAS: usize = 2 * DELTAS_PER_COMMAND;
 /// Time a conversation with a nameless end waits for a name.
 const WITHHOLD: i64 = 5 * Timestamp::SECOND;
 /// Longest wait for the tap's thread to close a tick. Beyond, something is badly wrong.

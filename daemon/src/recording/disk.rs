@@ -54,7 +54,14 @@ impl Pieces {
             reserved: 0,
             can_reserve: true,
         };
-        if pieces.reserve(BUFFER_BYTES)? { Ok(pieces) } else { Err(ErrorKind::StorageFull.into()) }
+        match pieces.reserve(BUFFER_BYTES) {
+            Ok(true) => Ok(pieces),
+            refused => {
+                // Nothing is in it, and it would be in the way of the next attempt.
+                let _ = std::fs::remove_file(path);
+                Err(refused.err().unwrap_or_else(|| ErrorKind::StorageFull.into()))
+            }
+        }
     }
 
     /// Returns bytes so far, those in the buffer included.

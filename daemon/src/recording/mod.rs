@@ -38,7 +38,7 @@ pub(crate) enum Note {
     /// It closed a tick.
     Tick(u64, TickRow),
     /// It handed over what had to wait.
-    Drain(u64, Option<u64>),
+    Drain(u64),
     /// It balanced the accounts and ended.
     Settle(u64, TickRow),
     /// The control plane published, with this picture. Follows the tick it belongs to.

@@ -286,12 +286,15 @@ impl Writer {
     /// Returns whether the next frame is the first of an interface that may get a name in a moment.
     fn must_wait(&mut self, available: usize) -> bool {
         let Some(index) = self.feed.peek_interface() else { return false };
-        let is_known = self.capture.interfaces.contains_key(&index);
+        if self.stopped.is_some() || self.capture.interfaces.contains_key(&index) {
+            self.waiting_since = None;
+            return false;
+        }
         // Where Docker does not answer, names do not come.
         let docker = &self.latest.docker;
         let may_improve =
             (docker.is_listed || docker.stale.is_none()) && describe(index, &self.latest).may_improve;
-        if is_known || self.stopped.is_some() || !may_improve {
+        if !may_improve {
             self.waiting_since = None;
             return false;
         }
@@ -309,7 +312,7 @@ impl Writer {
                 let row = self.completed(row);
                 self.row(Entry::Tick(row));
             }
-            Note::Drain(_, room) => self.row(Entry::Drain { room }),
+            Note::Drain(_) => self.row(Entry::Drain {}),
             Note::Settle(_, row) => {
                 let row = self.completed(row);
                 self.row(Entry::Settle(row));
@@ -389,7 +392,7 @@ impl Writer {
         let seen = parse(&frame, &ParseOptions::default());
         if let Some(chosen) = &self.chosen {
             let entry = self.latest.interfaces.get(frame.interface);
-            // What cannot be read may be anybody's.
+            // What cannot be read is nobody's.
             let is_selected = seen.as_ref().is_ok_and(|seen| chosen.selects(seen, entry.attachment));
             if !is_selected {
                 return self.not_selected.count(wire_bytes);
@@ -596,7 +599,7 @@ impl Writer {
 
 fn precedes(note: &Note, frame: u64) -> bool {
     match note {
-        Note::Roles(before, _) | Note::Tick(before, _) | Note::Drain(before, _) | Note::Settle(before, _) => {
+        Note::Roles(before, _) | Note::Tick(before, _) | Note::Drain(before) | Note::Settle(before, _) => {
             *before <= frame
         }
         Note::Turn(..) => true,

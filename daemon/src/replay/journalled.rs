@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Request;
-use crate::cli::Vantage;
+use crate::cli::{ReadArgs, Vantage};
 use crate::error::Failure;
 use crate::journal::{Journal, beside};
 
@@ -53,21 +53,28 @@ pub(super) fn find(request: &Request<'_>) -> Result<Option<Found>, Failure> {
             "{name} already says which sightings count; leave --vantage out, or add --no-journal"
         )));
     }
+    let default = ReadArgs::unasked();
+    if read.flows_max != default.flows_max || read.flows_kept != default.flows_kept {
+        return Err(Failure::usage(format!(
+            "{name} already says how many flows are held and kept; leave --flows-max and --flows-kept out, or add --no-journal"
+        )));
+    }
+    let journal = Journal::open(&path)?;
     let files = in_order(request.files, &Journal::parts(&path)?, &path)?;
-    Ok(Some(Found { journal: Journal::open(&path)?, files }))
+    Ok(Some(Found { journal, files }))
 }
 
 fn place(request: &Request<'_>) -> Result<Option<PathBuf>, Failure> {
     let read = request.read;
-    if read.no_journal || request.files.iter().any(|file| file.as_os_str() == "-") {
-        return Ok(None);
-    }
     if let Some(path) = &read.journal {
         return Ok(Some(path.clone()));
     }
+    if read.no_journal || request.files.iter().any(|file| file.as_os_str() == "-") {
+        return Ok(None);
+    }
     let mut found: Option<PathBuf> = None;
     for file in request.files {
-        let own = beside(file).into_iter().find(|path| path.is_file());
+        let own = beside(file).into_iter().find(|path| path.exists());
         match (&found, own) {
             (None, None) => {}
             (None, Some(own)) if Some(file) == request.files.first() => found = Some(own),

@@ -46,8 +46,9 @@ pub(super) struct Run<'r, 'a, 'w> {
     pub(super) warnings: Vec<String>,
     notes: Vec<String>,
     unknown_links: Vec<String>,
-    /// Frames so far.
+    /// Frames so far, and when the last of them was stamped.
     frames: u64,
+    last_at: Option<Timestamp>,
     pub(super) player: Option<Player>,
     /// The last turn of a journal.
     last: Option<Publication>,
@@ -118,13 +119,16 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             notes,
             unknown_links: Vec::new(),
             frames: 0,
-            player: found.map(|found| Player::new(found.journal, has_own_contract)),
+            last_at: None,
+            player: found
+                .map(|found| Player::new(found.journal, has_own_contract, request.read.leaves_out())),
             last: None,
         })
     }
 
     fn frame(&mut self, row: &Row) -> Result<(), Failure> {
         self.frames += 1;
+        self.last_at = Some(row.at);
         let Self { player, meter, chart, watch, alerts, last, request, frames, .. } = self;
         match player {
             Some(player) => {
@@ -169,11 +173,10 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         {
             return self.meter.leave_out(NotCounted::SecondSighting, seen.wire_bytes);
         }
-        let deltas = match &mut self.player {
-            Some(player) => player.deltas(),
-            None => &mut self.deltas,
-        };
-        self.meter.frame(seen, deltas);
+        match &mut self.player {
+            Some(player) => self.meter.frame(seen, player.deltas()),
+            None => self.meter.frame(seen, &mut self.deltas),
+        }
         self.tell_counted();
     }
 
@@ -203,9 +206,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
     /// Nobody says when frames were lost. Those left out by request are lost to the question whether an attempt was
     /// delivered.
     fn last_loss(&self) -> Option<Timestamp> {
-        let read = self.request.read;
-        let leaves_out = read.since.is_some() || read.until.is_some() || read.filter.is_some();
-        (self.chosen.has_losses || leaves_out).then_some(Timestamp(i64::MAX))
+        (self.chosen.has_losses || self.request.read.leaves_out()).then_some(Timestamp(i64::MAX))
     }
 
     fn follow_roster(&mut self, at: Timestamp) {
@@ -244,8 +245,8 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             return Err(Failure::error("a journal was found and lost; please report this"));
         };
         let cause = {
-            let Self { meter, chart, watch, alerts, last, request, frames, span, damage, .. } = &mut self;
-            let ending = Ending { frames: *frames, last_at: span.map(|(_, last)| last), damage };
+            let Self { meter, chart, watch, alerts, last, request, frames, last_at, damage, .. } = &mut self;
+            let ending = Ending { frames: *frames, last_at: *last_at, damage };
             let mut flow = |delta: &Delta, chart: &Chart| told_flow(delta, chart, watch);
             let mut tell = |turned| told(turned, request.each_turn, alerts, last);
             player.finish(&ending, &mut Stage { meter, chart, flow: &mut flow, tell: &mut tell })?
