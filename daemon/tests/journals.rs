@@ -1,6 +1,8 @@
 //! Journals that were damaged, or made by an enemy: refused by their line, or played to the end with accounts that
 //! balance. Nothing panics, nothing hangs, nothing steers a terminal.
 
+#![expect(clippy::unwrap_used, reason = "a test may end by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
