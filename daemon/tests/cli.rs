@@ -108,7 +108,7 @@ fn bad_input_is_named_and_answered_with_a_remedy() {
         ("graph --from new.result", 1, "portolan: new.result: a result of form 99, this portolan reads form 1"),
         ("status --from cut.pcap", 0, "portolan: cut.pcap: truncated in the middle of packet 212 (file ends at byte 20,000); everything before it was counted"),
         ("findings --roster roster.toml", 2, "portolan: --roster and --contract go with --from CAPTURE; the daemon has its own"),
-        ("flows --server ftp://here", 2, "portolan: \"ftp://here\" names no daemon: give a socket file or http://HOST:PORT"),
+        ("flows --server ftp://here", 2, "portolan: \"ftp://here\" names no daemon: give a socket file or http://HOST:PORT, or https:// likewise"),
         ("flows --server /none/portolan.sock", 1, "portolan: no daemon answers at /none/portolan.sock: start one with: sudo portolan run"),
         ("graph --server /none/portolan.sock", 1, "portolan: no daemon answers at /none/portolan.sock: start one with: sudo portolan run"),
     ];

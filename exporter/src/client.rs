@@ -4,9 +4,17 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// Where a daemon may be reached.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,6 +24,13 @@ pub enum Server {
     /// `http://host:port`.
     Http {
         /// Host name or address, an IPv6 address in brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `https://host:port`.
+    Https {
+        /// Host name or address, an IPv6 address in brackets; the name its certificate must have.
         host: String,
         /// Port.
         port: u16,
@@ -33,16 +48,18 @@ impl fmt::Display for Server {
         match self {
             Self::Socket(path) => write!(f, "{}", path.display()),
             Self::Http { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Https { host, port } => write!(f, "https://{host}:{port}"),
         }
     }
 }
 
 /// What was given names no server.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0:?} names no daemon: give a socket file or http://HOST:PORT")]
+#[error("{0:?} names no daemon: give a socket file or http://HOST:PORT, or https:// likewise")]
 pub struct UnknownServer(pub String);
 
-/// Reads `/path/to.sock`, `./to.sock`, `unix:/path/to.sock`, `http://host` or `http://host:port`.
+/// Reads `/path/to.sock`, `./to.sock`, `unix:/path/to.sock`, `http://host` or `http://host:port`, and the two last with
+/// `https`.
 impl FromStr for Server {
     type Err = UnknownServer;
 
@@ -53,7 +70,11 @@ impl FromStr for Server {
         {
             return if path.is_empty() { Err(unknown()) } else { Ok(Self::Socket(PathBuf::from(path))) };
         }
-        let authority = text.strip_prefix("http://").ok_or_else(unknown)?;
+        let (authority, is_tls) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(authority), _) => (authority, false),
+            (None, Some(authority)) => (authority, true),
+            (None, None) => return Err(unknown()),
+        };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let is_plain = |host: &str| {
             let name = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
@@ -67,7 +88,8 @@ impl FromStr for Server {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| unknown())?),
             Some(_) | None => (authority, crate::http::PORT),
         };
-        if is_plain(host) { Ok(Self::Http { host: host.to_owned(), port }) } else { Err(unknown()) }
+        let host = if is_plain(host) { host.to_owned() } else { return Err(unknown()) };
+        Ok(if is_tls { Self::Https { host, port } } else { Self::Http { host, port } })
     }
 }
 
@@ -78,6 +100,10 @@ pub struct Client {
     pub server: Server,
     /// For `Authorization: Bearer`.
     pub token: Option<String>,
+    /// For `Authorization: Basic`, as `name:password`, where there is no token.
+    pub password: Option<String>,
+    /// PEM file with the authorities servers may be certified by; the system's where there is none.
+    pub ca_file: Option<PathBuf>,
     /// For the whole of one answer.
     pub timeout: Duration,
     /// Largest answer taken, in bytes.
@@ -138,6 +164,23 @@ pub enum ClientError {
         /// What was odd.
         detail: &'static str,
     },
+    /// Nobody vouches for it, or it does not speak TLS.
+    #[error(
+        "no trusted TLS connection to {server} ({detail}): check that it serves https, and name its authority with \
+         --ca-file FILE; on the daemon's own host ask its socket instead"
+    )]
+    Untrusted {
+        /// Where.
+        server: Server,
+        /// Why.
+        detail: String,
+    },
+    /// No authority could be read.
+    #[error("no certificate of an authority can be read from {}: name a PEM file with --ca-file FILE", path.display())]
+    NoAuthorities {
+        /// The file.
+        path: PathBuf,
+    },
     /// The daemon said no, and why.
     #[error("the daemon at {server} refused: {}", crate::escape::terminal(sentence))]
     Refused {
@@ -162,7 +205,14 @@ pub enum ClientError {
 impl Client {
     /// Builds a client with ten seconds of patience and room for 256 MiB.
     pub fn new(server: Server) -> Self {
-        Self { server, token: None, timeout: Duration::from_secs(10), bytes_max: 256 << 20 }
+        Self {
+            server,
+            token: None,
+            password: None,
+            ca_file: None,
+            timeout: Duration::from_secs(10),
+            bytes_max: 256 << 20,
+        }
     }
 
     /// Asks for `path`, with its query, and returns the answer, if it is a good one.
@@ -189,37 +239,42 @@ impl Client {
     /// Returns a [`ClientError`] where there is none.
     pub fn ask(&self, path: &str) -> Result<Answer, ClientError> {
         let until = Instant::now() + self.timeout;
-        let mut stream = self.connect(until).map_err(|error| self.error(error, true))?;
-        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {}\r\n", encoded(token)));
-        let token = token.unwrap_or_default();
+        let mut stream = match &self.server {
+            Server::Https { host, .. } => {
+                // What is wrong with the authorities is found before anybody is bothered.
+                let config = self.tls()?;
+                let stream = self.connect(until).map_err(|error| self.error(error, true))?;
+                self.secured(stream, config, host)?
+            }
+            Server::Socket(_) | Server::Http { .. } => {
+                Channel::Plain(self.connect(until).map_err(|error| self.error(error, true))?)
+            }
+        };
+        let token = match (&self.token, &self.password) {
+            (Some(token), _) => format!("Authorization: Bearer {}\r\n", encoded(token)),
+            (None, Some(password)) => format!("Authorization: Basic {}\r\n", STANDARD.encode(password)),
+            (None, None) => String::new(),
+        };
         let host = match &self.server {
             Server::Socket(_) => "localhost".to_owned(),
-            Server::Http { host, port } => format!("{host}:{port}"),
+            Server::Http { host, port } | Server::Https { host, port } => format!("{host}:{port}"),
         };
         let request =
             format!("GET {} HTTP/1.1\r\nHost: {host}\r\n{token}Connection: close\r\n\r\n", encoded(path));
         stream.write_all(request.as_bytes()).map_err(|error| self.error(error, false))?;
-        let bytes = self.read(&mut stream, until)?;
+        let bytes = self.read(&mut stream)?;
         let foreign = |detail| ClientError::Foreign { server: self.server.clone(), detail };
         parse(&bytes).map_err(foreign)
     }
 
-    fn connect(&self, until: Instant) -> io::Result<Stream> {
+    fn connect(&self, until: Instant) -> io::Result<Timely> {
         match &self.server {
-            Server::Socket(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_write_timeout(Some(self.timeout))?;
-                Ok(Stream::Unix(stream))
-            }
-            Server::Http { host, port } => {
-                let name = host.trim_start_matches('[').trim_end_matches(']');
+            Server::Socket(path) => Ok(Timely { stream: Stream::Unix(UnixStream::connect(path)?), until }),
+            Server::Http { host, port } | Server::Https { host, port } => {
                 let mut refusal = io::Error::from(io::ErrorKind::NotFound);
-                for address in (name, *port).to_socket_addrs()? {
+                for address in (bare(host), *port).to_socket_addrs()? {
                     match TcpStream::connect_timeout(&address, left(until)?) {
-                        Ok(stream) => {
-                            stream.set_write_timeout(Some(self.timeout))?;
-                            return Ok(Stream::Tcp(stream));
-                        }
+                        Ok(stream) => return Ok(Timely { stream: Stream::Tcp(stream), until }),
                         Err(error) => refusal = error,
                     }
                 }
@@ -228,19 +283,45 @@ impl Client {
         }
     }
 
-    fn read(&self, stream: &mut Stream, until: Instant) -> Result<Vec<u8>, ClientError> {
+    fn secured(&self, stream: Timely, config: ClientConfig, host: &str) -> Result<Channel, ClientError> {
+        let untrusted = |detail: String| ClientError::Untrusted { server: self.server.clone(), detail };
+        let name =
+            ServerName::try_from(bare(host).to_owned()).map_err(|error| untrusted(error.to_string()))?;
+        let connection =
+            ClientConnection::new(Arc::new(config), name).map_err(|error| untrusted(error.to_string()))?;
+        Ok(Channel::Tls(Box::new(StreamOwned::new(connection, stream))))
+    }
+
+    fn tls(&self) -> Result<ClientConfig, ClientError> {
+        let no_authorities = |path: &Path| ClientError::NoAuthorities { path: path.to_owned() };
+        let known = SYSTEM_AUTHORITIES.iter().map(Path::new);
+        let system =
+            known.clone().find(|path| path.exists()).or(known.clone().next()).unwrap_or(Path::new("/"));
+        let path = self.ca_file.as_deref().unwrap_or(system);
+        let pem = std::fs::read(path).map_err(|_| no_authorities(path))?;
+        let mut roots = RootCertStore::empty();
+        // One that is not understood is not trusted; the others are.
+        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+        if roots.is_empty() {
+            return Err(no_authorities(path));
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().map_err(|error| {
+            ClientError::Untrusted { server: self.server.clone(), detail: error.to_string() }
+        })?;
+        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+
+    fn read(&self, stream: &mut Channel) -> Result<Vec<u8>, ClientError> {
         let mut bytes = Vec::new();
         let mut block = vec![0; 64 << 10];
         loop {
-            let read = left(until).and_then(|left| stream.read_within(&mut block, left));
-            match read {
+            match stream.read(&mut block) {
                 Ok(0) => return Ok(bytes),
                 Ok(count) => bytes.extend_from_slice(block.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Whoever refuses a request may close before everything was read; what came before it counts.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !bytes.is_empty() => {
-                    return Ok(bytes);
-                }
+                Err(error) if is_end(error.kind()) && !bytes.is_empty() => return Ok(bytes),
                 Err(error) => return Err(self.error(error, false)),
             }
             if bytes.len() > self.bytes_max {
@@ -254,6 +335,10 @@ impl Client {
         let kind = error.kind();
         if matches!(kind, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) {
             ClientError::Slow { server, timeout: self.timeout }
+        } else if let Some(tls) =
+            error.get_ref().and_then(|it| it.downcast_ref::<tokio_rustls::rustls::Error>())
+        {
+            ClientError::Untrusted { server, detail: tls.to_string() }
         } else if kind == io::ErrorKind::PermissionDenied {
             ClientError::NotPermitted { server }
         } else if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) && is_connecting
@@ -270,20 +355,73 @@ enum Stream {
     Tcp(TcpStream),
 }
 
-impl Stream {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Unix(stream) => stream.write_all(bytes),
-            Self::Tcp(stream) => stream.write_all(bytes),
+/// A stream that ends when the time is up, however little comes at once.
+struct Timely {
+    stream: Stream,
+    until: Instant,
+}
+
+impl Read for Timely {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = Some(left(self.until)?);
+        match &mut self.stream {
+            Stream::Unix(stream) => stream.set_read_timeout(left).and_then(|()| stream.read(into)),
+            Stream::Tcp(stream) => stream.set_read_timeout(left).and_then(|()| stream.read(into)),
+        }
+    }
+}
+
+impl Write for Timely {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = Some(left(self.until)?);
+        match &mut self.stream {
+            Stream::Unix(stream) => stream.set_write_timeout(left).and_then(|()| stream.write(bytes)),
+            Stream::Tcp(stream) => stream.set_write_timeout(left).and_then(|()| stream.write(bytes)),
         }
     }
 
-    fn read_within(&mut self, into: &mut [u8], left: Duration) -> io::Result<usize> {
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+enum Channel {
+    Plain(Timely),
+    Tls(Box<StreamOwned<ClientConnection, Timely>>),
+}
+
+impl Channel {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Unix(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(into)),
-            Self::Tcp(stream) => stream.set_read_timeout(Some(left)).and_then(|()| stream.read(into)),
+            Self::Plain(stream) => stream.write_all(bytes),
+            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         }
     }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(into),
+        }
+    }
+}
+
+/// Where distributions keep the authorities they trust: Debian, Fedora, Alpine, openSUSE.
+const SYSTEM_AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+];
+
+/// Whether the other side is gone, politely or not. An answer says its own length.
+fn is_end(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof)
+}
+
+/// Returns a host without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Returns the time left, which is never 0: a timeout of 0 would mean none.
@@ -351,7 +489,9 @@ mod tests {
             ("http://",                      None),
             ("unix:",                        None),
             ("web-03:9414",                  None),
-            ("https://web-03",               None),
+            ("https://web-03",               Some(Server::Https { host: "web-03".to_owned(), port: 9414 })),
+            ("https://[::1]:1",              Some(Server::Https { host: "[::1]".to_owned(), port: 1 })),
+            ("ftp://web-03",                 None),
             ("http://host:port",             None),
             ("http://host:1:2",              None),
             ("http://a\r\nX: y",             None),

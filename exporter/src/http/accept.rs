@@ -1,26 +1,28 @@
 //! The accept loops and one connection's life.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::Patience;
 use super::guard::Guarded;
+use super::guests::{Guests, Origin, Place};
 use super::routes::{Door, State};
 use super::socket::SocketFile;
 use crate::publication::Publication;
@@ -31,8 +33,18 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 const HEADER_FIELDS_MAX: usize = 64;
 /// Pause after a failed accept: out of file descriptors does not pass by asking again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What answers under way are given at the end.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// Bytes of requests read ahead, of answers written ahead.
+const BUFFER_MAX: usize = 4 * HEADER_BYTES_MAX;
+/// Requests after which a connection is closed: who has more to ask comes anew, and queues with the others.
+const REQUESTS_MAX: u32 = 1_000;
+/// Requests of a connection that are answered as fast as they come; a page or a scrape needs fewer.
+const REQUESTS_AT_ONCE: u32 = 20;
+/// What each further one waits, so that a flood on one connection leaves the processors to the others.
+const REQUEST_PAUSE: Duration = Duration::from_millis(50);
+/// First byte of every TLS connection: a handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// What who speaks plain HTTP to a TLS port is told.
+const PLAIN_REFUSED: &str = "{\"error\":\"plain HTTP is not answered here: write https:// instead\"}\n";
 
 /// Feeds every publication to the exposition's memory, scraped or not.
 pub(super) async fn remember(
@@ -61,14 +73,24 @@ pub(super) async fn tcp(
     patience: Patience,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let guests = Arc::new(Guests::default());
+    let guests = Guests::new(patience, state.own.clone());
     loop {
         let accepted = tokio::select! {
             () = asked_to_end(&mut shutdown) => break,
             accepted = listener.accept() => accepted,
         };
-        match accepted.and_then(|(stream, _)| Ok((stream.local_addr()?, stream))) {
-            Ok((local, stream)) => guests.admit(stream, Door::Tcp(local), &state, patience),
+        match accepted.and_then(|(stream, from)| Ok((stream.local_addr()?, stream, from))) {
+            Ok((local, stream, from)) => {
+                let state = Arc::clone(&state);
+                let converse =
+                    |place| async move { greet(stream, Door::Tcp(local), state, place, patience).await };
+                tokio::select! {
+                    () = asked_to_end(&mut shutdown) => break,
+                    () = guests.admit(Origin::of(from.ip()), converse) => {}
+                }
+                // A request that came with its connection is read before further ones are let in.
+                yield_now().await;
+            }
             Err(error) => recover(&error).await,
         }
     }
@@ -82,14 +104,21 @@ pub(super) async fn unix(
     patience: Patience,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let guests = Arc::new(Guests::default());
+    let guests = Guests::new(patience, state.own.clone());
     loop {
         let accepted = tokio::select! {
             () = asked_to_end(&mut shutdown) => break,
             accepted = socket.listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => guests.admit(stream, Door::Socket, &state, patience),
+            Ok((stream, _)) => {
+                let state = Arc::clone(&state);
+                let converse = |place| converse(stream, Door::Socket, state, place, patience);
+                tokio::select! {
+                    () = asked_to_end(&mut shutdown) => break,
+                    () = guests.admit(Origin::Socket, converse) => {}
+                }
+            }
             Err(error) => recover(&error).await,
         }
     }
@@ -109,81 +138,52 @@ async fn recover(error: &io::Error) {
     }
 }
 
-/// The connections of one listener.
-#[derive(Default)]
-struct Guests {
-    present: Mutex<Present>,
-}
-
-#[derive(Default)]
-struct Present {
-    next: u64,
-    guests: BTreeMap<u64, Guest>,
-}
-
-struct Guest {
-    has_asked: Arc<AtomicBool>,
-    handle: AbortHandle,
-}
-
-impl Guests {
-    fn admit<S>(self: &Arc<Self>, stream: S, door: Door, state: &Arc<State>, patience: Patience)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        if present.guests.len() >= patience.connections_max {
-            present.displace_one();
-            state.own.closed("displaced");
+/// Speaks TLS first where that is asked for.
+async fn greet(mut stream: TcpStream, door: Door, state: Arc<State>, place: Place, patience: Patience) {
+    let Some(tls) = state.doors.current().await.tls.clone() else {
+        return converse(stream, door, state, place, patience).await;
+    };
+    let handshake = async {
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        if first != [TLS_HANDSHAKE] {
+            let length = PLAIN_REFUSED.len();
+            let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n";
+            let refusal = format!("{head}Content-Length: {length}\r\n\r\n{PLAIN_REFUSED}");
+            stream.write_all(refusal.as_bytes()).await?;
+            return Err(io::ErrorKind::InvalidData.into());
         }
-        let number = present.next;
-        present.next += 1;
-        let has_asked = Arc::new(AtomicBool::new(false));
-        let guests = Arc::clone(self);
-        let conversation = converse(stream, door, Arc::clone(state), Arc::clone(&has_asked), patience);
-        // The lock is held until the guest is listed, so it cannot leave before it came.
-        let task = tokio::spawn(async move {
-            conversation.await;
-            guests.present.lock().unwrap_or_else(PoisonError::into_inner).guests.remove(&number);
-        });
-        present.guests.insert(number, Guest { has_asked, handle: task.abort_handle() });
-    }
-
-    async fn see_off(&self) {
-        let is_empty = || self.present.lock().unwrap_or_else(PoisonError::into_inner).guests.is_empty();
-        let emptied = async {
-            while !is_empty() {
-                sleep(FAREWELL / 20).await;
-            }
-        };
-        if timeout(FAREWELL, emptied).await.is_err() {
-            for guest in self.present.lock().unwrap_or_else(PoisonError::into_inner).guests.values() {
-                guest.handle.abort();
-            }
-        }
+        TlsAcceptor::from(tls).accept(stream).await
+    };
+    // A handshake is part of asking; who fails at it is told by the protocol.
+    if let Ok(Ok(stream)) = timeout(patience.header, handshake).await {
+        place.stir();
+        converse(stream, door, state, place, patience).await;
     }
 }
 
-impl Present {
-    /// Ends the oldest connection that has not asked for anything, else the oldest.
-    fn displace_one(&mut self) {
-        let silent = self.guests.iter().find(|(_, guest)| !guest.has_asked.load(Ordering::Relaxed));
-        let number = silent.or_else(|| self.guests.first_key_value()).map(|(number, _)| *number);
-        if let Some(guest) = number.and_then(|number| self.guests.remove(&number)) {
-            guest.handle.abort();
-        }
-    }
-}
-
-async fn converse<S>(stream: S, door: Door, state: Arc<State>, has_asked: Arc<AtomicBool>, patience: Patience)
+async fn converse<S>(stream: S, door: Door, state: Arc<State>, place: Place, patience: Patience)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let answering = Arc::clone(&state);
+    let asked = Arc::new(AtomicU32::new(0));
     let service = service_fn(move |request: Request<Incoming>| {
-        has_asked.store(true, Ordering::Relaxed);
+        let place = place.clone();
         let state = Arc::clone(&answering);
-        async move { Ok::<Response<Full<Bytes>>, Infallible>(state.answer(door, request).await) }
+        let number = asked.fetch_add(1, Ordering::Relaxed) + 1;
+        async move {
+            if number > REQUESTS_AT_ONCE {
+                sleep(REQUEST_PAUSE).await;
+            }
+            let under_way = place.answering();
+            let (mut head, body) = state.answer(door, request).await.into_parts();
+            if number >= REQUESTS_MAX {
+                head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            let body = Full::new(under_way.hand_out(body));
+            Ok::<Response<Full<Bytes>>, Infallible>(Response::from_parts(head, body))
+        }
     });
     let stream = TokioIo::new(Guarded::new(stream, patience.stall));
     let connection = http1::Builder::new()
@@ -191,7 +191,7 @@ where
         .header_read_timeout(patience.header)
         .max_header_size(HEADER_BYTES_MAX)
         .max_headers(HEADER_FIELDS_MAX)
-        .max_buf_size(4 * HEADER_BYTES_MAX)
+        .max_buf_size(BUFFER_MAX)
         .serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
 

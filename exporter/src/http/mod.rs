@@ -4,14 +4,19 @@
 //!
 //! - **Reads only.** Nothing here changes anything; what does is asked for elsewhere.
 //! - **One publication per answer**, so that no answer contradicts itself.
-//! - **Bounded.** Connections, header size and time, answer time, connection time; bodies are refused. A new
-//!   connection displaces the oldest that has not yet asked for anything, so those who hold connections open keep
-//!   nobody else out.
-//! - **Closed by default.** Other than loopback addresses need a token or an explicit word; a `Host` header that
-//!   names another place is refused (DNS rebinding).
+//! - **Bounded.** Connections in all and of one origin, header size and time, handshake time, requests and age of a
+//!   connection, time without progress of an answer, bytes of answers not taken; bodies are refused. A new connection
+//!   displaces the one that has been quiet longest where most are, so those who hold connections open keep nobody
+//!   else out.
+//! - **Closed by default.** Other than loopback addresses need a token, passwords, client certificates or an explicit
+//!   word; a `Host` header that names another place is refused (DNS rebinding).
+//! - **Layers add up.** TLS and client certificates are asked of every TCP connection, then `Host`, then a token or
+//!   a password, whichever of the two the client has. The socket file is guarded by its mode alone.
 
 mod accept;
+mod doors;
 mod guard;
+mod guests;
 mod page;
 mod routes;
 mod socket;
@@ -22,14 +27,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::doors::Doors;
 use crate::collect::SeriesLimits;
 use crate::own::OwnMetrics;
 use crate::publication::Publication;
 
+pub use doors::WebConfigError;
 pub use routes::{GraphForms, Status, plain_graph_forms};
 
 /// Port of the daemon's pages and metrics.
@@ -44,6 +51,10 @@ pub struct ServeOptions {
     pub is_open: bool,
     /// What `Authorization: Bearer` must carry over TCP. The health probes need none.
     pub token: Option<String>,
+    /// File that asks for TLS, client certificates and passwords over TCP, in exporter-toolkit's schema.
+    pub web_config: Option<PathBuf>,
+    /// Where it is told that this file was read again, or why not.
+    pub notice: fn(&str),
     /// Further names this host is called by in a `Host` header.
     pub hosts: Vec<String>,
     /// Socket file for the command line; its directory must be nobody else's to write.
@@ -62,6 +73,8 @@ impl Default for ServeOptions {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))],
             is_open: false,
             token: None,
+            web_config: None,
+            notice: |_| {},
             hosts: Vec::new(),
             socket: None,
             socket_mode: 0o600,
@@ -76,17 +89,23 @@ impl ServeOptions {
     ///
     /// # Errors
     ///
-    /// Returns that a token is too weak, or that other machines would be served without one unasked.
+    /// Returns that a token is too weak, that the web configuration file cannot be used, or that other machines would
+    /// be served unasked without a token, a password or a certificate.
     pub fn check(&self) -> Result<(), ServeError> {
+        self.doors().map(drop)
+    }
+
+    fn doors(&self) -> Result<Doors, ServeError> {
         if let Some(token) = &self.token
             && (token.len() < TOKEN_MIN || token.chars().any(char::is_whitespace))
         {
             return Err(ServeError::WeakToken { found: token.len() });
         }
-        let is_protected = self.token.is_some() || self.is_open;
+        let doors = Doors::open(self.web_config.as_deref(), self.notice)?;
+        let is_protected = self.token.is_some() || self.is_open || !doors.guards().is_empty();
         match self.listen.iter().find(|address| !address.ip().is_loopback()) {
             Some(&address) if !is_protected => Err(ServeError::Exposed { address }),
-            Some(_) | None => Ok(()),
+            Some(_) | None => Ok(doors),
         }
     }
 }
@@ -96,7 +115,11 @@ impl ServeOptions {
 pub struct Patience {
     /// Connections per listener.
     pub connections_max: usize,
-    /// Time for a request's header, idle time before it included.
+    /// Connections of one address, or of one IPv6 network of 64 bits.
+    pub connections_per_origin_max: usize,
+    /// Bytes of answers that clients have not taken yet, per listener. A single answer may be larger.
+    pub answer_bytes_max: usize,
+    /// Time for a request's header, idle time before it included; and for a TLS handshake.
     pub header: Duration,
     /// Time without progress of an answer.
     pub stall: Duration,
@@ -110,6 +133,8 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             connections_max: 256,
+            connections_per_origin_max: 128,
+            answer_bytes_max: 128 << 20,
             header: Duration::from_secs(5),
             stall: Duration::from_secs(10),
             connection: Duration::from_secs(60),
@@ -118,6 +143,8 @@ impl Default for Patience {
     }
 }
 
+/// Connections that wait in the kernel to be let in; it may hold fewer.
+const BACKLOG: u32 = 4_096;
 /// Fewest characters of a token.
 const TOKEN_MIN: usize = 16;
 
@@ -146,7 +173,9 @@ pub enum ServeError {
         source: io::Error,
     },
     /// Everybody could read, and nobody said they may.
-    #[error("{address} can be reached from other hosts: protect it with --token-file FILE, or say --open")]
+    #[error(
+        "{address} can be reached from other hosts: protect it with --token-file FILE or --web-config FILE, or say --open"
+    )]
     Exposed {
         /// The address.
         address: SocketAddr,
@@ -157,6 +186,9 @@ pub enum ServeError {
         /// Its length.
         found: usize,
     },
+    /// The web configuration file cannot be used.
+    #[error(transparent)]
+    WebConfig(#[from] WebConfigError),
     /// A daemon is there already.
     #[error("another daemon answers at {}: stop it or choose another socket with --socket", path.display())]
     Answered {
@@ -167,6 +199,18 @@ pub enum ServeError {
     #[error("others may write in {}: run chmod go-w on it or choose another socket with --socket", path.display())]
     SharedDirectory {
         /// The directory.
+        path: PathBuf,
+    },
+    /// The folder of the socket is a link, or no folder.
+    #[error("{} is not a folder itself: name the folder it points to, or another socket, with --socket", path.display())]
+    NotADirectory {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another user could put their own socket in its place.
+    #[error("{} belongs to another user: run chown on it or choose another socket with --socket", path.display())]
+    ForeignDirectory {
+        /// The folder.
         path: PathBuf,
     },
     /// Something that is no socket has its name.
@@ -191,6 +235,10 @@ pub enum ServeError {
 pub struct Served {
     /// Addresses listened on, ports settled.
     pub addresses: Vec<SocketAddr>,
+    /// Whether they are asked by `https://`.
+    pub is_tls: bool,
+    /// What keeps strangers out of them, in words; nothing if nothing does.
+    pub guards: Vec<&'static str>,
     /// The socket file.
     pub socket: Option<PathBuf>,
     tasks: JoinSet<()>,
@@ -217,10 +265,13 @@ pub async fn serve(
     own: OwnMetrics,
     shutdown: watch::Receiver<bool>,
 ) -> Result<Served, ServeError> {
-    options.check()?;
+    let doors = Arc::new(options.doors()?);
+    let is_tls = doors.is_tls();
+    let token = options.token.as_ref().map(|_| "token");
+    let guards = token.into_iter().chain(doors.guards()).collect();
     let mut listeners = Vec::new();
     for &address in &options.listen {
-        listeners.push(listen(address).await?);
+        listeners.push(listen(address)?);
     }
     let addresses: Vec<_> = listeners.iter().map(|(_, address)| *address).collect();
     let socket = match &options.socket {
@@ -229,7 +280,8 @@ pub async fn serve(
     };
 
     let mut tasks = JoinSet::new();
-    let state = Arc::new(routes::State::new(&options, addresses.clone(), receiver.clone(), forms, own));
+    let state =
+        Arc::new(routes::State::new(&options, doors, addresses.clone(), receiver.clone(), forms, own));
     tasks.spawn(accept::remember(Arc::clone(&state), receiver, shutdown.clone()));
     for (listener, _) in listeners {
         tasks.spawn(accept::tcp(listener, Arc::clone(&state), options.patience, shutdown.clone()));
@@ -237,10 +289,10 @@ pub async fn serve(
     if let Some(listener) = socket {
         tasks.spawn(accept::unix(listener, Arc::clone(&state), options.patience, shutdown));
     }
-    Ok(Served { addresses, socket: options.socket, tasks })
+    Ok(Served { addresses, is_tls, guards, socket: options.socket, tasks })
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     let refused = |source: io::Error| {
         // Other kinds of error have no better remedy than the general one.
         if source.kind() == io::ErrorKind::AddrInUse {
@@ -251,7 +303,14 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeE
             ServeError::Listen { address, source }
         }
     };
-    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart need not wait for connections of the one before to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener = open().map_err(refused)?;
     let settled = listener.local_addr().map_err(refused)?;
     Ok((listener, settled))
 }

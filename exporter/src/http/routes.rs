@@ -6,13 +6,13 @@ use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
+use super::doors::{Doors, WebConfig};
 use super::{ServeOptions, page};
 use crate::collect::EdgeMemory;
 use crate::escape;
@@ -47,10 +47,13 @@ pub(super) struct State {
     listen: Vec<SocketAddr>,
     hosts: Vec<String>,
     token: Option<String>,
+    pub(super) doors: Arc<Doors>,
     receiver: watch::Receiver<Arc<Publication>>,
     forms: GraphForms,
     pub(super) own: OwnMetrics,
     exposed: Mutex<Exposed>,
+    /// Answers to plain questions, of one publication: however many ask, each is written once.
+    plain: Mutex<Plain>,
     /// Answers being written at once; more would only take the processors from the capture.
     writers: Semaphore,
 }
@@ -60,6 +63,13 @@ struct Exposed {
     memory: EdgeMemory,
     publication: Option<Arc<Publication>>,
     text: Option<Arc<str>>,
+}
+
+/// Answers to questions without a query.
+#[derive(Default)]
+struct Plain {
+    publication: Option<Arc<Publication>>,
+    answers: BTreeMap<Route, Answer>,
 }
 
 impl fmt::Debug for State {
@@ -74,6 +84,7 @@ impl fmt::Debug for State {
 impl State {
     pub(super) fn new(
         options: &ServeOptions,
+        doors: Arc<Doors>,
         listen: Vec<SocketAddr>,
         receiver: watch::Receiver<Arc<Publication>>,
         forms: GraphForms,
@@ -84,43 +95,59 @@ impl State {
             listen,
             hosts: options.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             token: options.token.clone(),
+            doors,
             receiver,
             forms,
             own,
             exposed: Mutex::new(exposed),
+            plain: Mutex::default(),
             writers: Semaphore::new(WRITERS_MAX),
         }
     }
 
     /// Takes a publication into the exposition's memory, once.
     pub(super) fn remember(&self, publication: &Arc<Publication>) {
+        // What nobody can be told any more is not kept.
+        *self.plain.lock().unwrap_or_else(PoisonError::into_inner) = Plain::default();
         self.exposed.lock().unwrap_or_else(PoisonError::into_inner).remember(publication);
     }
 
-    pub(super) async fn answer(
-        self: Arc<Self>,
-        door: Door,
-        request: Request<Incoming>,
-    ) -> Response<Full<Bytes>> {
+    pub(super) async fn answer(self: Arc<Self>, door: Door, request: Request<Incoming>) -> Response<Bytes> {
         let (parts, body) = request.into_parts();
         // A body is not read: the connection closes after the answer that refuses it.
         drop(body);
         let route = Route::of(parts.uri.path());
-        let answer = match self.refuse(door, &parts.method, &parts.uri, &parts.headers, route) {
+        let config = self.doors.current().await;
+        let mut refusal = self.refuse(door, &parts.method, &parts.uri, &parts.headers);
+        if refusal.is_none() && matches!(door, Door::Tcp(_)) && !route.is_probe() {
+            refusal = self.stranger(&config, &parts.headers).await;
+        }
+        let answer = match refusal {
             Some(refusal) => refusal,
             None => Arc::clone(&self).write(route, parts.uri).await,
         };
         self.own.request(route.word(), answer.status.as_u16());
-        answer.into_response()
+        let mut response = answer.into_response();
+        if matches!(door, Door::Tcp(_)) {
+            // These replace our own of the same name.
+            for (name, value) in &config.headers {
+                response.headers_mut().insert(name.clone(), value.clone());
+            }
+        }
+        response
     }
 
     async fn write(self: Arc<Self>, route: Route, uri: Uri) -> Answer {
+        if uri.query().is_none()
+            && let Some(known) = self.known(route)
+        {
+            return known;
+        }
         let Ok(_permit) = self.writers.acquire().await else {
             return Answer::error(StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending: ask its successor");
         };
         let state = Arc::clone(&self);
-        let written =
-            tokio::task::spawn_blocking(move || state.written(route, uri.query().unwrap_or_default())).await;
+        let written = tokio::task::spawn_blocking(move || state.written_once(route, uri.query())).await;
         written.unwrap_or_else(|_| {
             Answer::error(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -130,14 +157,7 @@ impl State {
     }
 
     /// Returns the answer to a request that is not entitled to another.
-    fn refuse(
-        &self,
-        door: Door,
-        method: &Method,
-        uri: &Uri,
-        headers: &HeaderMap,
-        route: Route,
-    ) -> Option<Answer> {
+    fn refuse(&self, door: Door, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Answer> {
         if let Door::Tcp(local) = door
             && !self.is_called(local, uri, headers)
         {
@@ -154,12 +174,6 @@ impl State {
         if length || headers.contains_key(header::TRANSFER_ENCODING) {
             let remedy = "a request with a body is not read: ask with GET and a query";
             return Some(Answer::error(StatusCode::PAYLOAD_TOO_LARGE, remedy).closing());
-        }
-        if matches!(door, Door::Tcp(_)) && !route.is_probe() && !self.has_token(headers) {
-            let remedy = "a token is needed: send the header Authorization: Bearer TOKEN";
-            let mut answer = Answer::error(StatusCode::UNAUTHORIZED, remedy);
-            answer.further.push((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
-            return Some(answer.closing());
         }
         None
     }
@@ -186,18 +200,69 @@ impl State {
         host == "localhost" || self.hosts.contains(&host)
     }
 
-    fn has_token(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else {
-            return true;
-        };
+    /// Returns the refusal of who has neither the token nor a password, where either is asked for.
+    async fn stranger(&self, config: &WebConfig, headers: &HeaderMap) -> Option<Answer> {
+        if self.token.is_none() && !config.has_users() {
+            return None;
+        }
         let presented = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        let (scheme, presented) = presented.split_at(presented.len().min(BEARER.len()));
-        scheme.eq_ignore_ascii_case(BEARER) && is_equal_in_constant_time(presented, token.as_bytes())
+        if let Some(token) = &self.token
+            && let Some(presented) = after(presented, BEARER)
+            && is_equal_in_constant_time(presented, token.as_bytes())
+        {
+            return None;
+        }
+        if config.has_users()
+            && let Some(credentials) = after(presented, BASIC)
+            && self.doors.admit(config, credentials).await
+        {
+            return None;
+        }
+        let (remedy, schemes): (&str, &[&'static str]) = match (self.token.is_some(), config.has_users()) {
+            (true, false) => ("a token is needed: send the header Authorization: Bearer TOKEN", &["Bearer"]),
+            (true, true) => (
+                "a token or a password is needed: send the header Authorization: Bearer TOKEN, or a user's name and \
+                 password",
+                &["Bearer", BASIC_CHALLENGE],
+            ),
+            (false, _) => ("a password is needed: send a user's name and password", &[BASIC_CHALLENGE]),
+        };
+        let mut answer = Answer::error(StatusCode::UNAUTHORIZED, remedy);
+        for scheme in schemes {
+            answer.further.push((header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme)));
+        }
+        Some(answer.closing())
+    }
+
+    fn known(&self, route: Route) -> Option<Answer> {
+        let plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_latest = plain.publication.as_ref().is_some_and(|of| Arc::ptr_eq(of, &self.receiver.borrow()));
+        plain.answers.get(&route).filter(|_| is_latest).cloned()
+    }
+
+    /// Writes an answer, unless another just did. Runs where it may take time.
+    fn written_once(&self, route: Route, query: Option<&str>) -> Answer {
+        let publication = Arc::clone(&self.receiver.borrow());
+        if let Some(query) = query {
+            return self.written(&publication, route, query);
+        }
+        if let Some(known) = self.known(route) {
+            return known;
+        }
+        let answer = self.written(&publication, route, "");
+        // Metrics count each scrape, and are kept as far as they do not; the other two are short.
+        if !matches!(route, Route::Metrics | Route::Healthy | Route::Unknown) {
+            let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+            if !plain.publication.as_ref().is_some_and(|of| Arc::ptr_eq(of, &publication)) {
+                *plain = Plain { publication: Some(publication), answers: BTreeMap::new() };
+            }
+            plain.answers.insert(route, answer.clone());
+        }
+        answer
     }
 
     /// Writes an answer. Runs where it may take time.
-    fn written(&self, route: Route, query: &str) -> Answer {
-        let publication = Arc::clone(&self.receiver.borrow());
+    fn written(&self, publication: &Arc<Publication>, route: Route, query: &str) -> Answer {
         let allowed: &[&str] = match route {
             Route::Graph => &["format", "group"],
             Route::Flows => &["limit", "after"],
@@ -216,16 +281,16 @@ impl State {
             Err(error) => return Answer::error(StatusCode::BAD_REQUEST, &error),
         };
         match route {
-            Route::Page => Answer::text("text/html; charset=utf-8", page::page(&publication)),
+            Route::Page => Answer::text("text/html; charset=utf-8", page::page(publication)),
             Route::Style => Answer::text("text/css; charset=utf-8", page::STYLE.to_owned()),
-            Route::Metrics => Answer::text(EXPOSITION_TYPE, self.exposition(&publication)),
+            Route::Metrics => Answer::text(EXPOSITION_TYPE, self.exposition(publication)),
             Route::Healthy => Answer::text("text/plain; charset=utf-8", "healthy\n".to_owned()),
-            Route::Ready => ready(&publication),
-            Route::Graph => self.graph(&publication, &query),
-            Route::Flows => flows(&publication, &query),
-            Route::Findings => Answer::json(&Findings::of(&publication)),
-            Route::Status => Answer::json(&Status::of(&publication)),
-            Route::Publication => Answer::json(&*publication),
+            Route::Ready => ready(publication),
+            Route::Graph => self.graph(publication, &query),
+            Route::Flows => flows(publication, &query),
+            Route::Findings => Answer::json(&Findings::of(publication)),
+            Route::Status => Answer::json(&Status::of(publication)),
+            Route::Publication => Answer::json(&**publication),
             Route::Unknown => Answer::error(StatusCode::NOT_FOUND, NOT_FOUND),
         }
     }
@@ -280,12 +345,14 @@ impl Exposed {
 /// Answers written at once.
 const WRITERS_MAX: usize = 2;
 const BEARER: &[u8] = b"Bearer ";
+const BASIC: &[u8] = b"Basic ";
+const BASIC_CHALLENGE: &str = "Basic realm=\"portolan\", charset=\"UTF-8\"";
 const EXPOSITION_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
 const NOT_FOUND: &str = "no such page: there are /, /metrics, /-/healthy, /-/ready, /api/v1/graph, /api/v1/flows, \
                          /api/v1/findings, /api/v1/status and /api/v1/publication";
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Route {
     Page,
     Style,
@@ -496,6 +563,12 @@ fn percent_decoded(text: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| wrong())
 }
 
+/// Returns what follows the scheme, whatever its case.
+fn after<'a>(presented: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
+    let (found, rest) = presented.split_at_checked(scheme.len())?;
+    found.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
 fn host_of(authority: &str) -> &str {
     if authority.starts_with('[') {
         return authority.find(']').and_then(|end| authority.get(..=end)).unwrap_or(authority);
@@ -509,16 +582,22 @@ fn is_equal_in_constant_time(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && difference == 0
 }
 
+#[derive(Clone)]
 struct Answer {
     status: StatusCode,
     content_type: String,
-    body: String,
+    body: Bytes,
     further: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Answer {
     fn text(content_type: &str, body: String) -> Self {
-        Self { status: StatusCode::OK, content_type: content_type.to_owned(), body, further: Vec::new() }
+        Self {
+            status: StatusCode::OK,
+            content_type: content_type.to_owned(),
+            body: body.into(),
+            further: Vec::new(),
+        }
     }
 
     fn json(value: &impl Serialize) -> Self {
@@ -539,8 +618,8 @@ impl Answer {
         self
     }
 
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+    fn into_response(self) -> Response<Bytes> {
+        let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         for (name, value) in [
@@ -562,7 +641,9 @@ impl Answer {
             header::CONTENT_TYPE,
             content_type.unwrap_or(HeaderValue::from_static("application/octet-stream")),
         );
-        headers.extend(self.further);
+        for (name, value) in self.further {
+            headers.append(name, value);
+        }
         response
     }
 }

@@ -22,20 +22,23 @@ use tokio::sync::watch;
 use crate::fixture::{HOSTILE, START, at, empty, loaded, parse};
 
 /// A server on a free loopback port, and what keeps it alive.
-struct Host {
+pub(crate) struct Host {
     runtime: Runtime,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     publisher: watch::Sender<Arc<Publication>>,
     shutdown: watch::Sender<bool>,
     served: Option<Served>,
 }
 
 impl Host {
-    fn new(publication: Publication, change: impl FnOnce(&mut ServeOptions)) -> Self {
+    pub(crate) fn new(publication: Publication, change: impl FnOnce(&mut ServeOptions)) -> Self {
         Self::try_new(publication, change).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn try_new(publication: Publication, change: impl FnOnce(&mut ServeOptions)) -> Result<Self, ServeError> {
+    pub(crate) fn try_new(
+        publication: Publication,
+        change: impl FnOnce(&mut ServeOptions),
+    ) -> Result<Self, ServeError> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (publisher, receiver) = watch::channel(Arc::new(publication));
@@ -49,12 +52,12 @@ impl Host {
         Ok(Self { runtime, address, publisher, shutdown, served: Some(served) })
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(Server::Http { host: "127.0.0.1".to_owned(), port: self.address.port() })
     }
 
     /// Sends bytes as they are and returns everything that comes back.
-    fn raw(&self, request: &str) -> String {
+    pub(crate) fn raw(&self, request: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
@@ -63,7 +66,7 @@ impl Host {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
@@ -73,7 +76,7 @@ impl Host {
         self.client().ask(path).unwrap().status
     }
 
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.shutdown.send(true).unwrap();
         let served = self.served.take().unwrap();
         self.runtime
@@ -256,7 +259,7 @@ fn what_should_not_be_served_is_refused_with_the_remedy() {
     );
     assert_eq!(
         refusal(&|options| options.listen = vec!["198.51.100.1:9414".parse().unwrap()]),
-        "198.51.100.1:9414 can be reached from other hosts: protect it with --token-file FILE, or say --open"
+        "198.51.100.1:9414 can be reached from other hosts: protect it with --token-file FILE or --web-config FILE, or say --open"
     );
     assert_eq!(
         refusal(&|options| {
