@@ -118,17 +118,25 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<(), Failure> {
 fn publication_of(asked: &AskedArgs) -> Result<Publication, Failure> {
     match &asked.from {
         Some(path) => from_file(path, &asked.knowledge),
-        None => of_daemon(&asked.server, &asked.knowledge),
+        None => of_daemon(asked),
     }
 }
 
-fn of_daemon(server: &str, knowledge: &KnowledgeArgs) -> Result<Publication, Failure> {
+fn of_daemon(asked: &AskedArgs) -> Result<Publication, Failure> {
+    let AskedArgs { server, knowledge, ca_file, password_file, .. } = asked;
     if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() {
         return Err(Failure::usage("--roster and --contract go with --from CAPTURE; the daemon has its own"));
     }
     let address: client::Server =
         server.parse().map_err(|error: client::UnknownServer| Failure::usage(error.to_string()))?;
-    let answer = client::Client::new(address)
+    let password = match password_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| Failure::cannot_read(path, &error))?;
+            Some(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        None => None,
+    };
+    let answer = client::Client { ca_file: ca_file.clone(), password, ..client::Client::new(address) }
         .ask("/api/v1/publication")
         .map_err(|error| Failure::error(error.to_string()))?;
     serde_json::from_str(&answer.body).map_err(|error| {

@@ -320,9 +320,15 @@ pub struct AskedArgs {
     /// Ask this result or capture instead of the daemon
     #[arg(long, value_name = "RESULT|CAPTURE")]
     pub from: Option<PathBuf>,
-    /// Ask the daemon here: a socket's path or http://host:port
+    /// Ask the daemon here: a socket's path, http://host:port or https://host:port
     #[arg(long, env = "PORTOLAN_SERVER", value_name = "ADDRESS", default_value = crate::config::SOCKET)]
     pub server: String,
+    /// Trust servers certified by the authorities in this PEM file instead of the system's
+    #[arg(long, env = "PORTOLAN_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Ask with the name:password in this file
+    #[arg(long, env = "PORTOLAN_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
     /// Who is who, and what was documented, for `--from CAPTURE`.
     #[command(flatten)]
     pub knowledge: KnowledgeArgs,
@@ -394,6 +400,9 @@ pub struct RunArgs {
     /// Ask HTTP clients for the token in this file
     #[arg(long, env = "PORTOLAN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Serve HTTP as this file asks: TLS, client certificates, passwords (exporter-toolkit's schema)
+    #[arg(long, env = "PORTOLAN_WEB_CONFIG", value_name = "FILE")]
+    pub web_config: Option<PathBuf>,
     /// Serve other machines without a token
     #[arg(long, env = "PORTOLAN_OPEN")]
     pub open: bool,

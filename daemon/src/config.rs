@@ -131,6 +131,8 @@ pub struct Exporter {
     pub open: bool,
     /// File with the token; empty for none.
     pub token_file: PathBuf,
+    /// Web configuration file: TLS, client certificates, passwords; empty for none.
+    pub web_config: PathBuf,
     /// Further host names requests may name.
     pub host_names: Vec<String>,
     /// Most edge series.
@@ -147,6 +149,7 @@ impl Default for Exporter {
             listen: vec!["127.0.0.1:9414".to_owned()],
             open: false,
             token_file: PathBuf::new(),
+            web_config: PathBuf::new(),
             host_names: Vec::new(),
             series_max: 10_000,
             socket: SOCKET.into(),
@@ -318,6 +321,9 @@ impl Config {
         }
         if let Some(token_file) = &args.token_file {
             config.exporter.token_file.clone_from(token_file);
+        }
+        if let Some(web_config) = &args.web_config {
+            config.exporter.web_config.clone_from(web_config);
         }
         config.exporter.open |= args.open;
         config.exporter.host_names.extend(args.host_name.iter().cloned());

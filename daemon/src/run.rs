@@ -8,7 +8,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use portolan_exporter::events::{EventLog, EventSource, EventWriter};
-use portolan_exporter::http::{GraphForms, ServeOptions, serve};
+use portolan_exporter::http::{GraphForms, ServeOptions, Served, serve};
 use portolan_exporter::{OwnMetrics, Publication, SeriesLimits, escape};
 use portolan_graphs::{Graph, Group};
 use portolan_policy::{Alert, AlertState};
@@ -33,6 +33,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 ///
 /// Returns why it cannot start, or why it cannot go on.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    // What it writes (socket, events) is nobody else's to read.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let config = Config::load_run(args)?;
     let contracts = Contracts::read(&config.policy.contracts)?;
     let serving = serve_options(&config)?;
@@ -62,7 +64,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 
     let tick = Duration::from_millis(u64::from(config.daemon.tick_milliseconds));
     let mut source = EventSource::new(config.events.heartbeat_seconds);
-    let mut news = News { is_first: true, addresses: served.addresses.clone(), config: &config };
+    let mut news = News { is_first: true, served: &served, config: &config };
     let mut due = Instant::now();
     let mut tell = |publication: Publication, alerts: &[Alert]| {
         if let Some(writer) = &events {
@@ -115,7 +117,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 /// What is printed while it runs: who and where first, then one line a finding.
 struct News<'a> {
     is_first: bool,
-    addresses: Vec<SocketAddr>,
+    served: &'a Served,
     config: &'a Config,
 }
 
@@ -164,17 +166,18 @@ impl News<'_> {
         for (name, reason) in &vitals.unobservable {
             out.push_str(&format!("not seen  {}, {}\n", escape::terminal(name), escape::terminal(reason)));
         }
-        if let Some(address) = self.addresses.first() {
-            out.push_str(&format!("map       http://{address}/   metrics  http://{address}/metrics"));
+        let scheme = if self.served.is_tls { "https" } else { "http" };
+        if let Some(address) = self.served.addresses.first() {
+            out.push_str(&format!("map       {scheme}://{address}/   metrics  {scheme}://{address}/metrics"));
             out.push_str(&format!("   socket  {}\n", self.config.exporter.socket.display()));
         }
-        for address in self.addresses.iter().filter(|address| !address.ip().is_loopback()) {
-            let guard = if self.config.exporter.token_file.as_os_str().is_empty() {
-                "without a token"
-            } else {
-                "by token"
-            };
-            out.push_str(&format!("open      {address} serves other machines, {guard}\n"));
+        let guards = match self.served.guards.as_slice() {
+            [] => "without a token".to_owned(),
+            guards => format!("by {}", guards.join(", ")),
+        };
+        let plain = if self.served.is_tls { "" } else { ", not encrypted" };
+        for address in self.served.addresses.iter().filter(|address| !address.ip().is_loopback()) {
+            out.push_str(&format!("open      {address} serves other machines, {guards}{plain}\n"));
         }
         out.push_str(&format!("contract  {}\n", escape::terminal(&publication.assessment.contract)));
         out
@@ -260,6 +263,8 @@ fn serve_options(config: &Config) -> Result<ServeOptions, Failure> {
         listen,
         is_open: exporter.open,
         token,
+        web_config: Some(exporter.web_config.clone()).filter(|path| !path.as_os_str().is_empty()),
+        notice: crate::say,
         hosts: exporter.host_names.clone(),
         socket: Some(exporter.socket.clone()),
         series: SeriesLimits { edges_max: exporter.series_max, ..SeriesLimits::default() },
