@@ -101,10 +101,11 @@ impl ServeOptions {
         {
             return Err(ServeError::WeakToken { found: token.len() });
         }
-        let doors = Doors::open(self.web_config.as_deref(), self.notice)?;
-        let is_protected = self.token.is_some() || self.is_open || !doors.guards().is_empty();
-        match self.listen.iter().find(|address| !address.ip().is_loopback()) {
-            Some(&address) if !is_protected => Err(ServeError::Exposed { address }),
+        let exposed = self.listen.iter().find(|address| !address.ip().is_loopback());
+        let is_alone = exposed.is_some() && self.token.is_none() && !self.is_open;
+        let doors = Doors::open(self.web_config.as_deref(), self.notice, is_alone)?;
+        match exposed {
+            Some(&address) if is_alone && doors.guards().is_empty() => Err(ServeError::Exposed { address }),
             Some(_) | None => Ok(doors),
         }
     }

@@ -227,6 +227,26 @@ fn certificates_and_users_are_renewed_without_a_restart() {
 }
 
 #[test]
+fn no_change_of_the_file_opens_what_only_it_guards() {
+    let folder = Folder::new();
+    let users = format!("basic_auth_users:\n  ann: {}\n", bcrypt::hash("x", 4).unwrap());
+    for (is_open, expected) in [(false, 401), (true, 200)] {
+        let path = folder.write(&users);
+        let host = Host::new(loaded(), |options| {
+            options.listen = vec!["0.0.0.0:0".parse().unwrap()];
+            options.is_open = is_open;
+            options.web_config = Some(path);
+        });
+        assert_eq!(host.client().ask("/metrics").unwrap().status, 401);
+        folder.write("basic_auth_users:\n");
+        // Beyond the time in which every change is found.
+        std::thread::sleep(Duration::from_millis(1_500));
+        assert_eq!(host.client().ask("/metrics").unwrap().status, expected, "open {is_open}");
+        host.end();
+    }
+}
+
+#[test]
 fn headers_of_the_file_replace_ours() {
     let folder = Folder::new();
     let headers = "http_server_config:\n  http2: false\n  headers:\n    X-Frame-Options: sameorigin\n    \

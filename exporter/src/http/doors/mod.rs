@@ -30,6 +30,8 @@ pub(super) struct Doors {
     path: Option<PathBuf>,
     passwords: Passwords,
     notice: fn(&str),
+    /// Whether nothing else keeps strangers out: then no change of the file may let them in.
+    is_alone: bool,
     known: Mutex<Known>,
 }
 
@@ -65,7 +67,11 @@ impl fmt::Debug for Doors {
 
 impl Doors {
     /// Reads the file, if there is one.
-    pub(super) fn open(path: Option<&Path>, notice: fn(&str)) -> Result<Self, WebConfigError> {
+    pub(super) fn open(
+        path: Option<&Path>,
+        notice: fn(&str),
+        is_alone: bool,
+    ) -> Result<Self, WebConfigError> {
         let (config, stamps) = match path {
             Some(path) => read(path)?,
             None => (WebConfig::default(), Vec::new()),
@@ -75,6 +81,7 @@ impl Doors {
             path: path.map(Path::to_owned),
             passwords: Passwords::new(),
             notice,
+            is_alone,
             known: Mutex::new(known),
         })
     }
@@ -112,7 +119,19 @@ impl Doors {
         if before.iter().all(|stamp| Stamp::of(&stamp.0) == *stamp) && self.known().told.is_none() {
             return;
         }
-        match read(path) {
+        let still_guarded = |(config, stamps): (WebConfig, Vec<Stamp>)| {
+            if !self.is_alone || !config.guards().is_empty() {
+                return Ok((config, stamps));
+            }
+            let problem = "would let everybody in who can reach this host: keep passwords or client certificates, or \
+                           start with --open";
+            Err(WebConfigError {
+                file: path.to_owned(),
+                field: "the file".to_owned(),
+                problem: problem.to_owned(),
+            })
+        };
+        match read(path).and_then(still_guarded) {
             Ok((config, stamps)) => {
                 let mut known = self.known();
                 (known.config, known.stamps, known.told) = (Arc::new(config), stamps, None);
