@@ -78,7 +78,7 @@ pub fn findings(publication: &Publication, style: Style) -> String {
         let _ = writeln!(
             out,
             "\n{}  {}\n  frames {} to {}   filter  {}\n  to look  portolan cut CAPTURE --finding {} -w {}.pcapng",
-            finding.id,
+            escape::terminal(&finding.id),
             escape::terminal(&finding.summary),
             finding.first_frame,
             finding.last_frame,
@@ -215,7 +215,7 @@ pub fn completeness_lines(publication: &Publication, style: Style) -> String {
         }
         parts.push(seen);
         if !vitals.identity_by.is_empty() {
-            parts.push(format!("identity by {}", vitals.identity_by));
+            parts.push(format!("identity by {}", escape::terminal(&vitals.identity_by)));
         }
     } else {
         parts.push("no roster, addresses stand for themselves".to_owned());
