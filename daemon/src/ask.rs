@@ -106,9 +106,12 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<(), Failure> {
     let publication = publication_of(&args.asked)?;
     let graph = Graph::draw(&publication.assessment, group);
     let text = match args.format {
-        GraphFormat::Json => graph
-            .to_json()
-            .map_err(|error| Failure::error(format!("cannot write the graph as JSON: {error}")))?,
+        GraphFormat::Json => {
+            let json = graph
+                .to_json()
+                .map_err(|error| Failure::error(format!("cannot write the graph as JSON: {error}")))?;
+            portolan_exporter::escape::json(&json).into_owned()
+        }
         GraphFormat::Dot => graph.to_dot(),
         GraphFormat::Mermaid => graph.to_mermaid(),
     };

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use portolan_exporter::Publication;
+use portolan_exporter::{Publication, escape};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
@@ -54,13 +54,14 @@ pub fn write(path: &Path, publication: &Publication) -> Result<(), Failure> {
     written.map_err(failed)
 }
 
-/// Writes a result as JSON to `out`.
+/// Writes a result as JSON to `out`, which may be a terminal: what would steer it is escaped.
 ///
 /// # Errors
 ///
 /// Returns the writer's error.
 pub fn print(out: &mut impl Write, publication: &Publication) -> std::io::Result<()> {
-    serde_json::to_writer(&mut *out, &ResultFile { portolan_result: SCHEMA, publication })?;
+    let text = serde_json::to_string(&ResultFile { portolan_result: SCHEMA, publication })?;
+    out.write_all(escape::json(&text).as_bytes())?;
     out.write_all(b"\n")
 }
 
