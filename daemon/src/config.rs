@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{LiveArgs, RunArgs};
 use crate::error::Failure;
+use crate::fit_for_a_terminal;
 
 /// The socket for the command line.
 pub const SOCKET: &str = "/run/portolan/portolan.sock";
@@ -200,7 +201,7 @@ impl Config {
             let before = text.get(..at).unwrap_or(text);
             let line = before.matches('\n').count() + 1;
             let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
-            Failure::error(format!("{name}:{line}:{column}: {}", error.message()))
+            Failure::error(format!("{name}:{line}:{column}: {}", fit_for_a_terminal(error.message())))
         })?;
         config.check(name)?;
         Ok(config)

@@ -165,7 +165,13 @@ pub fn is_coloured() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Writes one line to standard error; there is nobody to tell if that fails.
-pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+/// Writes a sentence to standard error; there is nobody to tell if that fails. Of what it repeats from files and
+/// daemons, nothing steers the terminal.
+pub fn say(sentence: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", fit_for_a_terminal(sentence));
+}
+
+/// Returns a sentence, line by line without what steers a terminal.
+pub(crate) fn fit_for_a_terminal(sentence: &str) -> String {
+    sentence.split('\n').map(portolan_exporter::escape::terminal).collect::<Vec<_>>().join("\n")
 }

@@ -170,7 +170,11 @@ impl Journal {
 
     /// Returns an error about the line read last.
     pub fn damaged(&self, what: impl Into<String>) -> JournalError {
-        JournalError::Damaged { path: self.path.clone(), line: self.line, what: what.into() }
+        JournalError::Damaged {
+            path: self.path.clone(),
+            line: self.line,
+            what: crate::fit_for_a_terminal(&what.into()),
+        }
     }
 
     fn read(&mut self) -> Result<Option<Row>, JournalError> {
