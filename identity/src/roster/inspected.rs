@@ -9,6 +9,9 @@ use crate::inventory::{DockerObject, read_object};
 const COMPLAINTS: [&str; 4] =
     ["Error: No such ", "Error response from daemon", "error: no such ", "WARNING:"];
 
+/// Byte order mark.
+const MARK: char = '\u{feff}';
+
 /// Returns whether the text begins with such a line.
 pub(super) fn begins_with_a_complaint(text: &str) -> bool {
     COMPLAINTS.iter().any(|complaint| text.trim_start().starts_with(complaint))
@@ -19,8 +22,11 @@ pub(super) fn read(name: &str, text: &str) -> Result<RosterFile, RosterError> {
     let mut file = RosterFile { name: name.to_owned(), ..RosterFile::default() };
     let mut others = 0_u64;
     let mut at = 0;
-    while !text[at..].trim_start().is_empty() {
-        at += text[at..].len() - text[at..].trim_start().len();
+    // The byte order mark of a file that was concatenated stands between values.
+    let unread =
+        |at: usize| text[at..].trim_start_matches(|letter: char| letter.is_whitespace() || letter == MARK);
+    while !unread(at).is_empty() {
+        at = text.len() - unread(at).len();
         if begins_with_a_complaint(&text[at..]) {
             let line = text[at..].lines().next().unwrap_or_default();
             file.notes.push(format!("{name}: docker inspect said: {}", line.trim().escape_debug()));

@@ -293,8 +293,8 @@ fn decoded(bytes: &[u8]) -> Option<String> {
         [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
         all => String::from_utf8(all.to_vec()).ok(),
     }
-    // A second mark stands between files that were concatenated.
-    .map(|text| text.replace('\u{feff}', " "))
+    // A further mark begins the line of a file that was concatenated; within a line it is part of a name.
+    .map(|text| text.replace("\n\u{feff}", "\n "))
     .filter(|text| !text.contains('\0'))
 }
 
