@@ -108,7 +108,7 @@ impl<'a> Header<'a> {
     /// Moves to the transport protocol. A header that is cut ends the walk: what it says comes next is then the
     /// protocol, or its own number where it is cut before that.
     fn skip_extensions(mut self, kinds: &[Protocol]) -> Result<Self, ParseError> {
-        for _ in 0..EXTENSIONS_MAX {
+        for _ in 0..=EXTENSIONS_MAX {
             if !kinds.contains(&self.protocol) || self.is_later_fragment() {
                 return Ok(self);
             }
