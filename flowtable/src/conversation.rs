@@ -124,12 +124,12 @@ pub struct Outcomes {
 impl Outcomes {
     /// Returns connections attempted, whatever became of them.
     pub fn attempted(&self) -> u64 {
-        self.answered + self.failed() + self.pending
+        self.answered.saturating_add(self.failed()).saturating_add(self.pending)
     }
 
     /// Returns refused, unanswered and blocked together.
     pub fn failed(&self) -> u64 {
-        self.refused + self.unanswered + self.blocked
+        self.refused.saturating_add(self.unanswered).saturating_add(self.blocked)
     }
 }
 

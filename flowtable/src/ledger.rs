@@ -25,8 +25,8 @@ impl Tally {
 
 impl Add for Tally {
     type Output = Self;
+    /// Stops at the top: no traffic gets there, a number in somebody's file may.
     fn add(self, other: Self) -> Self {
-        // A journal may be made by an enemy: a count that cannot be is no reason to end.
         Self {
             frames: self.frames.saturating_add(other.frames),
             bytes: self.bytes.saturating_add(other.bytes),

@@ -371,11 +371,11 @@ fn weighted_median(values: &mut [(i64, u64)]) -> Option<i64> {
 }
 
 fn add_outcomes(sum: &mut Outcomes, more: &Outcomes) {
-    sum.answered += more.answered;
-    sum.refused += more.refused;
-    sum.unanswered += more.unanswered;
-    sum.blocked += more.blocked;
-    sum.pending += more.pending;
+    sum.answered = sum.answered.saturating_add(more.answered);
+    sum.refused = sum.refused.saturating_add(more.refused);
+    sum.unanswered = sum.unanswered.saturating_add(more.unanswered);
+    sum.blocked = sum.blocked.saturating_add(more.blocked);
+    sum.pending = sum.pending.saturating_add(more.pending);
 }
 
 fn fold(drafts: BTreeMap<Key, Draft>, edges_max: usize) -> (Vec<Edge>, u64) {
@@ -427,12 +427,12 @@ fn settle_nodes(
     for edge in edges {
         let (sent, received) = (edge.sent.bytes, edge.received.bytes);
         if let Some(source) = nodes.get_mut(&edge.source) {
-            source.sent_bytes += sent;
-            source.received_bytes += received;
+            source.sent_bytes = source.sent_bytes.saturating_add(sent);
+            source.received_bytes = source.received_bytes.saturating_add(received);
         }
         if let Some(target) = nodes.get_mut(&edge.target) {
-            target.sent_bytes += received;
-            target.received_bytes += sent;
+            target.sent_bytes = target.sent_bytes.saturating_add(received);
+            target.received_bytes = target.received_bytes.saturating_add(sent);
         }
     }
     for (id, members) in containers {

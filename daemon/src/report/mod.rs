@@ -83,8 +83,8 @@ pub fn findings(publication: &Publication, style: Style) -> String {
             finding.first_frame,
             finding.last_frame,
             escape::terminal(&finding.wireshark_filter),
-            short_id(&finding.id),
-            short_id(&finding.id),
+            escape::terminal(&short_id(&finding.id)),
+            escape::terminal(&short_id(&finding.id)),
         );
     }
     out
@@ -128,7 +128,7 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
             escape::terminal(&record.history).into_owned(),
             bytes(record.sent.bytes),
             bytes(record.received.bytes),
-            grouped(record.sent.frames + record.received.frames),
+            grouped((record.sent + record.received).frames),
             record.rtt.map_or("-".to_owned(), milliseconds),
             troubles(record),
             text::word(&record.evidence),
@@ -307,7 +307,7 @@ fn edges_table(publication: &Publication, names: &ShortNames, style: Style) -> S
     edges.sort_by_key(|edge| {
         (
             edge.findings.is_empty(),
-            std::cmp::Reverse(edge.sent.bytes + edge.received.bytes),
+            std::cmp::Reverse((edge.sent + edge.received).bytes),
             edge.source.clone(),
             edge.target.clone(),
             edge.port,
