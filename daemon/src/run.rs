@@ -129,10 +129,11 @@ impl News<'_> {
         }
         for alert in alerts {
             let finding = &alert.finding;
-            let state = match alert.state {
-                AlertState::Raised => "",
-                AlertState::Updated => "  (graver than before)",
-                AlertState::Cleared => "  (cleared)",
+            let state = match (alert.state, finding.complete) {
+                (AlertState::Raised, _) => "",
+                (AlertState::Updated, Some(false)) => "  (updated; frames are missing)",
+                (AlertState::Updated, Some(true) | None) => "  (graver than before)",
+                (AlertState::Cleared, _) => "  (cleared)",
             };
             let line = format!(
                 "{}  {:<6}  {:<17}  {} -> {}{}   {}   {}{state}\n",

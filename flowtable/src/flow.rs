@@ -169,6 +169,9 @@ pub struct Flow {
     pub zero_windows: [u64; 2],
     /// Acknowledgments of something from A and from B that was never seen.
     pub gaps: [u64; 2],
+    /// Sequence numbers of A and of B that their sender passed over, the other end acknowledged and nobody saw, at
+    /// least: one for a byte, and one for a SYN or a FIN. Falls when what was missing comes late.
+    pub unseen: [u64; 2],
     /// What ICMP errors said about it.
     pub icmp_error: Option<IcmpError>,
     /// Whether the flow was joined after its opening.
@@ -186,6 +189,12 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Returns the bytes that were acknowledged and have not been seen, at least. One number of each direction may be a
+    /// FIN, or the byte a keep-alive repeats, and counts as none.
+    pub fn unseen_bytes(&self) -> u64 {
+        self.unseen.iter().map(|numbers| numbers.saturating_sub(1)).sum()
+    }
+
     /// Returns the end that opened the flow.
     pub fn initiator_end(&self) -> &End {
         self.end(self.initiator)

@@ -211,6 +211,9 @@ pub enum Completeness {
         reasons: Vec<String>,
         /// When.
         blind: Vec<Blindness>,
+        /// Whether something is missing at times nobody knows: it may touch anything.
+        #[serde(default)]
+        is_undated: bool,
     },
     /// The source does not say what it lost.
     Unknown {
@@ -220,6 +223,18 @@ pub enum Completeness {
 }
 
 impl Completeness {
+    /// Returns whether nothing was missed between two instants; `None` where the source does not say.
+    pub fn between(&self, first: Timestamp, last: Timestamp) -> Option<bool> {
+        match self {
+            Self::Complete => Some(true),
+            Self::Incomplete { blind, is_undated, .. } => {
+                let is_hit = blind.iter().any(|hole| hole.from <= last && first <= hole.until);
+                Some(!is_undated && !is_hit)
+            }
+            Self::Unknown { .. } => None,
+        }
+    }
+
     /// Returns the bare word: `complete`, `incomplete` or `unknown`.
     pub fn word(&self) -> &'static str {
         match self {

@@ -95,6 +95,8 @@ pub(crate) struct Numbers {
     /// Where something between two segments is missing, from its first number to the one after its last; equal where
     /// nothing is.
     hole: (u32, u32),
+    /// How much of the hole has not been seen, at least: what lies between two holes is no part of it.
+    missing: u32,
     /// Highest acknowledgment of something never seen.
     acknowledged_unseen: Option<u32>,
     /// Segments whose payload had been seen before; their letter is written up to a thousand million.
@@ -102,11 +104,47 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    pub(crate) const NONE: Self =
-        Self { control: [0; 4], first: None, hole: (0, 0), acknowledged_unseen: None, repeated_payloads: 0 };
+    pub(crate) const NONE: Self = Self {
+        control: [0; 4],
+        first: None,
+        hole: (0, 0),
+        missing: 0,
+        acknowledged_unseen: None,
+        repeated_payloads: 0,
+    };
 
     fn has_hole(&self) -> bool {
         self.hole.0 != self.hole.1
+    }
+
+    /// Returns how far what was passed over, from `next` to `start`, has been acknowledged already.
+    fn acknowledged(&self, next: u32, start: u32) -> u32 {
+        match self.acknowledged_unseen {
+            Some(number) if is_before(start, number) => start,
+            Some(number) if is_before(next, number) => number,
+            Some(_) | None => next,
+        }
+    }
+
+    /// Forgets what is missing; what was acknowledged of it stays counted.
+    fn begin_anew(&mut self) {
+        (self.hole, self.missing, self.acknowledged_unseen) = ((0, 0), 0, None);
+    }
+
+    /// Takes what comes after it was missed, or again: of the hole first, then of what was acknowledged unseen. What
+    /// was seen before is taken for late too, so that what is left is the least that is missing.
+    fn come_late(&mut self, unseen: &mut u64, start: u32, end: u32) {
+        let length = end.wrapping_sub(start);
+        let (from, until) = self.hole;
+        let mut rest = length;
+        if self.has_hole() && is_before(start, until) && is_before(from, end) {
+            let first = if is_before(start, from) { from } else { start };
+            let last = if is_before(until, end) { until } else { end };
+            let filled = last.wrapping_sub(first).min(self.missing);
+            self.missing -= filled;
+            rest = rest.saturating_sub(filled);
+        }
+        *unseen = unseen.saturating_sub(u64::from(rest));
     }
 
     /// Adds a letter unless the last one of its kind had the same number: then it is that packet again.
@@ -215,7 +253,7 @@ fn segment(
     side: Side,
     tcp: TcpFacts,
 ) {
-    let numbers = &mut numbers[side.index()];
+    let (numbers, unseen) = (&mut numbers[side.index()], &mut flow.unseen[side.index()]);
     let is_syn = tcp.flags & TcpFacts::SYN != 0;
     let length = tcp.payload_bytes.wrapping_add(u32::from(is_syn)).wrapping_add(u32::from(tcp.is_fin()));
     let (start, end) = (tcp.sequence, tcp.sequence.wrapping_add(length));
@@ -228,7 +266,7 @@ fn segment(
     }
     if !is_numbered || is_another_start {
         *next = end;
-        (numbers.hole, numbers.acknowledged_unseen) = ((0, 0), None);
+        numbers.begin_anew();
         expected.marks.set(Marks::numbered(side));
         return;
     }
@@ -238,10 +276,14 @@ fn segment(
         return;
     }
     if ahead > 0 {
+        let acknowledged = numbers.acknowledged(*next, start);
+        *unseen += u64::from(acknowledged.wrapping_sub(*next));
+        numbers.missing = numbers.missing.saturating_add(start.wrapping_sub(acknowledged));
         let from = if numbers.has_hole() { numbers.hole.0 } else { *next };
         numbers.hole = (from, start);
     }
     if length > 0 && ahead < 0 {
+        numbers.come_late(unseen, start, if is_before(*next, end) { *next } else { end });
         flow.retransmissions[side.index()] += 1;
         // The letter is Zeek's: payload of which nothing is new.
         if tcp.payload_bytes > 0 && !is_before(*next, end) {
@@ -270,9 +312,13 @@ fn acknowledge(
         return;
     }
     let numbers = &mut numbers[side.index()];
+    let unseen = &mut flow.unseen[side.index()];
     let mut is_gap = false;
     if numbers.has_hole() && is_before(numbers.hole.0, number) {
-        numbers.hole = (0, 0);
+        // Of a hole that is acknowledged in part, all that is not may be what is missing.
+        let beyond = if is_before(number, numbers.hole.1) { numbers.hole.1.wrapping_sub(number) } else { 0 };
+        *unseen += u64::from(numbers.missing.saturating_sub(beyond));
+        (numbers.hole, numbers.missing) = ((0, 0), 0);
         is_gap = true;
     }
     let is_unseen = is_before(expected.next[side.index()], number);
@@ -289,8 +335,7 @@ fn acknowledge(
 
 fn forget(expected: &mut Expected<'_>, numbers: &mut [Numbers; 2], side: Side) {
     expected.marks.clear(Marks::numbered(side));
-    numbers[side.index()].hole = (0, 0);
-    numbers[side.index()].acknowledged_unseen = None;
+    numbers[side.index()].begin_anew();
 }
 
 /// Returns how far `number` lies beyond `other`; sequence numbers go round (RFC 9293, section 3.4).

@@ -47,6 +47,7 @@ fn delta(id: u64, slot: u32, second: i64, ends: [End; 2], outcome: Outcome) -> D
             retransmissions: [0; 2],
             zero_windows: [0; 2],
             gaps: [0; 2],
+            unseen: [0; 2],
             icmp_error: None,
             is_midstream: false,
             is_delivered: false,

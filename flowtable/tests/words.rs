@@ -173,6 +173,36 @@ fn a_segment_that_begins_before_the_end_was_sent_again() {
 }
 
 #[test]
+fn what_was_acknowledged_unseen_is_counted_at_least_and_taken_back_when_it_comes() {
+    #[rustfmt::skip]
+    let cases: &[(&str, &[Segment], u64)] = &[
+        // After the opening: what follows; numbers of the client's that were acknowledged and never seen.
+        ("in order",             &[(Client, ACK, 101, 501, 10), (Server, ACK, 501, 111, 0)],                                           0),
+        ("a hole",               &[(Client, ACK, 121, 501, 10), (Server, ACK, 501, 131, 0)],                                           20),
+        ("a hole asked for",     &[(Client, ACK, 121, 501, 10), (Server, ACK, 501, 101, 0)],                                           0),
+        ("a hole in part",       &[(Client, ACK, 121, 501, 10), (Server, ACK, 501, 111, 0)],                                           10),
+        ("a filled hole",        &[(Client, ACK, 121, 501, 10), (Client, ACK, 101, 501, 20), (Server, ACK, 501, 131, 0)],              0),
+        ("half filled",          &[(Client, ACK, 121, 501, 10), (Client, ACK, 111, 501, 10), (Server, ACK, 501, 131, 0)],              10),
+        ("filled too late",      &[(Client, ACK, 121, 501, 10), (Server, ACK, 501, 131, 0), (Client, ACK, 101, 501, 20)],              0),
+        ("two holes",            &[(Client, ACK, 111, 501, 10), (Client, ACK, 131, 501, 10), (Server, ACK, 501, 141, 0)],              20),
+        ("nobody sent it",       &[(Server, ACK, 501, 131, 0), (Server, ACK, 501, 161, 0)],                                            0),
+        ("beyond, comes late",   &[(Server, ACK, 501, 131, 0), (Client, ACK, 101, 501, 30)],                                           0),
+        ("late, in two",         &[(Server, ACK, 501, 131, 0), (Client, ACK, 101, 501, 10), (Client, ACK, 111, 501, 20)],              0),
+        ("beyond, half late",    &[(Server, ACK, 501, 131, 0), (Client, ACK, 116, 501, 40), (Server, ACK, 501, 156, 0)],               15),
+        ("beyond, then further", &[(Server, ACK, 501, 131, 0), (Client, ACK, 131, 501, 10), (Server, ACK, 501, 141, 0)],               30),
+        ("more beyond",          &[(Server, ACK, 501, 131, 0), (Client, ACK, 151, 501, 10), (Server, ACK, 501, 161, 0)],               50),
+        ("a wild one before",    &[(Server, ACK, 501, 99_999, 0), (Client, ACK, 111, 501, 10), (Server, ACK, 501, 121, 0)],            10),
+        ("an unseen FIN",        &[(Client, ACK, 102, 501, 0), (Server, ACK, 501, 102, 0)],                                            1),
+        ("after a late one",     &[(Server, ACK, 501, 111, 0), (Client, ACK, 101, 501, 10), (Client, ACK, 111, 501, 10)],              0),
+    ];
+    for (name, segments, numbers) in cases {
+        let flow = after_opening(segments);
+        assert_eq!(flow.directed(flow.unseen), (*numbers, 0), "{name}");
+        assert_eq!(flow.unseen_bytes(), numbers.saturating_sub(1), "{name}");
+    }
+}
+
+#[test]
 fn sequence_numbers_go_round() {
     let mut segments = vec![(Client, SYN, u32::MAX - 20, 0, 0), (Server, SYN | ACK, 500, u32::MAX - 19, 0)];
     let first = u32::MAX - 19;

@@ -357,7 +357,7 @@ impl Draft {
             wireshark_filter: self
                 .said
                 .map_or_else(|| self.pairs.into_iter().collect::<Vec<_>>().join(" || "), |said| said.filter),
-            complete: is_complete(completeness, self.first_at, self.last_at),
+            complete: completeness.between(self.first_at, self.last_at),
         }
     }
 
@@ -410,19 +410,6 @@ pub fn wireshark_filter(conversation: &Conversation) -> String {
         scan::address(owner(conversation)),
         scan::address(&conversation.responder)
     )
-}
-
-/// Returns whether nothing was missed between two instants; `None` where the source does not say.
-fn is_complete(completeness: &Completeness, first: Timestamp, last: Timestamp) -> Option<bool> {
-    match completeness {
-        Completeness::Complete => Some(true),
-        Completeness::Incomplete { blind, .. } => {
-            // Holes without a time may be anywhere.
-            let is_hit = blind.iter().any(|hole| hole.from <= last && first <= hole.until);
-            Some(!blind.is_empty() && !is_hit)
-        }
-        Completeness::Unknown { .. } => None,
-    }
 }
 
 /// Sorts service ports into classes.

@@ -20,8 +20,8 @@ impl Register {
         Self::default()
     }
 
-    /// Takes an assessment in and returns what is new in it: findings raised, findings that got graver, findings
-    /// that no longer stand. A finding that merely goes on is no news.
+    /// Takes an assessment in and returns what is new in it: findings raised, findings that got graver or were said
+    /// to be complete and are not, findings that no longer stand. A finding that merely goes on is no news.
     ///
     /// Raised and updated ones come in the assessment's order, then cleared ones by id. While an assessment leaves
     /// findings out, nothing is cleared: what is missing may just have been left out.
@@ -37,6 +37,10 @@ impl Register {
                 }
                 None => Some(AlertState::Raised),
                 Some(before) if before.severity < finding.severity => Some(AlertState::Updated),
+                // A loss that is noticed later may touch what was said before.
+                Some(before) if before.complete == Some(true) && finding.complete == Some(false) => {
+                    Some(AlertState::Updated)
+                }
                 Some(_) => None,
             };
             self.known.insert(finding.id.clone(), finding.clone());

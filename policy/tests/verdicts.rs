@@ -465,12 +465,19 @@ fn completeness_is_that_of_the_finding_s_own_time() {
         cause: "ring full".to_owned(),
     };
     let second = Timestamp::SECOND;
-    let incomplete = |blind| Completeness::Incomplete { reasons: vec!["dropped".to_owned()], blind };
+    let missing = |blind, is_undated| Completeness::Incomplete {
+        reasons: vec!["dropped".to_owned()],
+        blind,
+        is_undated,
+    };
+    let incomplete = |blind| missing(blind, false);
     let cases = [
         (Completeness::Complete, Some(true)),
-        (incomplete(vec![]), Some(false)),
+        (missing(vec![], true), Some(false)),
         (incomplete(vec![hole(second / 2, second)]), Some(false)),
         (incomplete(vec![hole(5 * second, 6 * second)]), Some(true)),
+        // A loss elsewhere says nothing of what was lost at an unknown time.
+        (missing(vec![hole(5 * second, 6 * second)], true), Some(false)),
         (Completeness::Unknown { reasons: vec![] }, None),
     ];
     let contract = Contract::parse(CONTRACT, "contract.toml").unwrap();
@@ -479,6 +486,34 @@ fn completeness_is_that_of_the_finding_s_own_time() {
         snapshot.completeness = completeness.clone();
         assert_eq!(contract.assess(snapshot).findings[0].complete, expected, "{completeness:?}");
     }
+}
+
+#[test]
+fn a_loss_noticed_later_is_news_of_a_finding_that_was_said_to_be_complete() {
+    let w = world();
+    let contract = Contract::parse(CONTRACT, "contract.toml").unwrap();
+    let mut register = Register::new();
+    let mut news = |completeness| {
+        let mut snapshot = snapshot(w.all(), vec![talk(peer(&w.web, 4), peer(&w.db, 6), 5432, 1, 0)]);
+        snapshot.completeness = completeness;
+        let alerts = register.update(&contract.assess(snapshot));
+        alerts.into_iter().map(|alert| (alert.state, alert.finding.complete)).collect::<Vec<_>>()
+    };
+    let lost = |second: i64| Completeness::Incomplete {
+        reasons: vec!["dropped".to_owned()],
+        blind: vec![Blindness {
+            from: Timestamp(START).plus(second * Timestamp::SECOND),
+            until: Timestamp(START).plus((second + 1) * Timestamp::SECOND),
+            frames: Some(1),
+            cause: "ring full".to_owned(),
+        }],
+        is_undated: false,
+    };
+    assert_eq!(news(Completeness::Complete), [(AlertState::Raised, Some(true))]);
+    assert_eq!(news(lost(30)), []);
+    assert_eq!(news(lost(0)), [(AlertState::Updated, Some(false))]);
+    assert_eq!(news(lost(0)), []);
+    assert_eq!(news(Completeness::Complete), []);
 }
 
 #[test]

@@ -122,7 +122,8 @@ impl Chart {
                 .remarks
                 .push(format!("{count} frames of {} found no room in the flow table", sender.container));
         }
-        let completeness = judge_completeness(&self.options.source, &losses, &turn.ledger);
+        let completeness =
+            judge_completeness(&self.options.source, &losses, &turn.ledger, self.flows.unseen());
         let occasion = Occasion {
             at: turn.at,
             ledger: turn.ledger,

@@ -3,6 +3,8 @@
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{Blindness, Completeness, Ledger};
 
+use super::flow_book::Unseen;
+
 /// Where frames come from, and what it says about losses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Source {
@@ -26,7 +28,10 @@ pub struct Losses {
 }
 
 /// Weighs losses, and says them in words.
-pub fn judge_completeness(source: &Source, losses: &Losses, ledger: &Ledger) -> Completeness {
+///
+/// Where nobody counted drops, acknowledgments of what was never seen tell of some: not where frames were left out by
+/// request, which are acknowledged too.
+pub fn judge_completeness(source: &Source, losses: &Losses, ledger: &Ledger, unseen: Unseen) -> Completeness {
     let mut reasons = losses.remarks.clone();
     let mut say = |count: u64, what: &str| {
         if count > 0 {
@@ -41,28 +46,94 @@ pub fn judge_completeness(source: &Source, losses: &Losses, ledger: &Ledger) -> 
     say(ledger.overflow.frames, "frames found no room in the flow table");
     say(ledger.flows_evicted, "attempts made room for others before they could be answered");
     let is_silent = *source == Source::Silent;
+    if is_silent && unseen.flows > 0 && ledger.deselected.frames == 0 {
+        reasons.push(format!(
+            "at least {} of {} were acknowledged and never captured",
+            counted(unseen.bytes, "byte"),
+            counted(unseen.flows, "flow")
+        ));
+    }
+    // Of the frames the kernel dropped, and of nothing else, it is known when.
+    let dropped = losses.dropped.unwrap_or(0);
+    let dated: u64 = losses.blind.iter().filter_map(|interval| interval.frames).sum();
+    let is_undated = reasons.len() > usize::from(dropped > 0) || dated < dropped;
     match (reasons.is_empty() && losses.blind.is_empty(), is_silent) {
         (true, false) => Completeness::Complete,
         (true, true) => {
             Completeness::Unknown { reasons: vec!["this kind of capture carries no drop counts".to_owned()] }
         }
-        (false, _) => Completeness::Incomplete { reasons, blind: losses.blind.clone() },
+        (false, _) => Completeness::Incomplete { reasons, blind: losses.blind.clone(), is_undated },
     }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
 mod tests {
+    use portolan_flowtable::Timestamp;
+
     use super::*;
+
+    fn judged(source: &Source, losses: &Losses, ledger: &Ledger) -> Completeness {
+        judge_completeness(source, losses, ledger, Unseen::default())
+    }
 
     #[test]
     fn a_silent_source_is_unknown_and_a_drop_is_incomplete() {
         let ledger = Ledger::default();
         let none = Losses::default();
-        assert_eq!(judge_completeness(&Source::Live, &none, &ledger), Completeness::Complete);
-        assert_eq!(judge_completeness(&Source::Silent, &none, &ledger).word(), "unknown");
+        assert_eq!(judged(&Source::Live, &none, &ledger), Completeness::Complete);
+        assert_eq!(judged(&Source::Silent, &none, &ledger).word(), "unknown");
         let evicted = Ledger { flows_evicted: 1, ..ledger };
-        assert_eq!(judge_completeness(&Source::Live, &none, &evicted).word(), "incomplete");
+        assert_eq!(judged(&Source::Live, &none, &evicted).word(), "incomplete");
         let some = Losses { dropped: Some(7), ..Losses::default() };
-        assert_eq!(judge_completeness(&Source::Live, &some, &ledger).word(), "incomplete");
+        assert_eq!(judged(&Source::Live, &some, &ledger).word(), "incomplete");
+    }
+
+    #[test]
+    fn only_what_was_dropped_at_a_known_time_leaves_the_rest_complete() {
+        let hole = Blindness {
+            from: Timestamp(10),
+            until: Timestamp(20),
+            frames: Some(7),
+            cause: "ring full".to_owned(),
+        };
+        let dated = Losses { dropped: Some(7), blind: vec![hole], remarks: Vec::new() };
+        let more = Losses { dropped: Some(8), ..dated.clone() };
+        let remarked = Losses { remarks: vec!["a file ended early".to_owned()], ..dated.clone() };
+        let evicted = Ledger { flows_evicted: 1, ..Ledger::default() };
+        for (losses, ledger, elsewhere) in [
+            (&dated, Ledger::default(), true),
+            (&more, Ledger::default(), false),
+            (&remarked, Ledger::default(), false),
+            (&dated, evicted, false),
+        ] {
+            let completeness = judged(&Source::Live, losses, &ledger);
+            assert_eq!(
+                completeness.between(Timestamp(30), Timestamp(40)),
+                Some(elsewhere),
+                "{completeness:?}"
+            );
+            assert_eq!(completeness.between(Timestamp(15), Timestamp(40)), Some(false), "{completeness:?}");
+        }
+    }
+
+    #[test]
+    fn acknowledgments_of_unseen_data_speak_where_nobody_else_does() {
+        let unseen = Unseen { bytes: 1_460, flows: 2 };
+        let judged = |source, deselected| {
+            let mut ledger = Ledger::default();
+            ledger.deselected.frames = deselected;
+            judge_completeness(&source, &Losses::default(), &ledger, unseen)
+        };
+        let Completeness::Incomplete { reasons, is_undated: true, .. } = judged(Source::Silent, 0) else {
+            panic!("it is complete");
+        };
+        assert_eq!(reasons, ["at least 1,460 bytes of 2 flows were acknowledged and never captured"]);
+        // What was left out by request is acknowledged too; and who counts drops needs no estimate.
+        assert_eq!(judged(Source::Silent, 1).word(), "unknown");
+        assert_eq!(judged(Source::StatedDrops, 0).word(), "complete");
     }
 }

@@ -13,29 +13,52 @@ pub struct FlowBook {
     ended: VecDeque<(Flow, EndReason)>,
     kept_max: usize,
     forgotten: u64,
+    unseen: Unseen,
+}
+
+/// What acknowledgments say was sent and never captured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Unseen {
+    /// Payload, at least, in bytes.
+    pub bytes: u64,
+    /// Flows it belongs to.
+    pub flows: u64,
 }
 
 impl FlowBook {
     /// Builds a book that keeps `kept_max` ended flows; live ones are bounded by the flow table.
     pub fn new(kept_max: usize) -> Self {
-        Self { live: BTreeMap::new(), ended: VecDeque::new(), kept_max, forgotten: 0 }
+        Self {
+            live: BTreeMap::new(),
+            ended: VecDeque::new(),
+            kept_max,
+            forgotten: 0,
+            unseen: Unseen::default(),
+        }
     }
 
     /// Takes one delta in.
     pub fn apply(&mut self, delta: &Delta) {
-        match delta.ended {
-            None => {
-                self.live.insert(delta.flow.id, delta.flow);
-            }
+        let before = match delta.ended {
+            None => self.live.insert(delta.flow.id, delta.flow),
             Some(reason) => {
-                self.live.remove(&delta.flow.id);
+                let before = self.live.remove(&delta.flow.id);
                 if self.ended.len() >= self.kept_max {
                     self.ended.pop_front();
                     self.forgotten += 1;
                 }
                 self.ended.push_back((delta.flow, reason));
+                before
             }
-        }
+        };
+        let (before, after) = (before.map_or(0, |flow| flow.unseen_bytes()), delta.flow.unseen_bytes());
+        self.unseen.bytes = (self.unseen.bytes - before) + after;
+        self.unseen.flows = (self.unseen.flows - u64::from(before > 0)) + u64::from(after > 0);
+    }
+
+    /// Returns what acknowledgments say was sent and never captured, of all flows so far.
+    pub fn unseen(&self) -> Unseen {
+        self.unseen
     }
 
     /// Returns flows that are open.

@@ -13,6 +13,6 @@ mod vitals;
 
 pub use chart::{Chart, ChartOptions, Turn};
 pub use completeness::{Losses, Source, judge_completeness};
-pub use flow_book::FlowBook;
+pub use flow_book::{FlowBook, Unseen};
 pub use meter::{DELTAS_PER_COMMAND, Meter, Who};
 pub use vitals::{RunFacts, vitals};

@@ -271,7 +271,7 @@ fn findings_table(findings: &[Finding], names: &ShortNames, style: Style) -> Str
                 escape::terminal(&finding.summary).into_owned(),
                 escape::terminal(&finding.against).into_owned(),
                 format!("since {}", time_of_day(finding.first_at, style.is_local)),
-                short_id(&finding.id),
+                escape::terminal(&short_id(&finding.id)).into_owned(),
             ],
             if style.is_coloured { Some((0, colour)) } else { None },
         );

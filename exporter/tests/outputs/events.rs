@@ -305,6 +305,7 @@ fn eventful() -> (Publication, Vec<Alert>) {
     publication.assessment.snapshot.completeness = Completeness::Incomplete {
         reasons: vec!["12 frames were dropped by the kernel".to_owned()],
         blind: vec![Blindness { from: START, until: at(1), frames: Some(12), cause: "ring full".to_owned() }],
+        is_undated: false,
     };
     publication.assessment.listeners = vec![listener("shop", "cart", 8443, DocumentSource::Image)];
     publication.assessment.contract = "contract.toml: 3 services".to_owned();

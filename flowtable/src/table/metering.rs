@@ -425,6 +425,7 @@ impl FlowTable {
                 retransmissions: [0; 2],
                 zero_windows: [0; 2],
                 gaps: [0; 2],
+                unseen: [0; 2],
                 icmp_error: None,
                 is_midstream: opening.is_midstream,
                 is_delivered: false,

@@ -153,6 +153,7 @@ impl Cold {
                 retransmissions: [0; 2],
                 zero_windows: [0; 2],
                 gaps: [0; 2],
+                unseen: [0; 2],
                 icmp_error: None,
                 is_midstream: false,
                 is_delivered: false,
