@@ -18,7 +18,8 @@ use portolan_policy::Severity;
         portolan replay shop.pcap --roster shop.json   the same answers from a capture\n  \
         portolan findings                              ask the daemon\n  \
         portolan graph --from shop.pcap --format dot | dot -Tsvg > shop.svg\n\n\
-        Exit codes: 0 fine, 1 error, 2 usage, 3 findings at or above --fail-on."
+        Exit codes: 0 fine, 1 error, 2 usage, 3 findings at or above --fail-on,\n            \
+        4 something was missed or may have been (--require-complete)."
 )]
 pub struct Cli {
     /// What to do.
@@ -286,6 +287,9 @@ pub struct ReplayArgs {
     /// Exit with 3 if there is a finding at least this grave
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<SeverityArg>,
+    /// Exit with 4 if something was missed, or if nobody knows
+    #[arg(long)]
+    pub require_complete: bool,
 }
 
 /// `portolan cut`.
@@ -441,6 +445,9 @@ pub struct LookArgs {
     /// Exit with 3 if there is a finding at least this grave
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<SeverityArg>,
+    /// Exit with 4 if something was missed, or if nobody knows
+    #[arg(long)]
+    pub require_complete: bool,
 }
 
 /// Payload that may be kept beside the headers.
@@ -495,6 +502,9 @@ pub struct RecordArgs {
     /// Exit with 3 if there is a finding at least this grave
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<SeverityArg>,
+    /// Exit with 4 if something was missed, or if nobody knows
+    #[arg(long)]
+    pub require_complete: bool,
 }
 
 /// `portolan doctor`.

@@ -9,7 +9,7 @@ use portolan_capture::TapError;
 pub struct Failure {
     /// What is printed, without the program's name.
     pub message: String,
-    /// Exit code: 1 error, 2 usage, 3 findings.
+    /// Exit code: 1 error, 2 usage.
     pub code: u8,
 }
 

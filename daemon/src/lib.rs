@@ -30,11 +30,12 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use portolan_exporter::OwnMetrics;
 use portolan_exporter::events::{EventLog, EventSource};
+use portolan_exporter::{OwnMetrics, Publication};
+use portolan_flowtable::Completeness;
 use portolan_policy::Severity;
 
-use cli::{Cli, Command, Format, ReplayArgs};
+use cli::{Cli, Command, Format, ReplayArgs, SeverityArg};
 use error::Failure;
 use report::Style;
 
@@ -109,11 +110,24 @@ fn replay_command(args: &ReplayArgs, out: &mut impl Write) -> Result<u8, Failure
     if !replayed.damage.is_empty() {
         return Err(Failure::error(replayed.damage.join("\nportolan: ")));
     }
-    let gravest = replayed.publication.assessment.findings.iter().map(|finding| finding.severity).max();
-    Ok(match (args.fail_on.map(Severity::from), gravest) {
-        (Some(limit), Some(gravest)) if gravest >= limit => 3,
-        (Some(_) | None, Some(_) | None) => 0,
-    })
+    Ok(answer_code(&replayed.publication, args.fail_on, args.require_complete))
+}
+
+/// Returns the exit code of an answer that was given: 3 for findings at or above what is asked for, 4 where the
+/// answer has to be complete and is not known to be, else 0. What was found stands whatever was missed.
+pub(crate) fn answer_code(
+    publication: &Publication,
+    fail_on: Option<SeverityArg>,
+    require_complete: bool,
+) -> u8 {
+    let limit = fail_on.map(Severity::from);
+    let is_found = |limit| publication.assessment.findings.iter().any(|finding| finding.severity >= limit);
+    let is_complete = publication.assessment.snapshot.completeness == Completeness::Complete;
+    match (limit.is_some_and(is_found), require_complete && !is_complete) {
+        (true, _) => 3,
+        (false, true) => 4,
+        (false, false) => 0,
+    }
 }
 
 fn print_publication(

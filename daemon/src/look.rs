@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use portolan_policy::Severity;
 
 use crate::cli::{Format, LookArgs};
 use crate::config::Config;
@@ -58,11 +57,11 @@ pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
         Format::Json | Format::Ndjson => result::print(out, publication),
     };
     written.map_err(|error| Failure::error(format!("cannot write the report: {error}")))?;
-    let gravest = publication.assessment.findings.iter().map(|finding| finding.severity).max();
-    Ok(match (args.fail_on.map(Severity::from), gravest) {
-        (Some(limit), Some(gravest)) if gravest >= limit => 3,
+    Ok(match crate::answer_code(publication, args.fail_on, args.require_complete) {
+        3 => 3,
         // A tap that failed was told of above; the report holds what it saw until then.
-        (Some(_) | None, Some(_) | None) => u8::from(pulse.failure.is_some()),
+        _ if pulse.failure.is_some() => 1,
+        code => code,
     })
 }
 

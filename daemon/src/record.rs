@@ -9,7 +9,6 @@ use portolan_exporter::events::{EventSource, EventWriter};
 use portolan_exporter::{OwnMetrics, escape};
 use portolan_flowtable::units::grouped;
 use portolan_graphs::{Graph, Group};
-use portolan_policy::Severity;
 
 use crate::cli::{KeepArg, RecordArgs};
 use crate::config::Config;
@@ -122,11 +121,7 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
     if let Some(failure) = failure {
         return Err(Failure::error(failure));
     }
-    let gravest = publication.assessment.findings.iter().map(|finding| finding.severity).max();
-    Ok(match (args.fail_on.map(Severity::from), gravest) {
-        (Some(limit), Some(gravest)) if gravest >= limit => 3,
-        (Some(_) | None, Some(_) | None) => 0,
-    })
+    Ok(crate::answer_code(publication, args.fail_on, args.require_complete))
 }
 
 fn keep(args: &RecordArgs) -> Keep {

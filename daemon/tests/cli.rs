@@ -1,4 +1,5 @@
-//! What the command line says, to the letter, and how it ends: 0 fine, 1 error, 2 usage, 3 findings.
+//! What the command line says, to the letter, and how it ends: 0 fine, 1 error, 2 usage, 3 findings,
+//! 4 incomplete.
 
 use std::fs;
 use std::io::Read;
@@ -188,6 +189,26 @@ fn fail_on_ends_with_3_from_that_severity_on() {
     assert_eq!(portolan(&folder, good).status.code(), Some(0), "without --fail-on findings are no failure");
     let damaged = portolan(&folder, "replay cut.pcap --quiet --fail-on info");
     assert_eq!(damaged.status.code(), Some(1), "an error goes before findings");
+}
+
+#[test]
+fn require_complete_ends_with_4_where_something_was_missed_or_nobody_knows() {
+    let folder = desk();
+    let known = "--roster roster.toml --contract contract.toml";
+    let cases = [
+        ("replay good.pcapng --require-complete", 0),
+        (&*format!("replay good.pcapng {known} --require-complete --fail-on low"), 3),
+        (&*format!("replay good.pcapng {known} --require-complete --fail-on high"), 0),
+        ("replay shop.pcap --require-complete", 4),
+        ("replay shop.pcap --require-complete --fail-on low", 4),
+        ("replay shop.pcap", 0),
+        ("replay cut.pcap --require-complete", 1),
+    ];
+    for (arguments, code) in cases {
+        let output = portolan(&folder, arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments}: {}", said(&output));
+        assert!(!output.stdout.is_empty(), "{arguments}: the answer is printed whatever was missed");
+    }
 }
 
 #[test]

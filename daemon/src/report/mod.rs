@@ -237,6 +237,9 @@ pub fn completeness_lines(publication: &Publication, style: Style) -> String {
                 escape::terminal(&hole.cause)
             );
         }
+        if blind.len() > NAMES_SHOWN {
+            let _ = writeln!(out, "  ... {} more", grouped((blind.len() - NAMES_SHOWN) as u64));
+        }
     }
     out
 }
