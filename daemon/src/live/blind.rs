@@ -39,13 +39,15 @@ impl BlindSpots {
 
     /// Notes a reading of the counter, `lost` frames in all, at the time of the reading itself; that time stands in
     /// until a frame comes.
+    ///
+    /// A wall clock that was set back meanwhile puts the reading before the last frame: the interval spans both.
     pub(super) fn read(&mut self, lost: u64, now: Timestamp) {
         let more = lost.saturating_sub(self.lost);
         if more > 0 {
             self.lost = lost;
             self.add(Blindness {
-                from: self.before,
-                until: now,
+                from: self.before.min(now),
+                until: self.before.max(now),
                 frames: Some(more),
                 cause: "ring full".to_owned(),
             });
@@ -53,7 +55,10 @@ impl BlindSpots {
         } else if self.is_open
             && let Some(interval) = self.intervals.last_mut()
         {
-            interval.until = now;
+            // Behind a clock that was set back no frame will be later than the interval for long: it ends here.
+            self.is_open = interval.until <= now;
+            interval.from = interval.from.min(now);
+            interval.until = interval.until.max(now);
         }
         self.before = self.latest.unwrap_or(self.before);
     }
@@ -63,7 +68,9 @@ impl BlindSpots {
         if let Some(last) = self.intervals.last_mut()
             && last.cause == interval.cause
             && interval.from <= last.until
+            && last.from <= interval.until
         {
+            last.from = last.from.min(interval.from);
             last.until = last.until.max(interval.until);
             last.frames = last.frames.zip(interval.frames).map(|(one, other)| one + other);
             return;
@@ -71,7 +78,8 @@ impl BlindSpots {
         if self.intervals.len() >= KEPT_MAX {
             let second = self.intervals.remove(1);
             if let Some(first) = self.intervals.first_mut() {
-                first.until = second.until;
+                first.from = first.from.min(second.from);
+                first.until = first.until.max(second.until);
                 first.frames = first.frames.zip(second.frames).map(|(one, other)| one + other);
             }
         }
@@ -130,6 +138,32 @@ mod tests {
                 cause: "ring full".into()
             }]
         );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_leaves_no_loss_uncovered_and_no_interval_open() {
+        let mut spots = BlindSpots::new(Timestamp(1_000));
+        spots.delivered(Timestamp(1_010), Timestamp(1_020));
+        spots.read(0, Timestamp(1_025));
+        // Set back by 900 before the next reading.
+        spots.read(5, Timestamp(130));
+        spots.read(5, Timestamp(140));
+        let of = |spots: &BlindSpots| {
+            spots.intervals().iter().map(|it| (it.from.0, it.until.0, it.frames)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&spots), [(130, 1_020, Some(5))]);
+        spots.delivered(Timestamp(150), Timestamp(160));
+        spots.read(5, Timestamp(165));
+        // A loss of its own time is an interval of its own.
+        let mut apart = BlindSpots::new(Timestamp(1_000));
+        apart.delivered(Timestamp(1_010), Timestamp(1_020));
+        apart.read(3, Timestamp(1_030));
+        apart.delivered(Timestamp(1_040), Timestamp(1_050));
+        apart.read(3, Timestamp(1_060));
+        apart.delivered(Timestamp(100), Timestamp(110));
+        apart.read(3, Timestamp(120));
+        apart.read(9, Timestamp(130));
+        assert_eq!(of(&apart), [(1_000, 1_040, Some(3)), (110, 130, Some(6))]);
     }
 
     #[test]
