@@ -235,7 +235,7 @@ pub struct ReadArgs {
     /// Most flows held at once
     #[arg(long, value_name = "COUNT", default_value_t = FLOWS_MAX)]
     pub flows_max: usize,
-    /// Most flow records kept in the result
+    /// Most ended flows kept in the result, and as many live ones
     #[arg(long, value_name = "COUNT", default_value_t = FLOWS_KEPT)]
     pub flows_kept: usize,
     /// Threads to read with; the answer is the same for any number [default: 2, where there are two processors]

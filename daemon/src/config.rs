@@ -140,7 +140,7 @@ pub struct Exporter {
     pub series_max: usize,
     /// The socket for the command line.
     pub socket: PathBuf,
-    /// Flow records kept.
+    /// Ended flows kept, and live ones listed, each at most.
     pub flows_kept: usize,
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use portolan_exporter::{FlowEnd, FlowRecord, community_id};
 use portolan_flowtable::naming::Reader;
-use portolan_flowtable::{Delta, EndReason, Flow, Names, Peer, Tally};
+use portolan_flowtable::{Delta, EndReason, Flow, Names, Outcome, Peer, Tally};
 
 /// Copies of flows as their last delta had them. Bounded: the oldest ended flow is forgotten first, and counted.
 #[derive(Debug)]
@@ -71,18 +71,23 @@ impl FlowBook {
         self.forgotten
     }
 
-    /// Returns at most `most` records, newest opened last.
-    pub fn records(&self, names: &Names, most: usize) -> Vec<FlowRecord> {
+    /// Returns all ended flows that are kept and at most `live_max` live ones, newest opened last.
+    ///
+    /// Every flow that ends is in the next list, for its event. Of too many live ones the attempts nobody answered are
+    /// left out first, the oldest before the others: a flood of flows must not hide those others have.
+    pub fn records(&self, names: &Names, live_max: usize) -> Vec<FlowRecord> {
         let reader = Reader::new(names);
-        let mut flows: Vec<(&Flow, Option<EndReason>)> = self
-            .ended
-            .iter()
-            .map(|(flow, reason)| (flow, Some(*reason)))
-            .chain(self.live.values().map(|flow| (flow, None)))
-            .collect();
+        let mut live: Vec<&Flow> = self.live.values().collect();
+        let left_out = live.len().saturating_sub(live_max);
+        if left_out > 0 {
+            live.sort_by_key(|flow| (flow.outcome == Outcome::Answered, flow.id));
+            live.drain(..left_out);
+        }
+        let ended = self.ended.iter().map(|(flow, reason)| (flow, Some(*reason)));
+        let mut flows: Vec<(&Flow, Option<EndReason>)> =
+            ended.chain(live.into_iter().map(|flow| (flow, None))).collect();
         flows.sort_by_key(|(flow, _)| flow.id);
-        let skipped = flows.len().saturating_sub(most);
-        flows.into_iter().skip(skipped).map(|(flow, ended)| record(flow, ended, &reader, names)).collect()
+        flows.into_iter().map(|(flow, ended)| record(flow, ended, &reader, names)).collect()
     }
 }
 
@@ -129,5 +134,66 @@ fn flow_end(peer: &Peer, end: &portolan_flowtable::End) -> FlowEnd {
         service: peer.service(),
         container: workload.map_or(String::new(), |workload| workload.container.clone()),
         image: workload.map_or(String::new(), |workload| workload.image.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_flowtable::directory::BareDirectory;
+    use portolan_flowtable::{
+        Direction, FlowTable, Fragment, InterfaceId, InterfaceTable, Limits, MacAddr, Network, Observation,
+        Packet, Port, Protocol, Timestamp,
+    };
+
+    use super::*;
+
+    /// A datagram from a port to port 53, or the answer to it.
+    fn datagram(frame: u64, port: u16, is_answer: bool) -> Observation {
+        let (asker, server) = ((Port(port), [10, 0, 0, 1]), (Port(53), [10, 0, 0, 2]));
+        let (from, to) = if is_answer { (server, asker) } else { (asker, server) };
+        Observation {
+            at: Timestamp(1_000 * Timestamp::SECOND),
+            is_timed: true,
+            frame,
+            interface: InterfaceId(1),
+            direction: Direction::Unstated,
+            source_mac: MacAddr::default(),
+            wire_bytes: 60,
+            fingerprint: 0,
+            network: Network::Ip(Packet {
+                source: from.1.into(),
+                destination: to.1.into(),
+                protocol: Protocol::UDP,
+                ports: Some((from.0, to.0)),
+                tcp: None,
+                icmp: None,
+                fragment: Fragment::Whole,
+                vlan: None,
+                is_tunnel: false,
+            }),
+        }
+    }
+
+    #[test]
+    fn unanswered_attempts_hide_neither_live_exchanges_nor_ended_flows() {
+        let mut table = FlowTable::new(Limits { flows_max: 1_024, ..Limits::default() }, 1);
+        let mut deltas: Vec<Delta> = Vec::new();
+        let mut batch: Vec<Observation> = (0..5).map(|port| datagram(1, 1_000 + port, false)).collect();
+        batch.extend((0..5).map(|port| datagram(2, 1_000 + port, true)));
+        batch.extend((0..200).map(|port| datagram(3, 2_000 + port, false)));
+        table.observe(&batch, &InterfaceTable::plain(), &BareDirectory);
+        table.drain(&mut deltas);
+        let mut book = FlowBook::new(20);
+        for (at, delta) in deltas.iter().enumerate() {
+            // Two of the first ended.
+            let ended = (at < 2).then_some(EndReason::Idle);
+            book.apply(&Delta { ended, ..*delta });
+        }
+        let records = book.records(&Names::default(), 20);
+        let ids: Vec<u64> = records.iter().map(|record| record.flow_id).collect();
+        // Ended, live and answered, and the latest attempts for the rest.
+        let expected: Vec<u64> = (1..=5).chain(189..=205).collect();
+        assert_eq!(ids, expected);
+        assert_eq!(records.iter().filter(|record| record.ended.is_some()).count(), 2);
     }
 }
