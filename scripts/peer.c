@@ -9,6 +9,8 @@
  *     keep HOST PORT TIMES REQUEST RESPONSE MARK   tcp: one exchange, create MARK.open, wait for MARK,
  *                                                  TIMES exchanges on the same connection, create MARK.done, stay
  *     forge SOURCE HOST PORT TIMES                 tcp SYNs under an address that is not ours
+ *     inject DEVICE                                send what standard input holds: frames, each behind its length
+ *                                                  in two bytes, the higher one first
  *     serve PROTOCOL/PORT...                       answer for ever
  *     wait                                         do nothing for ever
  *
@@ -17,6 +19,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
@@ -29,7 +33,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { GIVE_UP_MS = 800, ANSWER_MS = 10000, LARGEST = 60000, MOST_SOCKETS = 64, MOST_LISTENERS = 8 };
+enum { GIVE_UP_MS = 800, ANSWER_MS = 10000, LARGEST = 60000, MOST_SOCKETS = 64, MOST_LISTENERS = 8, BATCH = 64, FRAME = 2048 };
 
 struct counts {
     long answered, refused, unanswered, sent, received;
@@ -241,6 +245,45 @@ static void forge(char **a) {
     report(&c);
 }
 
+/* All of them, in their order: a device that has no room is asked again. */
+static void send_batch(int s, struct mmsghdr *messages, int count) {
+    for (int done = 0; done < count;) {
+        int n = sendmmsg(s, messages + done, count - done, 0);
+        if (n > 0) done += n;
+        else if (errno == ENOBUFS || errno == EAGAIN) usleep(50);
+        else die("sendmmsg");
+    }
+}
+
+static void inject(char **a) {
+    static unsigned char frames[BATCH][FRAME];
+    struct iovec pieces[BATCH];
+    struct mmsghdr messages[BATCH] = {0};
+    struct counts c = {0};
+    unsigned char size[2];
+    /* Protocol 0: it sends, and nothing is received. */
+    struct sockaddr_ll device = {.sll_family = AF_PACKET};
+    int s = socket(AF_PACKET, SOCK_RAW, 0), waiting = 0;
+    if (s < 0) die("packet socket");
+    device.sll_ifindex = if_nametoindex(a[0]);
+    if (!device.sll_ifindex || bind(s, (struct sockaddr *)&device, sizeof device)) die(a[0]);
+    while (fread(size, 1, 2, stdin) == 2) {
+        size_t length = (size_t)size[0] << 8 | size[1];
+        if (length > FRAME || fread(frames[waiting], 1, length, stdin) != length) die("a frame cut short");
+        pieces[waiting] = (struct iovec){frames[waiting], length};
+        messages[waiting].msg_hdr = (struct msghdr){.msg_iov = &pieces[waiting], .msg_iovlen = 1};
+        c.unanswered++;
+        c.sent += length;
+        if (++waiting == BATCH) {
+            send_batch(s, messages, waiting);
+            waiting = 0;
+        }
+    }
+    send_batch(s, messages, waiting);
+    close(s);
+    report(&c);
+}
+
 static void serve_connection(int s) {
     static char buffer[LARGEST];
     for (;;) {
@@ -315,6 +358,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(step, "ask") && n == 5) ask(a);
         else if (!strcmp(step, "keep") && n == 6) keep(a);
         else if (!strcmp(step, "forge") && n == 4) forge(a);
+        else if (!strcmp(step, "inject") && n == 1) inject(a);
         else if (!strcmp(step, "serve") && n > 0) serve(a, n);
         else if (!strcmp(step, "wait") && n == 0) for (;;) pause();
         else {

@@ -28,7 +28,9 @@ pub(crate) const END_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
-    directory: TempDir,
+    directory: PathBuf,
+    /// Set where the directory goes with the daemon.
+    _own: Option<TempDir>,
 }
 
 /// How a daemon ended.
@@ -57,15 +59,19 @@ impl Daemon {
 
     /// Starts it on a bridge without Docker and waits until it captures.
     pub(crate) fn on_bridge(lab: &BridgeLab, arguments: &[&str]) -> Self {
-        let bridge = BridgeLab::BRIDGE;
-        let configuration = format!(
-            "[identity]\nbridges = [\"{bridge}\"]\ndocker_socket = \"/nowhere/docker.sock\"\n\
-             [daemon]\ntick_milliseconds = 200\n"
-        );
-        let mut daemon = Self::spawn(lab.host(), &configuration, arguments);
-        daemon.wait_until("/-/healthy");
-        daemon.eventually("the tap captures", |daemon| daemon.status()["vitals"]["is_capturing"] == true);
-        daemon
+        Self::spawn(lab.host(), &on_bridge(), arguments).capturing()
+    }
+
+    /// Starts it on a bridge, in a directory that outlives it.
+    pub(crate) fn on_bridge_in(lab: &BridgeLab, directory: &Path) -> Self {
+        let lingers = "[flowtable]\nlinger_seconds = 1\n";
+        Self::spawn_in(lab.host(), &format!("{}{lingers}", on_bridge()), &[], directory, None).capturing()
+    }
+
+    fn capturing(mut self) -> Self {
+        self.wait_until("/-/healthy");
+        self.eventually("the tap captures", |daemon| daemon.status()["vitals"]["is_capturing"] == true);
+        self
     }
 
     /// Starts it with a configuration in TOML and further arguments; waits for nothing.
@@ -73,7 +79,18 @@ impl Daemon {
         // Unix sockets allow no long paths, so not below the target directory.
         let directory =
             tempfile::Builder::new().prefix("portolan-run-").tempdir_in("/tmp").expect("a directory");
-        let file = |name: &str| directory.path().join(name);
+        let path = directory.path().to_owned();
+        Self::spawn_in(at, configuration, arguments, &path, Some(directory))
+    }
+
+    fn spawn_in(
+        at: &Namespace,
+        configuration: &str,
+        arguments: &[&str],
+        directory: &Path,
+        own: Option<TempDir>,
+    ) -> Self {
+        let file = |name: &str| directory.join(name);
         fs::write(file("portolan.toml"), configuration).expect("a configuration");
         let create = |name: &str| fs::File::create(file(name)).expect("a file for its output");
         let child = at
@@ -91,12 +108,23 @@ impl Daemon {
             .stderr(create("errors"))
             .spawn()
             .expect("portolan starts");
-        Self { child, directory }
+        Self { child, directory: directory.to_owned(), _own: own }
+    }
+
+    /// Returns its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it by force, as by SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("a process of ours");
+        self.child.wait().expect("a child of ours");
     }
 
     /// Returns its socket for the command line.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.directory.path().join("portolan.sock")
+        self.directory.join("portolan.sock")
     }
 
     /// Asks a path over the socket and returns status code and body, or why there is no answer.
@@ -166,12 +194,12 @@ impl Daemon {
 
     /// Returns what it printed so far.
     pub(crate) fn said(&self) -> String {
-        fs::read_to_string(self.directory.path().join("said")).expect("its output")
+        fs::read_to_string(self.directory.join("said")).expect("its output")
     }
 
     /// Returns what it printed to standard error so far.
     pub(crate) fn errors(&self) -> String {
-        fs::read_to_string(self.directory.path().join("errors")).expect("its errors")
+        fs::read_to_string(self.directory.join("errors")).expect("its errors")
     }
 
     /// Sends it a signal.
@@ -203,7 +231,7 @@ impl Daemon {
             thread::sleep(Duration::from_millis(2));
         };
         let took = since.elapsed();
-        let events = fs::read_to_string(self.directory.path().join("events.ndjson")).unwrap_or_default();
+        let events = fs::read_to_string(self.directory.join("events.ndjson")).unwrap_or_default();
         let events =
             events.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
         Ended { code: status.code(), said: self.said(), errors: self.errors(), took, events }
@@ -240,6 +268,15 @@ impl Ended {
             line.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect();
         [numbers[0], numbers[1], numbers[2]]
     }
+}
+
+/// Returns the configuration of a daemon on a bridge without Docker.
+fn on_bridge() -> String {
+    let bridge = BridgeLab::BRIDGE;
+    format!(
+        "[identity]\nbridges = [\"{bridge}\"]\ndocker_socket = \"/nowhere/docker.sock\"\n\
+         [daemon]\ntick_milliseconds = 200\n"
+    )
 }
 
 /// Runs `portolan` to its end in a namespace; what it says and how it ends is the test's to judge.

@@ -315,7 +315,7 @@ fn sent_by_all(lab: &BridgeLab) -> [u64; 2] {
 }
 
 /// Returns what an interface sent, as the kernel counts it: frames and bytes.
-fn transmitted(at: &Namespace, interface: &str) -> [u64; 2] {
+pub(crate) fn transmitted(at: &Namespace, interface: &str) -> [u64; 2] {
     let said = output(at.command("ip").args(["-s", "-j", "link", "show", "dev", interface]));
     let links: Value = serde_json::from_str(&said).expect("JSON");
     ["packets", "bytes"].map(|unit| links[0]["stats64"]["tx"][unit].as_u64().expect("a number"))

@@ -6,12 +6,14 @@
 //! - [`bridge::BridgeLab`]: a bridge and its members without any Docker, silent but for what a test sends.
 //! - [`daemon::Daemon`]: `portolan run` in any of their namespaces, asked over its socket.
 //! - [`wire`]: headers off the bytes, payload left.
+//! - [`forged`]: frames nobody's kernel would send.
 //! - [`traffic`]: exact, bounded traffic from within any namespace.
 //!
 //! They need root and what `scripts/prepare test` installs, and are therefore ignored by a bare `cargo test`:
 //! `cargo test -p portolan-daemon --test lab -- --include-ignored`. Nothing leaves the namespaces, and dropping a
 //! laboratory fails the test if anything of it is left.
 
+mod adversaries;
 mod bad_input;
 mod bridge;
 mod churn;
@@ -20,6 +22,9 @@ mod doctor;
 mod engine;
 mod engine_trouble;
 mod exactly_once;
+mod faults;
+mod floods;
+mod forged;
 mod live_shop;
 mod look;
 mod namespace;
