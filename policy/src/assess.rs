@@ -404,12 +404,35 @@ fn name_container(names: &mut BTreeSet<String>, peer: &Peer) {
 
 /// Writes a Wireshark display filter for one conversation.
 pub fn wireshark_filter(conversation: &Conversation) -> String {
-    let port = scan::port_filters(&[conversation.port]);
+    let ports = wire_ports(conversation);
+    let port = scan::port_filters(&ports);
+    let port = if ports.len() > 1 { format!("({port})") } else { port };
     format!(
         "({} && {} && {port})",
         scan::address(owner(conversation)),
         scan::address(&conversation.responder)
     )
+}
+
+/// Returns the ports the packets of a conversation are sent to.
+///
+/// Through a published port the packets go to the host's, and the conversation is drawn to the container's. What
+/// comes from outside may have been seen on either side of the translation: both.
+fn wire_ports(conversation: &Conversation) -> Vec<ServicePort> {
+    let port = conversation.port;
+    let via = conversation.via.as_deref().and_then(|via| via.strip_prefix("host:"));
+    let Some(Ok(number)) = via.map(str::parse) else { return vec![port] };
+    let published = ServicePort::new(number, port.protocol);
+    match conversation.initiator {
+        _ if published == port => vec![port],
+        Peer::External { .. } => vec![port, published],
+        Peer::Workload { .. }
+        | Peer::Host { .. }
+        | Peer::Unclaimed { .. }
+        | Peer::Group { .. }
+        | Peer::Ambiguous { .. }
+        | Peer::Bare { .. } => vec![published],
+    }
 }
 
 /// Sorts service ports into classes.

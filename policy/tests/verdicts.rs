@@ -392,6 +392,30 @@ fn a_filter_for_ipv6_names_ipv6() {
 }
 
 #[test]
+fn a_filter_names_the_port_that_is_on_the_wire() {
+    let w = world();
+    let container = peer(&w.web, 4);
+    let outside = Peer::External { address: "198.51.100.2".parse().unwrap() };
+    let host = Peer::Workload { workload: Arc::clone(&w.db), address: "172.20.0.1".parse().unwrap() };
+    let behind = peer(&w.db, 6);
+    #[rustfmt::skip]
+    let cases = [
+        // who calls    whom     by                  the ports
+        (&container,    &behind, None,               "tcp.port==5432"),
+        (&container,    &host,   Some("host:15432"), "tcp.port==15432"),
+        (&container,    &host,   Some("host:5432"),  "tcp.port==5432"),
+        // Seen before its address is translated, or behind.
+        (&outside,      &behind, Some("host:15432"), "(tcp.port==15432 || tcp.port==5432)"),
+        (&outside,      &behind, Some("ambiguous"),  "tcp.port==5432"),
+    ];
+    for (from, to, via, ports) in cases {
+        let call = Conversation { via: via.map(str::to_owned), ..talk(from.clone(), to.clone(), 5432, 1, 0) };
+        let expected = format!("(ip.addr=={} && ip.addr=={} && {ports})", from.address(), to.address());
+        assert_eq!(portolan_policy::wireshark_filter(&call), expected);
+    }
+}
+
+#[test]
 fn service_ports_fall_into_their_classes() {
     let w = world();
     let assessment = w.assess(vec![
