@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod cut;
 pub mod doctor;
+pub mod edge;
 pub mod engine;
 pub mod error;
 pub mod journal;
