@@ -294,12 +294,13 @@ pub struct ReplayArgs {
 
 /// `portolan cut`.
 #[derive(Clone, Debug, Default, Args)]
+#[command(group(clap::ArgGroup::new("subject").required(true).args(["edge", "finding"])))]
 pub struct CutArgs {
     /// Captures (pcap or pcapng, gzip or zstd), merged by time
     #[arg(required = true, value_name = "CAPTURE")]
     pub files: Vec<PathBuf>,
     /// The packets of this edge: 'reports -> db:5432'; project, port and protocol may be left out
-    #[arg(long, value_name = "EDGE", required_unless_present = "finding", conflicts_with = "finding")]
+    #[arg(long, value_name = "EDGE")]
     pub edge: Option<String>,
     /// The packets of this finding: its id, or the first four digits or more
     #[arg(long, value_name = "ID")]

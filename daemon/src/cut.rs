@@ -8,10 +8,10 @@
 mod marks;
 mod subject;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use portolan_capture::select::Selection;
@@ -20,9 +20,12 @@ use portolan_capture::{FileInterface, Frame, LinkType, ParseOptions, Polled, Tap
 use portolan_exporter::escape;
 use portolan_flowtable::InterfaceId;
 use portolan_flowtable::units::grouped;
+use portolan_policy::ScanLimits;
 
 use crate::cli::CutArgs;
+use crate::edge::{Edge, UnknownEdge};
 use crate::error::Failure;
+use crate::journal::{Journal, beside};
 use crate::replay::{Knowledge, Request, is_selected, open, replay_watched};
 use marks::{Marks, Ties, Wanted};
 pub(crate) use subject::short_id;
@@ -34,7 +37,9 @@ pub(crate) use subject::short_id;
 /// Returns why nothing was cut; then no file is left behind. Damage of a capture is an error too, after everything
 /// before it was cut.
 pub fn cut(args: &CutArgs, out: &mut impl Write) -> Result<u8, Failure> {
-    must_be_writable(args)?;
+    let edge: Option<Edge> = args.edge.as_deref().map(str::parse).transpose().map_err(no_edge)?;
+    let journal = journal_of(args);
+    must_be_writable(args, journal.as_deref())?;
     let knowledge = Knowledge::read(&args.knowledge)?;
     let request = Request {
         files: &args.files,
@@ -53,9 +58,11 @@ pub fn cut(args: &CutArgs, out: &mut impl Write) -> Result<u8, Failure> {
         crate::say(&format!("portolan: warning: {}", escape::terminal(warning)));
     }
     let publication = &replayed.publication;
-    let subject = match (&args.edge, &args.finding) {
+    // With a journal the last turn is one of those there were live, and none of them was the end of all traffic.
+    let limits = if journal.is_some() { ScanLimits::default() } else { ScanLimits::at_end() };
+    let subject = match (&edge, &args.finding) {
         (Some(edge), _) => subject::edge(edge, publication)?,
-        (None, Some(finding)) => subject::finding(finding, publication, &replayed.contract)?,
+        (None, Some(finding)) => subject::finding(finding, publication, &replayed.contract, &limits)?,
         (None, None) => return Err(Failure::usage("say what to cut: --edge or --finding")),
     };
     let flows = ties.flows(&subject.conversations);
@@ -102,7 +109,7 @@ fn is_stdout(path: &Path) -> bool {
 }
 
 /// Checks what can be known before hours of reading.
-fn must_be_writable(args: &CutArgs) -> Result<(), Failure> {
+fn must_be_writable(args: &CutArgs, journal: Option<&Path>) -> Result<(), Failure> {
     if args.files.iter().any(|path| is_stdout(path)) {
         return Err(Failure::usage(
             "standard input can be read once, and cutting reads three times; write it to a file first",
@@ -114,22 +121,57 @@ fn must_be_writable(args: &CutArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    let folder = folder_of(&args.write);
+    if !folder.is_dir() {
+        return Err(Failure::error(format!(
+            "{}: cannot be written: {} is no folder",
+            args.write.display(),
+            folder.display()
+        )));
+    }
     let Ok(there) = fs::metadata(&args.write) else { return Ok(()) };
     if there.is_dir() {
         return Err(Failure::usage(format!("-w {}: is a directory", args.write.display())));
     }
-    let is_input = |path: &PathBuf| {
+    // By what they are, not by what they are called: there are links.
+    let is_it = |path: &PathBuf| {
         fs::metadata(path).is_ok_and(|input| (input.dev(), input.ino()) == (there.dev(), there.ino()))
     };
-    let knowledge = args.knowledge.roster.iter().chain(&args.knowledge.contract).chain(&args.read.journal);
-    if let Some(input) = args.files.iter().chain(knowledge).find(|path| is_input(path)) {
-        return Err(Failure::usage(format!(
-            "-w {}: is {}, which is read; write to another file",
-            args.write.display(),
-            input.display()
-        )));
+    let refused = |input: &Path, why: &str| {
+        let (write, input) = (args.write.display(), input.display());
+        Err(Failure::usage(format!("-w {write}: is {input}, {why}; write to another file")))
+    };
+    let beside = journal.map(Path::to_owned);
+    let knowledge = args.knowledge.roster.iter().chain(&args.knowledge.contract).chain(&beside);
+    if let Some(input) = args.files.iter().chain(knowledge).find(|path| is_it(path)) {
+        return refused(input, "which is read");
     }
-    Ok(())
+    // A part that is not asked for belongs to the recording all the same.
+    let names = journal.map(Journal::parts).transpose()?.unwrap_or_default();
+    let folders: BTreeSet<&Path> =
+        args.files.iter().map(PathBuf::as_path).chain(journal).map(folder_of).collect();
+    let mut parts = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
+    match parts.find(is_it) {
+        Some(part) => refused(&part, "which is part of the recording"),
+        None => Ok(()),
+    }
+}
+
+fn no_edge(error: UnknownEdge) -> Failure {
+    Failure::usage(format!("--edge {error}"))
+}
+
+/// Returns the journal that a replay goes by.
+fn journal_of(args: &CutArgs) -> Option<PathBuf> {
+    if args.read.no_journal || args.files.iter().any(|path| is_stdout(path)) {
+        return None;
+    }
+    let found = || beside(args.files.first()?).into_iter().find(|path| path.is_file());
+    args.read.journal.clone().or_else(found)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The last reading.
@@ -162,11 +204,12 @@ impl Copying<'_> {
         if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
             return self.copy(BufWriter::new(File::create(path).map_err(failed)?));
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name =
             path.file_name().ok_or_else(|| Failure::usage(format!("{}: names no file", path.display())))?;
-        let beside = folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-        let file = File::create(&beside).map_err(failed)?;
+        let beside = folder_of(path).join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+        // Never what lies there already: it may be a link to elsewhere. For this user alone, as recordings are.
+        let created = File::options().write(true).create_new(true).mode(0o600).open(&beside);
+        let file = created.map_err(|error| Failure::cannot_write(&beside, &error))?;
         let copied = self.copy(BufWriter::new(file)).and_then(|copied| {
             fs::rename(&beside, path).map_err(failed)?;
             Ok(copied)

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a capture that cannot be made is a broken test")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -131,6 +132,7 @@ fn an_edge_is_found_by_the_names_it_is_known_by() {
         ("172.20.1.7 -> 172.20.1.3", 30),
         ("shop-reports-1 -> shop-db-1:5432", 30),
         ("external -> web:80/tcp  via host:8080", 310),
+        ("batch -> web:80/tcp  via host:8080", 50),
         ("batch -> web:icmp", 10),
         ("reports -> cart:8080/tcp", 120),
     ];
@@ -149,6 +151,10 @@ fn what_cannot_be_cut_is_named_and_leaves_no_file() {
         (["--edge", "reprots -> db"],  1, "no edge \"reprots -> db\"; nearest\n  shop/reports -> shop/db:5432/tcp\n"),
         (["--edge", "cart -> db:5433"], 1, "no edge \"cart -> db:5433\"; nearest\n  shop/cart -> shop/db:5432/tcp\n"),
         (["--edge", "reports"],        2, "--edge \"reports\": not an edge; write 'reports -> db:5432'"),
+        (["--edge", "a -> b -> c"],    2, "--edge \"a -> b -> c\": an edge has one arrow; write '"),
+        (["--edge", "cart -> db:"],    2, "--edge \"cart -> db:\": \"\" is no port; write '"),
+        (["--edge", "cart -> db:99999"], 2, "--edge \"cart -> db:99999\": \"99999\" is no port; write '"),
+        (["--edge", " -> db"],          2, "--edge \" -> db\": an end has no name; write '"),
         (["--finding", "F-123456"],    1, "no finding \"F-123456\"; there are\n  F-d6c963  unexpected peer  shop/reports -> shop/db:5432/tcp\n"),
         (["--finding", "F-d6c"],       2, "--finding \"F-d6c\": not an id; write F-7c21e0"),
         (["--finding", "spoofed"],     2, "--finding \"spoofed\": not an id"),
@@ -160,9 +166,14 @@ fn what_cannot_be_cut_is_named_and_leaves_no_file() {
         assert!(said.starts_with(&format!("portolan: {message}")), "{arguments:?}: {said}");
         assert_eq!(files(&folder), Vec::<String>::new(), "{arguments:?}");
     }
-    let nowhere = cut_shop(&folder, "capture.pcapng", &["--edge", "cart -> db", "-w", "none/out.pcapng"]);
+    // Before anything is read: there is no such capture.
+    let nowhere = cut_shop(&folder, "none.pcapng", &["--edge", "cart -> db", "-w", "none/out.pcapng"]);
     assert_eq!(nowhere.status.code(), Some(1));
-    assert!(said(&nowhere).contains("none/out.pcapng: cannot be written"), "{}", said(&nowhere));
+    let expected = "portolan: none/out.pcapng: cannot be written: none is no folder";
+    assert!(said(&nowhere).starts_with(expected), "{}", said(&nowhere));
+    let nothing = cut_shop(&folder, "capture.pcapng", &["-w", "out.pcapng"]);
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(said(&nothing).contains("<--edge <EDGE>|--finding <ID>>"), "{}", said(&nothing));
 }
 
 #[test]
@@ -188,6 +199,56 @@ fn a_capture_is_not_overwritten_with_its_own_part() {
     assert_eq!(fs::read(&roster).unwrap(), b"");
     let piped = cut(&folder, Path::new("-"), &["--edge", edge, "-w", "out"]);
     assert_eq!(piped.status.code(), Some(2), "{}", said(&piped));
+}
+
+#[test]
+fn no_file_of_a_recording_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let parts = ["live-00001.pcapng", "live-00002.pcapng"];
+    let row = |name: &str| format!("{{\"before\":1,\"file\":{{\"name\":\"{name}\"}}}}\n");
+    fs::write(folder.path().join("live.journal.ndjson"), parts.map(row).concat()).unwrap();
+    for name in parts.iter().chain(&["contract.toml"]) {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    for name in ["live-00002.pcapng", "live.journal.ndjson", "contract.toml"] {
+        std::os::unix::fs::symlink(name, folder.path().join(format!("{name}.link"))).unwrap();
+        fs::hard_link(folder.path().join(name), folder.path().join(format!("{name}.hard"))).unwrap();
+        for ending in ["", ".link", ".hard"] {
+            let to = format!("{name}{ending}");
+            let arguments = ["--edge", "a -> b", "--contract", "contract.toml", "-w", &to];
+            let output = cut(&folder, Path::new(parts[0]), &arguments);
+            assert_eq!(output.status.code(), Some(2), "{to}: {}", said(&output));
+            let expected = format!("portolan: -w {to}: is ");
+            assert!(said(&output).starts_with(&expected), "{to}: {}", said(&output));
+            assert!(said(&output).contains(&format!("{name}, which is ")), "{to}: {}", said(&output));
+        }
+    }
+}
+
+#[test]
+fn what_is_cut_is_for_this_user_alone_and_goes_through_no_link_that_lies_in_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = pcaps().join("shop/capture.pcapng");
+    let script =
+        "umask 022; ln -s victim \".out.pcapng.$$\"; exec \"$0\" cut \"$1\" --edge \"$2\" -w out.pcapng";
+    for is_waited_for in [false, true] {
+        let script = if is_waited_for {
+            script
+        } else {
+            script.split_once("; ").unwrap().1.split_once("; ").unwrap().1
+        };
+        let output = Command::new("sh")
+            .current_dir(folder.path())
+            .args(["-c", script, env!("CARGO_BIN_EXE_portolan")])
+            .arg(&capture)
+            .arg("172.20.1.7 -> 172.20.1.3")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.success(), !is_waited_for, "{}", said(&output));
+        assert!(!folder.path().join("victim").exists());
+        let mode = fs::metadata(folder.path().join("out.pcapng")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
 }
 
 #[test]
@@ -296,6 +357,47 @@ fn ports_used_again_the_other_way_round_are_another_edge() {
     );
     assert_eq!(times(&folder, &path, &["--edge", "10.0.0.1 -> 10.0.0.2:80"]), [0, 1, 2]);
     assert_eq!(times(&folder, &path, &["--edge", "10.0.0.2 -> 10.0.0.1"]), [30_000, 30_001]);
+}
+
+#[test]
+fn a_port_behind_an_ipv6_address_stands_behind_a_bracket_or_with_its_protocol() {
+    let folder = tempfile::tempdir().unwrap();
+    let call = |port: u16| {
+        let transport = [40_000, port, 8, 0].map(u16::to_be_bytes).concat();
+        let mut packet = vec![0x60, 0, 0, 0, 0, 8, 17, 64, 0xfd];
+        packet.extend([&[0; 14][..], &[1, 0xfd], &[0; 14], &[2], &transport].concat());
+        packet
+    };
+    let path = capture(&folder, &[(0, call(80)), (1, call(81))]);
+    #[rustfmt::skip]
+    let cases = [
+        ("fd00::1 -> [fd00::2]:80",          vec![0]),
+        ("[fd00::1] -> [fd00::2]:81/udp",    vec![1]),
+        ("fd00::1 -> fd00::2:80/udp",        vec![0]),
+        ("fd00:0::1 -> fd00:0::2",           vec![0, 1]),
+    ];
+    for (edge, expected) in cases {
+        assert_eq!(times(&folder, &path, &["--edge", edge]), expected, "{edge}");
+    }
+}
+
+#[test]
+fn the_filter_of_a_published_edge_names_the_port_its_packets_go_to() {
+    let folder = tempfile::tempdir().unwrap();
+    for (edge, ports) in [
+        ("batch -> web:80/tcp  via host:8080", "tcp.port==8080"),
+        ("external -> web:80", "(tcp.port==80 || tcp.port==8080)"),
+        ("host -> web:80", "tcp.port==80"),
+    ] {
+        let output = cut_shop(&folder, "capture.pcapng", &["--edge", edge, "-w", "out.pcapng"]);
+        assert!(said(&output).contains(&format!(" && {ports})\n")), "{edge}: {}", said(&output));
+        for (_, _, _, _, bytes) in rows(&folder.path().join("out.pcapng")) {
+            let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            // Cooked and IPv4 headers without options.
+            let of = [port(40), port(42)].map(|port| ports.contains(&format!("=={port}")));
+            assert!(of.contains(&true), "{edge}: {:?}", [port(40), port(42)]);
+        }
+    }
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use portolan_exporter::{Publication, escape};
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::units::grouped;
-use portolan_flowtable::{Conversation, Snapshot};
+use portolan_flowtable::{Conversation, Peer, Snapshot};
 use portolan_policy::{Contract, Finding, ScanLimits, wireshark_filter};
 
+use crate::edge::{Edge, is_called};
 use crate::error::Failure;
 
 /// Edges or findings an error lists at most.
@@ -35,7 +36,7 @@ pub(crate) fn short_id(id: &str) -> String {
     format!("F-{}", id.get(..DIGITS_SHOWN).unwrap_or(id))
 }
 
-/// Finds a finding by its id or the beginning of it.
+/// Finds a finding by its id or the beginning of it. The limits are those it was judged with.
 ///
 /// # Errors
 ///
@@ -44,6 +45,7 @@ pub(super) fn finding(
     asked: &str,
     publication: &Publication,
     contract: &Contract,
+    limits: &ScanLimits,
 ) -> Result<Subject, Failure> {
     let digits = asked.strip_prefix("F-").or_else(|| asked.strip_prefix("f-")).unwrap_or(asked);
     let digits = digits.to_ascii_lowercase();
@@ -72,7 +74,7 @@ pub(super) fn finding(
         conversations: judged.iter().map(|judged| judged.conversation.clone()).collect(),
         ..publication.assessment.snapshot.clone()
     };
-    let mut grounds = contract.grounds(&snapshot, &ScanLimits::at_end());
+    let mut grounds = contract.grounds(&snapshot, limits);
     let conversations: BTreeSet<usize> = grounds.remove(&found.id).unwrap_or_default().into_iter().collect();
     Ok(Subject {
         conversations: with_backscatter(conversations, &snapshot.conversations),
@@ -103,15 +105,7 @@ fn ends(finding: &Finding) -> String {
 /// # Errors
 ///
 /// Returns the nearest edges, where there is none of that name or several services bear it.
-pub(super) fn edge(asked: &str, publication: &Publication) -> Result<Subject, Failure> {
-    let Some((from, to)) = asked.split_once("->") else {
-        return Err(Failure::usage(format!(
-            "--edge {asked:?}: not an edge; write 'reports -> db:5432', 'shop/reports -> shop/db:5432/tcp' or '10.0.0.1 -> 10.0.0.2'"
-        )));
-    };
-    let (from, to) = (from.trim(), to.trim());
-    // The report says after it by which port of the host it was reached.
-    let to = to.split_once(" via ").map_or(to, |(to, _)| to.trim_end());
+pub(super) fn edge(asked: &Edge, publication: &Publication) -> Result<Subject, Failure> {
     let all: Vec<&Conversation> =
         publication.assessment.judged.iter().map(|judged| &judged.conversation).collect();
     let edges = || all.iter().enumerate().filter(|(_, it)| it.claim != Claim::Backscatter);
@@ -119,7 +113,7 @@ pub(super) fn edge(asked: &str, publication: &Publication) -> Result<Subject, Fa
     let mut titles: BTreeSet<(String, String)> = BTreeSet::new();
     let mut pairs: BTreeSet<String> = BTreeSet::new();
     for (number, conversation) in edges() {
-        if is_named(from, conversation, false) && is_named(to, conversation, true) {
+        if is_asked_for(asked, conversation) {
             found.insert(number);
             titles.insert((conversation.initiator.service(), conversation.responder.service()));
             pairs.insert(wireshark_filter(conversation));
@@ -131,53 +125,50 @@ pub(super) fn edge(asked: &str, publication: &Publication) -> Result<Subject, Fa
             .take(LISTED_MAX)
             .map(|(from, to)| escape::terminal(&format!("\n  {from} -> {to}")).into_owned())
             .collect();
+        let asked = asked.to_string();
         return Err(Failure::error(format!(
             "--edge {asked:?} fits several; name the project{}",
             titles.concat()
         )));
     }
     if found.is_empty() {
-        let nearest = nearest(from, to, edges().map(|(_, it)| *it));
+        let nearest = nearest(asked, edges().map(|(_, it)| *it));
         let nearest = if nearest.is_empty() {
             ": there are no edges".to_owned()
         } else {
             format!("; nearest{nearest}")
         };
+        let asked = asked.to_string();
         return Err(Failure::error(format!("no edge {asked:?}{nearest}")));
     }
     let all: Vec<Conversation> = all.into_iter().cloned().collect();
     Ok(Subject {
         conversations: with_backscatter(found, &all),
         filter: pairs.into_iter().take(PAIRS_MAX).collect::<Vec<_>>().join(" || "),
-        title: format!("edge {}", escape::terminal(&format!("{from} -> {to}"))),
+        title: format!("edge {}", escape::terminal(&asked.to_string())),
     })
 }
 
-/// Returns whether `text` names an end of a conversation; the responder's may be followed by its port.
-fn is_named(text: &str, conversation: &Conversation, is_responder: bool) -> bool {
-    let peer = if is_responder { &conversation.responder } else { &conversation.initiator };
-    let mut names = vec![peer.service(), peer.address().to_string()];
-    if let Some(workload) = peer.workload() {
-        names.extend([workload.service.clone(), workload.container.clone()]);
-    }
-    names.iter().any(|name| {
-        let Some(rest) = text.strip_prefix(name.as_str()) else { return false };
-        let port = conversation.port;
-        match (rest.strip_prefix(':'), is_responder) {
-            _ if rest.is_empty() => true,
-            (Some(asked), true) => {
-                asked == port.to_string() || port.port.is_some_and(|number| asked == number.0.to_string())
-            }
-            (Some(_) | None, _) => false,
-        }
-    })
+fn is_asked_for(asked: &Edge, conversation: &Conversation) -> bool {
+    let Conversation { initiator, responder, port, via, .. } = conversation;
+    is_named(&asked.initiator, initiator)
+        && is_named(&asked.responder, responder)
+        // With its protocol alone, as reports print it, it is the one whose port nothing says.
+        && (asked.port == port.port || asked.port.is_none() && asked.protocol.is_none())
+        && asked.protocol.is_none_or(|protocol| protocol == port.protocol)
+        && (asked.via.is_none() || asked.via == *via)
+}
+
+fn is_named(name: &str, peer: &Peer) -> bool {
+    name == peer.service()
+        || name.parse() == Ok(peer.address())
+        || peer.workload().is_some_and(|workload| is_called(workload, name))
 }
 
 /// Lists the edges most like the one asked for: first by how many ends are as asked, then by letters.
-fn nearest<'a>(from: &str, to: &str, edges: impl Iterator<Item = &'a Conversation>) -> String {
-    let (to, _) = to.rsplit_once(':').unwrap_or((to, ""));
+fn nearest<'a>(asked: &Edge, edges: impl Iterator<Item = &'a Conversation>) -> String {
     let plain = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
-    let (from, to) = (plain(from), plain(to));
+    let (from, to) = (plain(&asked.initiator), plain(&asked.responder));
     let mut rated: BTreeMap<String, usize> = BTreeMap::new();
     for edge in edges {
         let likeness = |asked: &str, name: &str| {
