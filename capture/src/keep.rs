@@ -6,7 +6,8 @@
 //!   tunnel included; only [`Observation::fingerprint`](portolan_flowtable::Observation::fingerprint), which hashes
 //!   payload too, is another's.
 //! - **No payload.** What the parser does not know as a header is not kept: of an unknown protocol over IP (ESP) not
-//!   a byte. A sender who dresses payload up as a header keeps it; nothing can tell the two apart.
+//!   a byte. A sender who dresses payload up as a header keeps it; nothing can tell the two apart. An outermost IP
+//!   header that claims more than the frame held is kept only as far as the answer hangs on it.
 
 use portolan_flowtable::{Network, NonIp, Port, Protocol};
 
@@ -56,9 +57,42 @@ pub fn kept_bytes(frame: &Frame<'_>, keep: Keep) -> usize {
         Some((bytes, inner(located.content, frame)?))
     });
     match outermost {
+        Some((bytes, header)) if claims_more_than_there_was(frame, bytes, &header) => {
+            least_bytes(frame, headers(frame, bytes, header, Keep::default()))
+        }
         Some((bytes, header)) => headers(frame, bytes, header, keep),
         None => without_ip(frame),
     }
+}
+
+/// Returns whether a header claims a longer packet than the frame had room for on the wire.
+///
+/// Then it is likely none: under MPLS the first four bits below the labels alone tell IP from anything else, and an
+/// Ethernet pseudowire may begin with the same (RFC 4385, section 2). What such a header calls options is payload.
+fn claims_more_than_there_was(frame: &Frame<'_>, bytes: &[u8], header: &Header<'_>) -> bool {
+    let left_bytes = (frame.original_bytes as usize).saturating_sub(frame.offset_of(bytes));
+    header.payload_offset.saturating_add(header.payload_claimed) > left_bytes.max(bytes.len())
+}
+
+/// Returns how much of a frame's first `most` bytes is needed for the same answer, whatever is asked.
+fn least_bytes(frame: &Frame<'_>, most: usize) -> usize {
+    let [outermost, innermost] =
+        [false, true].map(|innermost| ParseOptions { innermost, fingerprint: false });
+    let wanted = [parse(frame, &outermost), parse(frame, &innermost)];
+    shortest(frame, most, |cut| [parse(cut, &outermost), parse(cut, &innermost)] == wanted)
+}
+
+/// Returns the length of the shortest beginning of a frame, up to `most` bytes, that is enough.
+fn shortest(frame: &Frame<'_>, most: usize, is_enough: impl Fn(&Frame<'_>) -> bool) -> usize {
+    // The parser is asked, and so cannot disagree. It reads from the front, so all that it read is enough, and no
+    // more is kept; less is where that has the same answer, as in a list of labels that is cut.
+    let (mut least, mut enough) = (0, most.min(frame.bytes.len()));
+    while least < enough {
+        let middle = least.midpoint(enough);
+        let bytes = frame.bytes.get(..middle).unwrap_or(frame.bytes);
+        if is_enough(&Frame { bytes, ..*frame }) { enough = middle } else { least = middle + 1 }
+    }
+    enough
 }
 
 /// Returns where the headers of a packet, and of the packets within it, end.
@@ -146,17 +180,8 @@ fn hello_bytes(payload: &[u8]) -> usize {
 /// Returns the length of the link header, and of an ARP message behind it; or what proves that a frame is refused.
 fn without_ip(frame: &Frame<'_>) -> usize {
     let wanted = parse(frame, &ParseOptions::default());
-    let is_enough = |bytes: usize| {
-        let bytes = frame.bytes.get(..bytes).unwrap_or(frame.bytes);
-        parse(&Frame { bytes, ..*frame }, &ParseOptions::default()) == wanted
-    };
-    // The parser is asked, and so cannot disagree. It reads from the front, so all that it read is enough, and no
-    // more is kept; less is where that has the same answer, as in a list of labels that is cut.
-    let (mut least, mut enough) = (0, frame.bytes.len());
-    while least < enough {
-        let middle = least.midpoint(enough);
-        if is_enough(middle) { enough = middle } else { least = middle + 1 }
-    }
+    let is_enough = |cut: &Frame<'_>| parse(cut, &ParseOptions::default()) == wanted;
+    let enough = shortest(frame, frame.bytes.len(), is_enough);
     let is_arp = wanted.is_ok_and(|seen| seen.network == Network::NonIp(NonIp::Arp));
     if is_arp { enough + arp_bytes(frame.bytes.get(enough..).unwrap_or_default()) } else { enough }
 }

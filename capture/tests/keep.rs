@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use portolan_capture::keep::{Keep, kept_bytes};
 use portolan_capture::{Frame, LinkType, MergedFiles, ParseOptions, Polled, Tap, parse};
-use portolan_flowtable::{Direction, InterfaceId, Timestamp};
+use portolan_flowtable::{Direction, InterfaceId, Network, Timestamp};
 use proptest::prelude::*;
 
 /// Every four bytes of it are looked for.
@@ -103,6 +103,62 @@ fn of_a_tunnel_that_carries_no_packet_one_byte_shows_that_it_carries_something()
     let frame = frame(&bytes, LinkType::ETHERNET);
     assert_eq!(kept_bytes(&frame, Keep::default()), 14 + 20 + 1);
     holds(&frame, Keep::default()).unwrap();
+}
+
+#[test]
+fn what_only_begins_like_ip_below_a_label_keeps_no_more_than_the_answer_needs() {
+    // An Ethernet pseudowire without a control word: addresses that begin with 4 or 6, an ethertype, an IP packet.
+    let pseudowire = |first: u8, destination: &[u8]| {
+        let mut inside = vec![first, 0xc8];
+        inside.extend(destination);
+        inside.extend([2, 0, 0, 0, 0, 7, 0x08, 0]);
+        inside.extend(ipv4(17, &udp(53, 53, &SECRET.repeat(4))));
+        let mut bytes = ethernet(0x8847, &[0, 0, 0x11, 64]);
+        bytes.extend(inside);
+        bytes
+    };
+    #[rustfmt::skip]
+    let cases = [
+        // what                                        bytes                                         kept
+        ("without options",                            pseudowire(0x45, &[0xff, 0xee, 1, 2]),        18 + 20),
+        ("with forty bytes of options",                pseudowire(0x4f, &[0xff, 0xee, 1, 2]),        18 + 20),
+        ("as IPv6",                                    pseudowire(0x60, &[1, 2, 0xff, 0xee]),        18 + 40),
+    ];
+    for (what, bytes, kept) in cases {
+        let frame = frame(&bytes, LinkType::ETHERNET);
+        assert!(matches!(parse(&frame, &ParseOptions::default()).unwrap().network, Network::Ip(_)), "{what}");
+        for keep in [Keep::default(), Keep { dns: true, tls_hello: true, payload: false }] {
+            assert_eq!(kept_bytes(&frame, keep), kept, "{what}");
+            holds(&frame, keep).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+        }
+    }
+    // A packet below a label is kept as any other.
+    let packet = ipv4(17, &udp(9, 9, SECRET));
+    let bytes = [ethernet(0x8847, &[0, 0, 0x11, 64]), packet].concat();
+    assert_eq!(kept_bytes(&frame(&bytes, LinkType::ETHERNET), Keep::default()), 18 + 28);
+}
+
+#[test]
+fn whatever_lies_below_a_label_answers_the_same_when_it_is_cut() {
+    let mut state = 7_u64;
+    let mut octet = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    for round in 0..20_000 {
+        let mut bytes = ethernet(0x8847, &[0, 0, 0x11, 64]);
+        bytes.extend((0..100).map(|_| octet()));
+        let nibble = if round % 2 == 0 { 0x40 } else { 0x60 };
+        bytes[18] = nibble | bytes[18] & 0x0f;
+        // Every protocol that is looked into, often.
+        let protocols = [1, 4, 6, 17, 41, 47, 51, 58, 132, 0, 43, 44, 60];
+        let at = if nibble == 0x40 { 18 + 9 } else { 18 + 6 };
+        if round % 3 > 0 {
+            bytes[at] = protocols[round % protocols.len()];
+        }
+        holds(&frame(&bytes, LinkType::ETHERNET), Keep::default())
+            .unwrap_or_else(|wrong| panic!("{bytes:x?}: {wrong}"));
+    }
 }
 
 #[test]
