@@ -202,3 +202,57 @@ fn with_backscatter(mut numbers: BTreeSet<usize>, conversations: &[Conversation]
     numbers.extend(answers.filter(|(_, it)| forged.contains(&ends(it))).map(|(number, _)| number));
     numbers
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::cli::{KnowledgeArgs, ReadArgs};
+    use crate::replay::{Knowledge, Request, replay};
+
+    #[test]
+    fn a_finding_rests_on_what_it_rested_on_when_it_was_judged() {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pcaps/port-scan");
+        let contract = tempfile::tempdir().unwrap();
+        let path = contract.path().join("contract.toml");
+        std::fs::write(&path, "[[service]]\nservice = \"target\"\ninitiators = [\"host\"]\n").unwrap();
+        let knowledge =
+            Knowledge::read(&KnowledgeArgs { roster: vec![case.join("roster.toml")], contract: vec![path] })
+                .unwrap();
+        let read = ReadArgs { flows_max: 131_072, flows_kept: 100, ..ReadArgs::default() };
+        let request = Request {
+            files: &[case.join("capture.pcap")],
+            knowledge: &knowledge,
+            read: &read,
+            conversations: None,
+            shows_progress: false,
+            each_turn: None,
+        };
+        let mut publication = replay(&request).unwrap().publication;
+        let snapshot = Snapshot {
+            conversations: publication
+                .assessment
+                .judged
+                .iter()
+                .map(|judged| judged.conversation.clone())
+                .collect(),
+            ..publication.assessment.snapshot.clone()
+        };
+        // Too patient to see a scan: each port is a finding of its own.
+        let patient = ScanLimits { scan_ports: usize::MAX, ..ScanLimits::default() };
+        publication.assessment = knowledge.contract.assess_within(snapshot, &patient);
+        let all = &publication.assessment.findings;
+        assert!(all.len() > 1, "{all:?}");
+        for limits in [patient, ScanLimits::at_end()] {
+            let bare = all
+                .iter()
+                .filter(|it| {
+                    let found = finding(&it.id, &publication, &knowledge.contract, &limits).unwrap();
+                    found.conversations.is_empty()
+                })
+                .count();
+            assert_eq!(bare > 0, limits != patient, "{bare} of {} rest on nothing", all.len());
+        }
+    }
+}

@@ -438,3 +438,48 @@ fn talk(lab: &BridgeLab, times: u32) {
     call(&one.namespace, &two.namespace, SocketAddrV4::new(two.address, 9_001), times.div_ceil(10), 200, 300);
     thread::sleep(Duration::from_millis(500));
 }
+
+#[test]
+#[ignore = "needs root and Docker: scripts/prepare test"]
+fn an_edge_through_a_published_port_is_recorded_as_the_report_prints_it() {
+    for (edge, ends, connections) in [
+        ("batch -> web:80/tcp  via host:8080", ("shop/batch", "shop/web"), 5),
+        ("external -> web:80/tcp  via host:8080", ("external", "shop/web"), 31),
+    ] {
+        let lab = Lab::up();
+        let socket = lab.docker_socket().to_string_lossy().into_owned();
+        lab.shop("start");
+        let mut recorder = Recorder::start(&lab.host(), &socket, "", &["--edge", edge]);
+        lab.shop("traffic");
+        thread::sleep(Duration::from_secs(2));
+        recorder.signal(Signal::TERM);
+        assert_eq!(recorder.ended().code, Some(0), "{}", recorder.errors());
+        let (again, _, said) = replay(&[recorder.capture()], "1");
+        let of = |result: &Value| -> Vec<Value> {
+            let edges = result["graph"]["edges"].as_array().expect("edges").iter();
+            let of = edges.filter(|it| (&it["source"], &it["target"]) == (&ends.0.into(), &ends.1.into()));
+            of.filter(|it| it["port"]["port"] == 80).cloned().collect()
+        };
+        let (live, recorded) = (of(&read(&recorder.folder.join("live.result"))), of(&again));
+        assert_eq!(live.len(), 1, "{edge}: {live:?}");
+        assert_eq!(recorded.len(), 1, "{edge}: {said}");
+        for of in ["sent", "received", "connections", "via"] {
+            assert_eq!(live[0][of], recorded[0][of], "{edge}: {of}");
+        }
+        assert_eq!(live[0]["connections"]["answered"], connections, "{edge}");
+        // Of what batch also says to web, ping, nothing is there, and nothing of anybody else's.
+        let strangers = again["graph"]["edges"].as_array().expect("edges").iter();
+        let strangers: Vec<&Value> = strangers.filter(|it| it["target"] != "shop/web").collect();
+        assert!(strangers.is_empty(), "{edge}: {strangers:?}");
+        let cut = recorder.folder.join("cut.pcapng");
+        let said = Command::new(env!("CARGO_BIN_EXE_portolan"))
+            .args(["cut", "--edge", edge, "-w"])
+            .args([&cut, &recorder.capture()])
+            .output()
+            .expect("portolan runs");
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        let frames = |of: &str| live[0][of]["frames"].as_u64().expect("frames");
+        let frames = frames("sent") + frames("received");
+        assert!(said.contains(&format!("wrote {frames} of ")), "{edge}, {frames} frames: {said}");
+    }
+}
