@@ -1,5 +1,6 @@
-//! The few unsafe lines Portolan needs, each with its reason and its test.
+//! The few unsafe lines Portolan needs, each with its reason and its test, and what keeps a process within bounds.
 
+pub mod sandbox;
 mod socket_filter;
 
 pub use socket_filter::{FilterInstruction, INSTRUCTIONS_MAX, attach_filter};
