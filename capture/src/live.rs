@@ -241,8 +241,15 @@ impl LiveTap {
 
     fn check_presence(&self) -> Result<(), TapError> {
         let Some(only) = &self.only else { return Ok(()) };
-        let is_there = inventory().iter().any(|each| each.id == only.id);
+        // Asked on the tap itself: a sandboxed process may not be able to open a socket for it.
+        let is_there = rustix::net::netdevice::index_to_name_inlined(self.capture.as_fd(), only.id.0).is_ok();
         if is_there { Ok(()) } else { Err(TapError::InterfaceGone { name: only.name.clone() }) }
+    }
+}
+
+impl AsFd for LiveTap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.capture.as_fd()
     }
 }
 

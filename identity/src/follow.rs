@@ -46,6 +46,8 @@ pub enum IdentityError {
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How often what waits for time to pass is looked at.
 const PASS_TIME_EVERY: Duration = Duration::from_millis(250);
+/// How often containers that came just now are looked for.
+const SEARCH_EVERY: Duration = Duration::from_millis(25);
 
 /// Returns the wall clock, which is what Docker's and the kernel's timestamps go by.
 pub(crate) fn clock() -> Timestamp {
@@ -104,9 +106,13 @@ async fn follow_docker(options: &FollowOptions, book: &Arc<RosterBook>) {
 
 async fn pass_time(book: &Arc<RosterBook>) {
     let mut every = time::interval(PASS_TIME_EVERY);
+    let mut searching = time::interval(SEARCH_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    searching.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        every.tick().await;
-        book.pass_time(clock());
+        tokio::select! {
+            _ = every.tick() => book.pass_time(clock()),
+            _ = searching.tick() => book.search_again(clock()),
+        }
     }
 }

@@ -126,7 +126,8 @@ pub(crate) struct Questions {
 
 impl Questions {
     pub(crate) fn new() -> Result<Self, LinkError> {
-        let socket = open()?;
+        // Connecting gives it an address too. A sandboxed process may open another one, and bind none.
+        let socket = Socket::new(NETLINK_ROUTE).map_err(failed("opening a socket"))?;
         socket.connect(&SocketAddr::new(0, 0)).map_err(failed("connecting the socket"))?;
         Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
     }

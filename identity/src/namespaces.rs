@@ -1,6 +1,6 @@
 //! From a veth to the container behind it, by its network namespace: the one thing a container cannot forge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use crate::links::Questions;
 
 /// Most processes looked at in one search; above, a container is found when Docker answers.
 const PROCESSES_MAX: usize = 20_000;
+/// Processes of one container that are asked: they live in one namespace but for those that are about to enter it.
+const PROCESSES_ASKED: u32 = 3;
 /// Most bytes read of one file under `/proc`.
 const FILE_MAX: u64 = 64 << 10;
 
@@ -26,6 +28,10 @@ pub(crate) trait Namespaces: Send {
 
     /// Returns the container ids that the control groups of processes in namespace `netns_id` name.
     fn containers_in(&mut self, netns_id: i32) -> BTreeSet<String>;
+
+    /// Returns the container ids that the control groups of processes name whose namespace has an interface of this
+    /// index: the same, for those who may not ask for namespaces.
+    fn containers_with(&mut self, index: u32) -> BTreeSet<String>;
 
     /// Returns the indexes of the container's own interfaces, as anybody may read them.
     fn interface_indexes(&mut self, of: &Whereabouts) -> BTreeSet<u32>;
@@ -93,6 +99,23 @@ impl Namespaces for HostNamespaces {
             };
             if is_it {
                 containers.extend(container_ids(&read(&self.process(pid, "cgroup"))));
+            }
+        }
+        containers
+    }
+
+    fn containers_with(&mut self, index: u32) -> BTreeSet<String> {
+        let mut containers = BTreeSet::new();
+        let mut asked: BTreeMap<String, u32> = BTreeMap::new();
+        for pid in processes(&self.proc_root) {
+            let named = container_ids(&read(&self.process(pid, "cgroup")));
+            let Some(first) = named.first() else { continue };
+            let times = asked.entry(first.clone()).or_default();
+            *times += 1;
+            if *times <= PROCESSES_ASKED
+                && igmp_indexes(&read(&self.process(pid, "net/igmp"))).contains(&index)
+            {
+                containers.extend(named);
             }
         }
         containers

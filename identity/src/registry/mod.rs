@@ -34,7 +34,11 @@ const ENSLAVED_WITHIN: i64 = 2 * Timestamp::SECOND;
 const NAMED_WITHIN: i64 = 2 * Timestamp::SECOND;
 /// Pause between searches for the container of one attachment, while Docker says nothing new, and how many there are.
 const SEARCH_AGAIN: i64 = 250 * Timestamp::MILLISECOND;
-const SEARCHES_MAX: u32 = 20;
+const SEARCHES_MAX: u32 = SEARCHES_SOON + 20;
+/// The same for the first few: a namespace has a number some time before its interface and the container's name can be
+/// read of its processes, and these may not live long.
+const SEARCH_SOON: i64 = 20 * Timestamp::MILLISECOND;
+const SEARCHES_SOON: u32 = 20;
 /// Most containers, networks and images kept. A host that runs more is named incompletely, and says so.
 const OBJECTS_MAX: usize = 100_000;
 
@@ -82,8 +86,9 @@ struct Attachment {
     from: Timestamp,
     until: Option<Timestamp>,
     container: Option<(String, MatchedBy)>,
-    /// Containers whose processes were seen in its namespace.
+    /// Containers whose processes were seen in its namespace, and how that was told.
     candidates: BTreeSet<String>,
+    candidates_by: MatchedBy,
     searches: u32,
     searched_at: Timestamp,
     searched_change: u64,
@@ -389,6 +394,16 @@ impl RosterBook {
         let objects = self.objects();
         joint.place(&objects, now);
         self.publish(&mut joint, &objects, now);
+    }
+
+    /// Looks again for containers whose processes may not be there for long.
+    pub(crate) fn search_again(&self, now: Timestamp) {
+        let mut joint = self.joint();
+        if joint.is_searching(now) {
+            let objects = self.objects();
+            joint.place(&objects, now);
+            self.publish(&mut joint, &objects, now);
+        }
     }
 
     fn docker_changed(&self, now: Timestamp) {

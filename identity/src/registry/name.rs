@@ -5,13 +5,28 @@ use std::sync::Arc;
 
 use portolan_flowtable::{Timestamp, Workload};
 
-use super::{Attachment, Drawn, Joint, Known, MatchedBy, NAMED_WITHIN, Objects, SEARCH_AGAIN, SEARCHES_MAX};
+use super::{
+    Attachment, Drawn, Joint, Known, MatchedBy, NAMED_WITHIN, Objects, SEARCH_AGAIN, SEARCH_SOON,
+    SEARCHES_MAX, SEARCHES_SOON,
+};
 use crate::directory::link_local;
 use crate::inventory::unobservable;
 use crate::namespaces::Whereabouts;
 use crate::naming::workload;
 
 impl Joint {
+    /// Returns whether an attachment came just now and nobody knows anything of who is behind it.
+    pub(super) fn is_searching(&self, now: Timestamp) -> bool {
+        self.attachments.values().any(|of| {
+            of.container.is_none()
+                && of.until.is_none()
+                && of.netns_id.is_some()
+                && of.candidates.is_empty()
+                && of.searches < SEARCHES_SOON
+                && now.since(of.searched_at) >= SEARCH_SOON
+        })
+    }
+
     /// Looks for the container of every attachment that has none yet.
     pub(super) fn match_up(&mut self, objects: &Objects, now: Timestamp) {
         let ids: Vec<_> = self.attachments.iter().filter(|(_, of)| of.container.is_none()).collect();
@@ -19,8 +34,8 @@ impl Joint {
         for id in ids {
             let Some(attachment) = self.attachments.get(&id) else { continue };
             let is_new = attachment.searched_change != self.docker_changes || attachment.searches == 0;
-            let is_due =
-                attachment.searches < SEARCHES_MAX && now.since(attachment.searched_at) >= SEARCH_AGAIN;
+            let pause = if attachment.searches < SEARCHES_SOON { SEARCH_SOON } else { SEARCH_AGAIN };
+            let is_due = attachment.searches < SEARCHES_MAX && now.since(attachment.searched_at) >= pause;
             if !is_new && !is_due {
                 continue;
             }
@@ -71,13 +86,25 @@ impl Joint {
             }
             if attachment.candidates.is_empty() && may_scan {
                 attachment.candidates = self.namespaces.containers_in(netns_id);
+                attachment.candidates_by = MatchedBy::NetnsId;
+                if let (true, Some(peer)) = (attachment.candidates.is_empty(), self.lone_peer(attachment)) {
+                    // Another engine's containers may have an interface of this index too, and so may the host.
+                    let mut candidates = self.namespaces.containers_with(peer);
+                    candidates.retain(|id| objects.containers.contains_key(id));
+                    attachment.candidates = candidates;
+                    attachment.candidates_by = MatchedBy::InterfaceIndex;
+                }
             }
+        }
+        // Where a number from its own namespace is all there is, the container's inspection knows better, while it lives.
+        if attachment.candidates_by == MatchedBy::InterfaceIndex && attachment.until.is_none() {
+            return self.search_by_index(attachment, &unanswered);
         }
         let owner =
             |id: &&String| objects.containers.get(*id).is_some_and(|known| !known.record.shares_a_network());
         let mut owners = attachment.candidates.iter().filter(owner);
         if let (Some(id), None) = (owners.next(), owners.next()) {
-            return Some((id.clone(), MatchedBy::NetnsId));
+            return Some((id.clone(), attachment.candidates_by));
         }
         self.search_by_index(attachment, &unanswered)
     }
@@ -88,11 +115,7 @@ impl Joint {
         attachment: &Attachment,
         unanswered: &[(&String, Whereabouts)],
     ) -> Option<(String, MatchedBy)> {
-        let peer = attachment.peer?;
-        let is_twin = |of: &&Attachment| of.until.is_none() && of.peer == Some(peer);
-        if self.attachments.values().filter(is_twin).count() > 1 {
-            return None;
-        }
+        let peer = self.lone_peer(attachment)?;
         let mut fitting = Vec::new();
         for (id, of) in unanswered {
             if self.namespaces.interface_indexes(of).contains(&peer) {
@@ -103,6 +126,13 @@ impl Joint {
             [only] => Some(((*only).clone(), MatchedBy::InterfaceIndex)),
             _ => None,
         }
+    }
+
+    /// Returns the index of the container's own end where no other attachment has the same.
+    fn lone_peer(&self, attachment: &Attachment) -> Option<u32> {
+        let peer = attachment.peer?;
+        let is_twin = |of: &&Attachment| of.until.is_none() && of.peer == Some(peer);
+        (self.attachments.values().filter(is_twin).count() <= 1).then_some(peer)
     }
 
     /// Gives attachments their workloads and addresses.

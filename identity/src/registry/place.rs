@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_flowtable::{AttachmentId, MacAddr, ScopeId, Timestamp};
 
-use super::{Attachment, Joint, NAMES_KEPT, Objects, Scope, ScopeKey, SeenLink, is_link_local};
+use super::{Attachment, Joint, MatchedBy, NAMES_KEPT, Objects, Scope, ScopeKey, SeenLink, is_link_local};
 use crate::inventory::DockerNetwork;
 use crate::links::Link;
 use crate::subnet::Subnet;
@@ -144,6 +144,7 @@ impl Joint {
             until: None,
             container: None,
             candidates: BTreeSet::new(),
+            candidates_by: MatchedBy::NetnsId,
             searches: 0,
             searched_at: Timestamp(i64::MIN),
             searched_change: 0,

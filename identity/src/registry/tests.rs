@@ -8,7 +8,7 @@ const BRIDGE: u32 = 3;
 const BRIDGE_NAME: &str = "br-0123456789ab";
 const NETWORK: &str = "0123456789abcdef";
 
-type TableRows = (BTreeMap<String, i32>, BTreeMap<i32, String>, BTreeMap<u32, u32>);
+type TableRows = (BTreeMap<String, i32>, BTreeMap<i32, String>, BTreeMap<u32, u32>, BTreeMap<u32, String>);
 
 /// Namespaces as a table: sandbox path to number, and what processes say.
 #[derive(Clone, Default)]
@@ -21,6 +21,10 @@ impl Namespaces for Table {
 
     fn containers_in(&mut self, netns_id: i32) -> BTreeSet<String> {
         self.0.lock().unwrap().1.get(&netns_id).cloned().into_iter().collect()
+    }
+
+    fn containers_with(&mut self, index: u32) -> BTreeSet<String> {
+        self.0.lock().unwrap().3.get(&index).cloned().into_iter().collect()
     }
 
     fn interface_indexes(&mut self, of: &Whereabouts) -> BTreeSet<u32> {
@@ -303,11 +307,17 @@ fn a_dead_veth_is_not_given_to_the_container_that_got_its_namespace_number() {
 
 #[test]
 fn a_container_gone_before_it_could_be_inspected_is_named_by_its_events() {
+    // By its namespace, and for who may not look at namespaces by the index of its own end.
+    short_life(|rows, id| drop(rows.1.insert(9, id)));
+    short_life(|rows, id| drop(rows.3.insert(7, id)));
+}
+
+fn short_life(process: impl FnOnce(&mut TableRows, String)) {
     let mut host = Host::new();
     host.tell(seconds(1));
     host.network(seconds(1));
     let id = "a".repeat(64);
-    host.namespaces.0.lock().unwrap().1.insert(9, id.clone());
+    process(&mut host.namespaces.0.lock().unwrap(), id.clone());
     let attributes = HashMap::from(
         [
             ("name", "job-1"),
@@ -338,6 +348,24 @@ fn a_container_gone_before_it_could_be_inspected_is_named_by_its_events() {
     let picture = host.book.picture();
     assert!(picture.names.workloads.is_empty() && picture.names.attachments.is_empty());
     assert_eq!(picture.interfaces.get(InterfaceId(8)).role, Role::Unknown);
+}
+
+#[test]
+fn of_two_containers_whose_own_ends_have_one_index_neither_is_named_by_it() {
+    let mut host = Host::new();
+    host.tell(seconds(1));
+    host.network(seconds(1));
+    let id = "a".repeat(64);
+    host.namespaces.0.lock().unwrap().3.insert(7, id.clone());
+    let attributes = HashMap::from([("name".to_owned(), "job-1".to_owned())]);
+    host.book.container_mentioned(&id, &attributes, "start", seconds(2), seconds(2));
+    host.veth(8, 9);
+    host.veth(10, 11);
+    host.links.links.get_mut(&10).unwrap().peer = Some(7);
+    host.tell(seconds(2));
+    host.book.pass_time(seconds(3));
+    let picture = host.book.picture();
+    assert_eq!((named(&picture, 8), named(&picture, 10)), (String::new(), String::new()));
 }
 
 #[test]
