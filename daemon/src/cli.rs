@@ -391,6 +391,9 @@ pub struct LiveArgs {
     /// Most flows held at once
     #[arg(long, env = "PORTOLAN_FLOWS_MAX", value_name = "COUNT")]
     pub flows_max: Option<usize>,
+    /// What is given up once everything is open: capabilities, files, system calls
+    #[arg(long, env = "PORTOLAN_SANDBOX", value_enum, value_name = "HOW")]
+    pub sandbox: Option<crate::privileges::Sandbox>,
 }
 
 /// `portolan run`.

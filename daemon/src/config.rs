@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{LiveArgs, RunArgs};
 use crate::error::Failure;
 use crate::fit_for_a_terminal;
+use crate::privileges::Sandbox;
 
 /// The socket for the command line.
 pub const SOCKET: &str = "/run/portolan/portolan.sock";
@@ -181,11 +182,13 @@ impl Default for Events {
 pub struct Daemon {
     /// Time between two ticks, in milliseconds.
     pub tick_milliseconds: u32,
+    /// What is given up after the start.
+    pub sandbox: Sandbox,
 }
 
 impl Default for Daemon {
     fn default() -> Self {
-        Self { tick_milliseconds: 1_000 }
+        Self { tick_milliseconds: 1_000, sandbox: Sandbox::On }
     }
 }
 
@@ -271,6 +274,7 @@ impl Config {
         config.capture.snaplen = live.snaplen.unwrap_or(config.capture.snaplen);
         config.capture.ring_mib = live.ring_mib.unwrap_or(config.capture.ring_mib);
         config.flowtable.flows_max = live.flows_max.unwrap_or(config.flowtable.flows_max);
+        config.daemon.sandbox = live.sandbox.unwrap_or(config.daemon.sandbox);
         config.check("command line")?;
         Ok(config)
     }

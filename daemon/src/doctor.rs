@@ -54,6 +54,11 @@ pub fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, Failure> {
     checks.extend(identity(&picture));
     checks.push(contract(&config));
     checks.extend(kernel());
+    checks.extend(
+        crate::privileges::offered().into_iter().map(|(is_fine, subject, text)| {
+            check(if is_fine { Level::Ok } else { Level::Note }, subject, text)
+        }),
+    );
     checks.extend(published(&picture));
     checks.push(check(
         Level::Note,

@@ -17,6 +17,7 @@ pub mod error;
 pub mod journal;
 pub mod live;
 pub mod look;
+pub mod privileges;
 pub mod record;
 pub mod recording;
 pub mod replay;
@@ -54,6 +55,9 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<u8, Failure> {
     let mut out = std::io::stdout().lock();
+    if reads_files_alone(&command) {
+        privileges::confine_reading();
+    }
     match command {
         Command::Replay(args) => replay_command(&args, &mut out),
         Command::Cut(args) => cut::cut(&args, &mut out),
@@ -77,6 +81,16 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Look(args) => look::look(&args, &mut out),
         Command::Record(args) => record::record(&args, &mut out),
         Command::Doctor(args) => doctor::doctor(&args, &mut out),
+    }
+}
+
+fn reads_files_alone(command: &Command) -> bool {
+    match command {
+        Command::Replay(_) | Command::Cut(_) => true,
+        Command::Flows(args) | Command::Findings(args) | Command::Status(args) => args.asked.from.is_some(),
+        Command::Graph(args) => args.asked.from.is_some(),
+        Command::Run(_) | Command::Look(_) | Command::Record(_) | Command::Doctor(_) => false,
+        Command::Completions { .. } | Command::Man => false,
     }
 }
 

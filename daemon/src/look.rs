@@ -9,6 +9,7 @@ use crate::cli::{Format, LookArgs};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::live::{Session, SessionOptions, host_name};
+use crate::privileges::Privileges;
 use crate::replay::Contracts;
 use crate::report::{self, Style};
 use crate::{result, signals};
@@ -22,8 +23,11 @@ pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let config = Config::load(&args.live)?;
     let contracts = Contracts::read(&config.policy.contracts)?;
     let tick = Duration::from_millis(u64::from(config.daemon.tick_milliseconds));
-    let mut session = Session::start(SessionOptions { config, contracts, host: host_name() })?;
+    let privileges = Privileges::of_look(&config, args);
+    let mut session = Session::start(SessionOptions { config, contracts, host: host_name(), privileges })?;
     let signals = signals::listen(session.runtime())?;
+    session.seal()?;
+    session.privileges().say_what_is_missing();
     let bar = progress_of(Some(args.span), "watching");
     let started = Instant::now();
     while let Some(left) = args.span.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::error::Failure;
 use crate::journal;
 use crate::live::{Session, SessionOptions, host_name};
+use crate::privileges::Privileges;
 use crate::recording::{Choice, Recorded, Recording, RecordingOptions, recorder};
 use crate::replay::Contracts;
 use crate::report::{self, Style};
@@ -48,7 +49,8 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
     }
     let contracts = Contracts::read(&config.policy.contracts)?;
     let (host, own) = (host_name(), OwnMetrics::default());
-    let events = event_writer(&config.events.file, &host, &own)?;
+    let events_file = config.events.file.clone();
+    let privileges = Privileges::of_record(&config, args);
     let tick = Duration::from_millis(u64::from(config.daemon.tick_milliseconds));
     let heartbeat = config.events.heartbeat_seconds;
     let recording_options = RecordingOptions {
@@ -62,11 +64,14 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
     check_free(&recording_options, args.output.as_deref())?;
 
     let (recorder, notes, feed) = recorder();
-    let options = SessionOptions { config, contracts, host };
+    let options = SessionOptions { config, contracts, host: host.clone(), privileges };
     let mut session = Session::start_recorded(options, Some((recorder, notes)))?;
+    let events = event_writer(&events_file, &host, &own)?;
     let begin = session.begin(choice.to_string(), kept_in_words(keep));
     let recording = Recording::start(recording_options, begin, feed)?;
     let signals = signals::listen(session.runtime())?;
+    session.seal()?;
+    session.privileges().say_what_is_missing();
     let bar = crate::look::progress_of(args.span, "recording");
     let mut source = EventSource::new(heartbeat);
     let started = Instant::now();

@@ -18,6 +18,7 @@ use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::live::{Session, SessionOptions, host_name};
+use crate::privileges::Privileges;
 use crate::replay::Contracts;
 use crate::report;
 use crate::signals::{self, Signal};
@@ -49,9 +50,10 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     }
     let host = host_name();
     let own = OwnMetrics::default();
-    let events = event_writer(&config.events.file, &host, &own)?;
-    let options = SessionOptions { config: config.clone(), contracts, host: host.clone() };
+    let privileges = Privileges::of_run(&config, args);
+    let options = SessionOptions { config: config.clone(), contracts, host: host.clone(), privileges };
     let mut session = Session::start(options)?;
+    let events = event_writer(&config.events.file, &host, &own)?;
     let signals = signals::listen(session.runtime())?;
     let first = Publication::empty(&host, env!("CARGO_PKG_VERSION"), session.started_at());
     let (publisher, readers) = watch::channel(Arc::new(first));
@@ -60,11 +62,13 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         .runtime()
         .block_on(serve(serving, readers, graph_forms(), own, stopped))
         .map_err(|error| Failure::error(error.to_string()))?;
+    session.seal()?;
     session.wait_for_names(NAMES_WAIT);
 
     let tick = Duration::from_millis(u64::from(config.daemon.tick_milliseconds));
     let mut source = EventSource::new(config.events.heartbeat_seconds);
-    let mut news = News { is_first: true, served: &served, config: &config };
+    let sandbox = session.privileges().to_string();
+    let mut news = News { is_first: true, served: &served, config: &config, sandbox };
     let mut due = Instant::now();
     let mut tell = |publication: Publication, alerts: &[Alert]| {
         if let Some(writer) = &events {
@@ -119,6 +123,7 @@ struct News<'a> {
     is_first: bool,
     served: &'a Served,
     config: &'a Config,
+    sandbox: String,
 }
 
 impl News<'_> {
@@ -181,6 +186,7 @@ impl News<'_> {
             out.push_str(&format!("open      {address} serves other machines, {guards}{plain}\n"));
         }
         out.push_str(&format!("contract  {}\n", escape::terminal(&publication.assessment.contract)));
+        out.push_str(&format!("sandbox   {}\n", escape::terminal(&self.sandbox)));
         out
     }
 }

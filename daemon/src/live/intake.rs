@@ -164,7 +164,9 @@ impl Intake {
         loop {
             match self.obey() {
                 Obeyed::GoOn => {}
-                Obeyed::Ended => return,
+                // Left open until the process ends: on a descriptor of its number nothing may be written, and the next
+                // file would get it (docs/sandbox.md).
+                Obeyed::Ended => return std::mem::forget(self.tap),
             }
             let is_idle = self.failure.is_some() || !self.poll();
             if is_idle {

@@ -29,6 +29,7 @@ use crate::engine::{
 };
 use crate::error::Failure;
 use crate::journal::{Begin, ContractText, FORM, TurnRow};
+use crate::privileges::Privileges;
 use crate::recording::{Note, Recorder};
 use crate::replay::Contracts;
 
@@ -39,6 +40,8 @@ const DELTAS: usize = 2 * DELTAS_PER_COMMAND;
 const WITHHOLD: i64 = 5 * Timestamp::SECOND;
 /// Longest wait for the tap's thread to close a tick. Beyond, something is badly wrong.
 const REPORT_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait for the first dump of links.
+const LINKS_WAIT: Duration = Duration::from_secs(3);
 /// Rounds of draining within one tick; what is left then waits for the next.
 const DRAINS_MAX: usize = 64;
 
@@ -51,6 +54,8 @@ pub struct SessionOptions {
     pub contracts: Contracts,
     /// Name of this host.
     pub host: String,
+    /// What is given up once everything is open.
+    pub privileges: Privileges,
 }
 
 /// One tick's outcome.
@@ -107,7 +112,7 @@ impl Session {
     ///
     /// Returns why nothing can be captured.
     pub(crate) fn start_recorded(
-        options: SessionOptions,
+        mut options: SessionOptions,
         recording: Option<(Recorder, Sender<Note>)>,
     ) -> Result<Self, Failure> {
         let config = &options.config;
@@ -119,6 +124,9 @@ impl Session {
             ring_bytes: config.capture.ring_mib.saturating_mul(1 << 20),
             dropped: if is_single { Vec::new() } else { loopback() },
         })?;
+        // Before the first thread: threads inherit what is left.
+        options.privileges.shed(&tap)?;
+        let config = &options.config;
         let started_at = clock();
         let internal = |what: &str, error: std::io::Error| Failure::error(format!("cannot {what}: {error}"));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -199,6 +207,26 @@ impl Session {
     /// Returns when the tap was opened.
     pub fn started_at(&self) -> Timestamp {
         self.started_at
+    }
+
+    /// Gives up every system call that is not needed from now on. Everything has to be open; links are waited for.
+    ///
+    /// # Errors
+    ///
+    /// Returns that the sandbox has to be strict and is not.
+    pub fn seal(&mut self) -> Result<(), Failure> {
+        let mut pictures = self.pictures.clone();
+        let is_followed = |picture: &Arc<Picture>| !picture.interface_names.is_empty();
+        self.runtime.block_on(async move {
+            // Links that cannot be followed have said so.
+            let _ = tokio::time::timeout(LINKS_WAIT, pictures.wait_for(is_followed)).await;
+        });
+        self.options.privileges.seal()
+    }
+
+    /// Returns what has been given up.
+    pub fn privileges(&self) -> &Privileges {
+        &self.options.privileges
     }
 
     /// Returns the latest picture of who is who.

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -65,7 +66,8 @@ impl Daemon {
     /// Starts it on a bridge, in a directory that outlives it.
     pub(crate) fn on_bridge_in(lab: &BridgeLab, directory: &Path) -> Self {
         let lingers = "[flowtable]\nlinger_seconds = 1\n";
-        Self::spawn_in(lab.host(), &format!("{}{lingers}", on_bridge()), &[], directory, None).capturing()
+        let program = lab.host().command(env!("CARGO_BIN_EXE_portolan"));
+        Self::spawn_in(program, &format!("{}{lingers}", on_bridge()), &[], directory, None).capturing()
     }
 
     fn capturing(mut self) -> Self {
@@ -76,15 +78,41 @@ impl Daemon {
 
     /// Starts it with a configuration in TOML and further arguments; waits for nothing.
     pub(crate) fn spawn(at: &Namespace, configuration: &str, arguments: &[&str]) -> Self {
+        Self::spawn_as(at, None, configuration, arguments)
+    }
+
+    /// The same by `setpriv` as this user and group, with `CAP_NET_RAW` alone, as a service is started.
+    pub(crate) fn spawn_as(
+        at: &Namespace,
+        user: Option<(u32, u32)>,
+        configuration: &str,
+        arguments: &[&str],
+    ) -> Self {
         // Unix sockets allow no long paths, so not below the target directory.
         let directory =
             tempfile::Builder::new().prefix("portolan-run-").tempdir_in("/tmp").expect("a directory");
         let path = directory.path().to_owned();
-        Self::spawn_in(at, configuration, arguments, &path, Some(directory))
+        let program = match user {
+            None => at.command(env!("CARGO_BIN_EXE_portolan")),
+            Some((user, group)) => {
+                // Where this program lies, others may not be able to go.
+                let copy = path.join("portolan");
+                fs::copy(env!("CARGO_BIN_EXE_portolan"), &copy).expect("a copy of the program");
+                chown(&path, Some(user), Some(group)).expect("another owner");
+                let mut program = at.command("setpriv");
+                program
+                    .args([format!("--reuid={user}"), format!("--regid={group}")])
+                    .args(["--clear-groups", "--no-new-privs", "--inh-caps=-all,+net_raw"])
+                    .args(["--ambient-caps=-all,+net_raw", "--bounding-set=-all,+net_raw"])
+                    .arg(copy);
+                program
+            }
+        };
+        Self::spawn_in(program, configuration, arguments, &path, Some(directory))
     }
 
     fn spawn_in(
-        at: &Namespace,
+        mut program: Command,
         configuration: &str,
         arguments: &[&str],
         directory: &Path,
@@ -93,8 +121,7 @@ impl Daemon {
         let file = |name: &str| directory.join(name);
         fs::write(file("portolan.toml"), configuration).expect("a configuration");
         let create = |name: &str| fs::File::create(file(name)).expect("a file for its output");
-        let child = at
-            .command(env!("CARGO_BIN_EXE_portolan"))
+        let child = program
             .arg("run")
             .arg("--config")
             .arg(file("portolan.toml"))
@@ -120,6 +147,11 @@ impl Daemon {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("a process of ours");
         self.child.wait().expect("a child of ours");
+    }
+
+    /// Returns the folder its socket and its event file are in.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Returns its socket for the command line.
@@ -237,7 +269,8 @@ impl Daemon {
         Ended { code: status.code(), said: self.said(), errors: self.errors(), took, events }
     }
 
-    fn wait_until(&mut self, path: &str) {
+    /// Waits until a path answers 200.
+    pub(crate) fn wait_until(&mut self, path: &str) {
         self.eventually(path, |daemon| daemon.ask(path).is_ok_and(|(code, _)| code == 200));
     }
 }

@@ -113,7 +113,7 @@ impl Answers {
 }
 
 /// Makes an image of the program and the libraries it needs, and of nothing else.
-fn import_program(lab: &Lab) {
+pub(crate) fn import_program(lab: &Lab) {
     let root = lab.directory().join("image");
     let copy = |from: &Path, to: &Path| {
         fs::create_dir_all(to.parent().expect("a parent")).expect("a directory");

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -62,6 +63,8 @@ impl Lab {
         // Unix sockets allow no long paths, so not below the target directory.
         let directory = Path::new("/tmp").join(format!("portolan-lab-{name}"));
         output(script("lab").arg("up").arg(&name).arg(&directory));
+        // As Docker has it by itself: its namespaces lie beside the socket, below `docker`.
+        symlink(directory.join("exec"), directory.join("docker")).expect("a link");
         let environment = read_environment(&directory);
         Self { directory, environment }
     }

@@ -82,7 +82,7 @@ fn capture_outlives_a_frozen_engine_and_a_killed_one() {
 }
 
 /// Returns what was sent to a port: from whom, to whom, frames, bytes; each flow a row.
-fn seen(daemon: &Daemon, port: u16) -> Vec<(String, String, u64, u64)> {
+pub(crate) fn seen(daemon: &Daemon, port: u16) -> Vec<(String, String, u64, u64)> {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let number = |value: &Value| value.as_u64().expect("a number");
     let rows = daemon.flows();

@@ -29,6 +29,7 @@ mod live_shop;
 mod look;
 mod namespace;
 mod recorded;
+mod sandbox;
 mod settlement;
 mod traffic;
 mod wire;
