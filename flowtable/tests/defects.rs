@@ -456,3 +456,23 @@ fn a_frame_that_was_held_does_not_turn_time_back() {
     assert_eq!((flow.last_frame, flow.last_at), (16, at(15)));
     assert_eq!(flow.frames[Side::A.index()] + flow.frames[Side::B.index()], 3);
 }
+
+/// Endings used to be anybody's: while nobody took them, one sender's flood filled them, and no other sender's new flow
+/// found room.
+#[test]
+fn a_flood_leaves_room_for_the_flows_others_open_while_nobody_takes_its_endings() {
+    let mut table = FlowTable::new(Limits { flows_max: 2_048, ..Limits::default() }, 1);
+    let mut open = |interface: i32, number: u32| {
+        let from = if interface == 1 { "10.0.0.1:0" } else { "10.0.0.2:0" };
+        let mut seen = observation(&(20_000, interface, from, "10.9.9.9:0", Udp));
+        let Network::Ip(packet) = &mut seen.network else { panic!("a packet") };
+        let [_, low @ .., high] = number.to_be_bytes();
+        packet.ports = Some((Port(u16::from_be_bytes(low) + 1), Port(u16::from(high) + 1)));
+        table.observe(&[seen], &interfaces(), &STEADY);
+        (table.ledger().flows_opened, table.ledger().overflow.frames)
+    };
+    let (flooded, turned_away) = (0..20_000).fold((0, 0), |_, number| open(1, number));
+    assert!(turned_away > 0, "it was no flood: {flooded} opened");
+    let others = (0..1_000).fold((0, 0), |_, number| open(2, number));
+    assert_eq!(others, (flooded + 1_000, turned_away));
+}

@@ -29,6 +29,9 @@ use crate::units::{Port, Timestamp};
 const WINDOW: usize = 32;
 /// Endings kept until the next drain; beyond, flows wait for their end.
 const ENDINGS_MAX: usize = 8_192;
+/// Of these, kept from a sender whose own attempts fill half a window: a flood must not take what others need to open
+/// a flow.
+const ENDINGS_RESERVED: usize = ENDINGS_MAX / 4;
 /// Frames held for interfaces without a role.
 const HELD_MAX: usize = 65_536;
 /// Interfaces whose frames are held at once; each frame looks through them.

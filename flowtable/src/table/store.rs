@@ -3,7 +3,7 @@
 use super::memories::delivery;
 use super::metering::Sender;
 use super::slot::Cold;
-use super::{ENDINGS_MAX, FlowTable, WINDOW, tag_of};
+use super::{ENDINGS_MAX, ENDINGS_RESERVED, FlowTable, WINDOW, tag_of};
 use crate::delta::{Delta, EndReason};
 use crate::directory::Holder;
 use crate::flow::{Outcome, Side};
@@ -36,6 +36,7 @@ impl FlowTable {
             }
         }
         let mut victim: Option<(u8, Timestamp, usize)> = None;
+        let mut own_attempts = 0;
         for slot in first..first + WINDOW {
             let (Some(hot), Some(cold)) = (self.hot.get(slot), self.cold.get(slot)) else { continue };
             if self.tags.get(slot).is_none_or(|tag| *tag == 0) {
@@ -47,6 +48,7 @@ impl FlowTable {
                     (Sender::Veth { attachment, .. }, Holder::Attachment(initiator))
                         if attachment == initiator =>
                     {
+                        own_attempts += 1;
                         1
                     }
                     _ => 2,
@@ -58,6 +60,9 @@ impl FlowTable {
             }
         }
         let (rank, _, slot) = victim?;
+        if own_attempts * 2 >= WINDOW && self.endings.len() >= ENDINGS_MAX - ENDINGS_RESERVED {
+            return None;
+        }
         let reason = if rank == 0 { EndReason::Closed } else { EndReason::Evicted };
         self.end(slot, reason).then_some(slot)
     }
