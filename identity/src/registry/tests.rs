@@ -1,3 +1,5 @@
+mod generations;
+
 use portolan_flowtable::{Directory, Holder, InterfaceId, Provenance, Role};
 
 use super::*;
