@@ -25,7 +25,8 @@ const USER: (u32, u32) = (64_000, 64_001);
 const TELLING: [&str; 7] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"];
 /// `CAP_NET_RAW` and `CAP_DAC_OVERRIDE`, as masks.
 const NET_RAW: &str = "0000000000002000";
-const DAC_OVERRIDE: &str = "0000000000000002";
+/// `CAP_DAC_OVERRIDE` and `CAP_SYS_PTRACE`.
+const KEPT_BY_ROOT: &str = "0000000000080002";
 const NONE: &str = "0000000000000000";
 
 #[test]
@@ -191,7 +192,7 @@ fn a_container_with_the_shipped_settings_gives_up_the_rest() {
 
 #[test]
 #[ignore = "needs root"]
-fn one_capability_stays_where_only_it_reaches_a_folder_and_strict_refuses_that() {
+fn what_only_a_capability_reaches_keeps_it_and_strict_refuses_that() {
     let lab = BridgeLab::up(1);
     let folder = tempfile::tempdir().expect("a folder");
     chown(folder.path(), Some(USER.0), Some(USER.0)).expect("another owner");
@@ -200,10 +201,12 @@ fn one_capability_stays_where_only_it_reaches_a_folder_and_strict_refuses_that()
     fs::write(&contract, "[[service]]\nservice = \"one\"\n").expect("a contract");
     let name = contract.to_string_lossy().into_owned();
     let mut daemon = Daemon::on_bridge(&lab, &["--contract", &name, "--sandbox", "on"]);
-    let line =
-        format!("\nsandbox   on: CAP_DAC_OVERRIDE for {}, Landlock, seccomp\n", folder.path().display());
+    let line = format!(
+        "\nsandbox   on: CAP_DAC_OVERRIDE for {}, CAP_SYS_PTRACE to name containers, and so no Landlock, seccomp\n",
+        folder.path().display()
+    );
     daemon.eventually("it says what it keeps", |daemon| daemon.said().contains(&line));
-    let expected = [NONE, DAC_OVERRIDE, DAC_OVERRIDE, DAC_OVERRIDE, NONE, "1", "2"].map(str::to_owned);
+    let expected = [NONE, KEPT_BY_ROOT, KEPT_BY_ROOT, KEPT_BY_ROOT, NONE, "1", "2"].map(str::to_owned);
     assert_eq!(status_of(daemon.pid()), [expected]);
     fs::write(&contract, "").expect("a contract");
     daemon.signal(Signal::HUP);
