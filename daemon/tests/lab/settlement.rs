@@ -57,6 +57,8 @@ fn an_overflowing_ring_is_accounted_for_to_the_frame() {
     assert_eq!(status["completeness"]["state"], "incomplete");
     let blind: Vec<Blindness> =
         serde_json::from_value(status["completeness"]["blind"].clone()).expect("intervals");
+    // The graph says the same of itself.
+    assert_eq!(daemon.json("/api/v1/graph")["completeness"], status["completeness"]);
     let dropped = status["kernel_dropped"].as_u64().expect("a number");
     assert_eq!(blind.iter().map(|interval| interval.frames.unwrap_or(0)).sum::<u64>(), dropped);
     // Once the ring was full, everything was lost until the last of it.

@@ -152,6 +152,10 @@ fn of_all_generations_at_one_address_each_is_charged_what_it_sent() {
         host.namespaces.0.lock().unwrap().0.remove(&format!("/netns/{name}"));
         host.gone(index);
         let picture = host.tell(end);
+        // Docker says so later, when the next one is there.
+        if generation > 0 {
+            host.book.container_gone(&format!("id-c{}", generation - 1), end);
+        }
         if generation % 10 == 9 {
             planes.tick(end);
             remember(&mut kept, &picture);
