@@ -228,7 +228,7 @@ fn whenever_it_is_killed_it_starts_again_and_no_event_is_lost() {
         assert!(began.elapsed() < AGAIN_WITHIN * 5, "it took {:?} to start", began.elapsed());
         // Flows that end, so that there are events to write.
         call(&one.namespace, &two.namespace, SocketAddrV4::new(two.address, 8_080), 100, 10, 10);
-        thread::sleep(Duration::from_millis(400 + u64::from(time * 61 % 600)));
+        thread::sleep(Duration::from_millis(600 + u64::from(time * 61 % 1_000)));
         // What stands in the file when it is killed was acknowledged.
         let before = lines(folder.path());
         daemon.kill();
