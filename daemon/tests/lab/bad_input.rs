@@ -34,7 +34,7 @@ fn what_keeps_it_from_starting_is_named_with_the_remedy() {
         (&["--contract", "/nowhere/contract.toml"],        1, "/nowhere/contract.toml: ".to_owned()),
         (&["--interface", "no-such-0"],                    1, "no interface \"no-such-0\" on this host; there are lo, ".to_owned()),
         (&["--listen", "everywhere"],                      2, "--listen \"everywhere\": not an address and port; write 127.0.0.1:9414 ".to_owned()),
-        (&["--listen", "0.0.0.0:9414"],                    1, "0.0.0.0:9414 can be reached from other hosts: protect it with --token-file FILE, or say --open".to_owned()),
+        (&["--listen", "0.0.0.0:9414"],                    1, "0.0.0.0:9414 can be reached from other hosts: protect it with --token-file FILE or --web-config FILE, or say --open".to_owned()),
         (&["--listen", "203.0.113.9:9414", "--open"],             1, "no interface of this host has the address 203.0.113.9:9414".to_owned()),
         (&["--listen", "0.0.0.0:9414", "--token-file", &config], 1, "the token is ".to_owned()),
         (&["--events", "/nowhere/events.ndjson"],          1, "cannot write events to /nowhere/events.ndjson: choose another file with --events: ".to_owned()),
