@@ -1,7 +1,8 @@
 //! Captures broken by the thousand: nothing panics, every account balances, and the same seed gives the same answer.
 //!
 //! The captures of `pcaps/` are broken by a generator of fixed seeds, frame by frame and file by file.
-//! `PORTOLAN_MUTATIONS` names how many frames; a fortieth of them is the number of files.
+//! `PORTOLAN_MUTATIONS` names how many frames; a fortieth of them is the number of files. `PORTOLAN_MUTATIONS_FROM` goes on
+//! where a run before ended, after so many frames.
 
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
@@ -44,12 +45,13 @@ const KEEPS: [Keep; 2] = [
 fn broken_frames_are_read_or_refused_and_all_are_accounted_for() {
     let frames = healthy_frames();
     assert!(frames.len() > 3_000, "only {} frames to break", frames.len());
-    let (count, began) = (asked(), Instant::now());
+    let (first, count) = asked();
+    let began = Instant::now();
     let mut done = 0;
     while done < count {
         let mut captures: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
         let batch = FRAMES_REPLAYED.min(count - done);
-        for number in done..done + batch {
+        for number in first + done..first + done + batch {
             let (link, bytes) = broken_frame(&frames, number);
             let mut dice = Dice::new(number as u64);
             let original = u32::try_from(bytes.len() + dice.below(3) * 700).unwrap();
@@ -79,9 +81,10 @@ fn broken_frames_are_read_or_refused_and_all_are_accounted_for() {
 fn broken_files_are_read_to_their_damage_and_balance() {
     let captures = healthy_files();
     assert!(captures.len() > 60, "only {} files to break", captures.len());
-    let (count, began) = (asked() / FRAMES_PER_FILE, Instant::now());
+    let (first_file, count) = (asked().0 / FRAMES_PER_FILE, asked().1 / FRAMES_PER_FILE);
+    let began = Instant::now();
     let (mut read, mut damaged, mut refused) = (0, 0, 0);
-    for number in 0..count {
+    for number in first_file..first_file + count {
         let bytes = broken_file(&captures, number);
         let first = replayed(&bytes, 1);
         match &first {
@@ -94,7 +97,7 @@ fn broken_files_are_read_to_their_damage_and_balance() {
                 refused += 1;
             }
         }
-        let done = number + 1;
+        let done = number - first_file + 1;
         if done % (TOLD_EVERY / FRAMES_PER_FILE) == 0 || done == count {
             let (spent, rate) = (began.elapsed(), rate(done, began));
             println!(
@@ -122,8 +125,12 @@ fn the_same_number_breaks_the_same_way() {
     assert_ne!(broken_frame(&frames, 1), broken_frame(&frames, 2));
 }
 
-fn asked() -> usize {
-    std::env::var("PORTOLAN_MUTATIONS").map_or(FRAMES, |count| count.parse().expect("a number of frames"))
+/// The first frame's number, and how many.
+fn asked() -> (usize, usize) {
+    let number = |name: &str, unsaid| {
+        std::env::var(name).map_or(unsaid, |text| text.parse().expect("a number of frames"))
+    };
+    (number("PORTOLAN_MUTATIONS_FROM", 0), number("PORTOLAN_MUTATIONS", FRAMES))
 }
 
 fn rate(count: usize, began: Instant) -> f64 {
