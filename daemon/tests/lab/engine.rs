@@ -69,9 +69,12 @@ impl Lab {
         Self { directory, environment }
     }
 
-    /// Runs `docker` against the laboratory's engine and returns what it prints.
+    /// Runs `docker` against the laboratory's engine and returns what it prints. An engine that has locked itself up
+    /// fails the test instead of holding it for ever: seen once, four goroutines of libnetwork waiting for each other.
     pub(crate) fn docker<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> String {
-        output(Command::new("docker").env("DOCKER_HOST", self.docker_host()).args(arguments))
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=5", "180", "docker"]);
+        output(command.env("DOCKER_HOST", self.docker_host()).args(arguments))
     }
 
     /// Returns the engine's address for `DOCKER_HOST`.
