@@ -25,8 +25,8 @@ use portolan_policy::ScanLimits;
 use crate::cli::CutArgs;
 use crate::edge::{Edge, UnknownEdge};
 use crate::error::Failure;
-use crate::journal::{Journal, beside};
-use crate::replay::{Knowledge, Request, is_selected, open, replay_watched};
+use crate::journal::Journal;
+use crate::replay::{Knowledge, Request, is_selected, journal_of, open, replay_watched};
 use marks::{Marks, Ties, Wanted};
 pub(crate) use subject::short_id;
 
@@ -38,7 +38,7 @@ pub(crate) use subject::short_id;
 /// before it was cut.
 pub fn cut(args: &CutArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let edge: Option<Edge> = args.edge.as_deref().map(str::parse).transpose().map_err(no_edge)?;
-    let journal = journal_of(args);
+    let journal = journal_of(&args.files, &args.read)?;
     must_be_writable(args, journal.as_deref())?;
     let knowledge = Knowledge::read(&args.knowledge)?;
     let request = Request {
@@ -159,15 +159,6 @@ fn must_be_writable(args: &CutArgs, journal: Option<&Path>) -> Result<(), Failur
 
 fn no_edge(error: UnknownEdge) -> Failure {
     Failure::usage(format!("--edge {error}"))
-}
-
-/// Returns the journal that a replay goes by.
-fn journal_of(args: &CutArgs) -> Option<PathBuf> {
-    if args.read.no_journal || args.files.iter().any(|path| is_stdout(path)) {
-        return None;
-    }
-    let found = || beside(args.files.first()?).into_iter().find(|path| path.is_file());
-    args.read.journal.clone().or_else(found)
 }
 
 fn folder_of(path: &Path) -> &Path {

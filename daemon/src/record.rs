@@ -107,13 +107,16 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
         }
     }
     let publication = &pulse.publication;
-    if !args.quiet {
+    let printed = if args.quiet {
+        Ok(())
+    } else {
         let style = Style { is_coloured: crate::is_coloured(), ..Style::default() };
-        ask::print(out, report::report(publication, &publication.vitals.host, style))?;
-    }
-    // What was recorded is said before anything else may fail.
+        ask::print(out, report::report(publication, &publication.vitals.host, style))
+    };
+    // What was recorded is said, whatever else fails.
     crate::say(&in_words(&recorded, &args.write));
     write_graph(&args.write, &pulse.publication)?;
+    printed?;
     if let Some(path) = &args.output {
         result::write(path, publication)?;
     }

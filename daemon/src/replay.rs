@@ -25,6 +25,7 @@ use portolan_policy::{Alert, Contract};
 use crate::cli::ReadArgs;
 use crate::error::Failure;
 use journalled::find;
+pub(crate) use journalled::journal_of;
 pub use knowledge::{Contracts, Knowledge};
 use row::Reading;
 use run::Run;

@@ -41,7 +41,7 @@ impl Found {
 /// without it alone.
 pub(super) fn find(request: &Request<'_>) -> Result<Option<Found>, Failure> {
     let read = request.read;
-    let Some(path) = place(request)? else { return Ok(None) };
+    let Some(path) = journal_of(request.files, read)? else { return Ok(None) };
     let name = path.display();
     if request.knowledge.roster.is_some() {
         return Err(Failure::usage(format!(
@@ -64,20 +64,24 @@ pub(super) fn find(request: &Request<'_>) -> Result<Option<Found>, Failure> {
     Ok(Some(Found { journal, files }))
 }
 
-fn place(request: &Request<'_>) -> Result<Option<PathBuf>, Failure> {
-    let read = request.read;
+/// Returns the journal that a replay of these captures goes by: the one asked for, else the one beside them.
+///
+/// # Errors
+///
+/// Returns that they have different ones.
+pub(crate) fn journal_of(files: &[PathBuf], read: &ReadArgs) -> Result<Option<PathBuf>, Failure> {
     if let Some(path) = &read.journal {
         return Ok(Some(path.clone()));
     }
-    if read.no_journal || request.files.iter().any(|file| file.as_os_str() == "-") {
+    if read.no_journal || files.iter().any(|file| file.as_os_str() == "-") {
         return Ok(None);
     }
     let mut found: Option<PathBuf> = None;
-    for file in request.files {
+    for file in files {
         let own = beside(file).into_iter().find(|path| path.exists());
         match (&found, own) {
             (None, None) => {}
-            (None, Some(own)) if Some(file) == request.files.first() => found = Some(own),
+            (None, Some(own)) if Some(file) == files.first() => found = Some(own),
             (Some(known), Some(own)) if *known == own => {}
             (None | Some(_), _) => {
                 return Err(Failure::usage(
