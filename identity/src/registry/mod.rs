@@ -82,6 +82,9 @@ struct Attachment {
     scope: ScopeId,
     peer: Option<u32>,
     netns_id: Option<i32>,
+    /// Whether its other end has left the container's namespace: the container is ending, and what was seen in its
+    /// namespace is all there will be.
+    is_vacated: bool,
     is_fresh: bool,
     from: Timestamp,
     until: Option<Timestamp>,
@@ -96,6 +99,13 @@ struct Attachment {
     started_at: Option<Timestamp>,
     workload: Option<Arc<Workload>>,
     addresses: BTreeSet<IpAddr>,
+}
+
+impl Attachment {
+    /// Returns whether a container may still be looked for behind it.
+    fn is_inhabited(&self) -> bool {
+        self.until.is_none() && !self.is_vacated
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ impl Joint {
     pub(super) fn is_searching(&self, now: Timestamp) -> bool {
         self.attachments.values().any(|of| {
             of.container.is_none()
-                && of.until.is_none()
+                && of.is_inhabited()
                 && of.netns_id.is_some()
                 && of.candidates.is_empty()
                 && of.searches < SEARCHES_SOON
@@ -59,7 +59,7 @@ impl Joint {
         let netns_id = attachment.netns_id?;
         // A dead veth's number may be another container's by this time: only what was seen while it lived counts.
         let mut unanswered: Vec<(&String, Whereabouts)> = Vec::new();
-        if attachment.until.is_none() {
+        if attachment.is_inhabited() {
             let mut running: Vec<_> = objects.containers.values().collect();
             running.sort_by_key(|known| std::cmp::Reverse(known.taken_at));
             for known in running {
@@ -97,7 +97,7 @@ impl Joint {
             }
         }
         // Where a number from its own namespace is all there is, the container's inspection knows better, while it lives.
-        if attachment.candidates_by == MatchedBy::InterfaceIndex && attachment.until.is_none() {
+        if attachment.candidates_by == MatchedBy::InterfaceIndex && attachment.is_inhabited() {
             return self.search_by_index(attachment, &unanswered);
         }
         let owner =

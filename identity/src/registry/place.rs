@@ -117,10 +117,14 @@ impl Joint {
         let live = self.attachments.values_mut().find(|of| of.interface == link.index && of.until.is_none());
         match live {
             Some(attachment) if attachment.scope == scope => {
-                if attachment.netns_id != link.netns_id {
+                if attachment.netns_id.is_some() && link.netns_id.is_none() {
+                    // Docker takes the other end back before it removes both. The number may be another's at once.
+                    attachment.is_vacated = true;
+                } else if attachment.netns_id != link.netns_id {
                     // It became known, or the other end moved on: what was found for the old place is void,
                     // what was matched stays.
                     attachment.netns_id = link.netns_id;
+                    attachment.is_vacated = false;
                     attachment.searches = 0;
                     attachment.searched_at = Timestamp(i64::MIN);
                     attachment.candidates.clear();
@@ -139,6 +143,7 @@ impl Joint {
             scope,
             peer: link.peer,
             netns_id: link.netns_id,
+            is_vacated: false,
             is_fresh: seen.is_fresh,
             from: seen.since,
             until: None,

@@ -309,12 +309,15 @@ fn a_dead_veth_is_not_given_to_the_container_that_got_its_namespace_number() {
 
 #[test]
 fn a_container_gone_before_it_could_be_inspected_is_named_by_its_events() {
-    // By its namespace, and for who may not look at namespaces by the index of its own end.
-    short_life(|rows, id| drop(rows.1.insert(9, id)));
-    short_life(|rows, id| drop(rows.3.insert(7, id)));
+    // By its namespace, and for who may not look at namespaces by the index of its own end; whether or not that end
+    // is taken out of the namespace before the link goes.
+    for is_vacated in [false, true] {
+        short_life(|rows, id| drop(rows.1.insert(9, id)), is_vacated);
+        short_life(|rows, id| drop(rows.3.insert(7, id)), is_vacated);
+    }
 }
 
-fn short_life(process: impl FnOnce(&mut TableRows, String)) {
+fn short_life(process: impl FnOnce(&mut TableRows, String), is_vacated: bool) {
     let mut host = Host::new();
     host.tell(seconds(1));
     host.network(seconds(1));
@@ -334,6 +337,12 @@ fn short_life(process: impl FnOnce(&mut TableRows, String)) {
     host.veth(8, 9);
     host.tell(seconds(2));
     assert_eq!(named(&host.book.picture(), 8), "", "its start may still be told");
+    if is_vacated {
+        host.links.links.get_mut(&8).unwrap().netns_id = None;
+        host.tell(milliseconds(2050));
+        // Another's process may have its number by then.
+        host.namespaces.0.lock().unwrap().1.insert(9, "b".repeat(64));
+    }
     host.gone(8);
     host.tell(milliseconds(2100));
     for action in ["start", "die", "destroy"] {
