@@ -78,7 +78,7 @@ pub enum News {
     /// Frames were lost.
     BlindInterval {
         /// When, how many, why.
-        blind_interval: Blindness,
+        blind_interval: BlindNews,
     },
     /// The contract was loaded, reloaded or refused.
     Policy {
@@ -272,6 +272,26 @@ pub enum PolicyState {
     Reloaded,
     /// It could not be read; the one before stays in force.
     Refused,
+}
+
+/// Frames were lost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BlindNews {
+    /// What happened.
+    pub state: BlindState,
+    /// The interval as it stands.
+    #[serde(flatten)]
+    pub interval: Blindness,
+}
+
+/// What happened to a blind interval.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlindState {
+    /// It was noticed; the loss may go on.
+    Opened,
+    /// Twice as many frames are lost as were told, or it is over and is not what was told.
+    Updated,
 }
 
 /// How Portolan is doing.

@@ -8,8 +8,8 @@ use portolan_flowtable::{
 use portolan_policy::{Alert, Judged, Listener, ListenerClass, Verdict};
 
 use super::{
-    ContainerAction, ContainerNews, EdgeNews, EndNews, Event, FindingNews, FlowNews, HeartbeatNews,
-    ListenerNews, News, PolicyNews, PolicyState, Tuple,
+    BlindNews, BlindState, ContainerAction, ContainerNews, EdgeNews, EndNews, Event, FindingNews, FlowNews,
+    HeartbeatNews, ListenerNews, News, PolicyNews, PolicyState, Tuple,
 };
 use crate::collect::EdgeKey;
 use crate::community_id::{Ports, community_id};
@@ -24,7 +24,7 @@ pub struct EventSource {
     flows: BTreeSet<u64>,
     listeners: BTreeMap<(String, ServicePort), ListenerClass>,
     containers: BTreeMap<(String, Timestamp), ContainerNews>,
-    blind: BTreeSet<(Timestamp, Timestamp, String)>,
+    blind: Vec<KnownBlind>,
     policy: Option<PolicySeen>,
 }
 
@@ -33,6 +33,32 @@ struct PolicySeen {
     hash: String,
     is_good: bool,
     at: Timestamp,
+}
+
+/// A blind interval that was told.
+#[derive(Clone, Debug)]
+struct KnownBlind {
+    told: Blindness,
+    /// As it stood one tick ago.
+    seen: Blindness,
+}
+
+impl KnownBlind {
+    /// Returns whether it has become `interval`: intervals only grow, at either end.
+    fn is_within(&self, interval: &Blindness) -> bool {
+        self.seen.cause == interval.cause
+            && interval.from <= self.seen.from
+            && self.seen.until <= interval.until
+    }
+
+    /// Returns whether what became of it is worth telling. One that stands still is over.
+    fn is_news(&self, interval: &Blindness) -> bool {
+        let has_doubled = match (self.told.frames, interval.frames) {
+            (Some(told), Some(lost)) => lost > told && lost / 2 >= told,
+            (Some(_) | None, _) => false,
+        };
+        self.told != *interval && (has_doubled || self.seen == *interval)
+    }
 }
 
 /// Edges remembered although no conversation is left of them, so that they are not told as new again.
@@ -48,7 +74,7 @@ impl EventSource {
             flows: BTreeSet::new(),
             listeners: BTreeMap::new(),
             containers: BTreeMap::new(),
-            blind: BTreeSet::new(),
+            blind: Vec::new(),
             policy: None,
         }
     }
@@ -115,11 +141,31 @@ impl EventSource {
             Completeness::Incomplete { blind, .. } => blind,
             Completeness::Complete | Completeness::Unknown { .. } => &[],
         };
-        let key = |interval: &Blindness| (interval.from, interval.until, interval.cause.clone());
-        for interval in intervals.iter().filter(|interval| !self.blind.contains(&key(interval))) {
-            news.push(News::BlindInterval { blind_interval: interval.clone() });
+        let mut known = std::mem::take(&mut self.blind);
+        for interval in intervals {
+            let mut before: Vec<KnownBlind> =
+                known.extract_if(.., |known| known.is_within(interval)).collect();
+            // Where two were told and became one, for want of room for more, nothing was lost that is not told.
+            let has_merged = before.len() > 1;
+            let state = match before.pop() {
+                None => Some(BlindState::Opened),
+                Some(before) if !has_merged && before.is_news(interval) => Some(BlindState::Updated),
+                Some(mut before) => {
+                    before.seen.clone_from(interval);
+                    if has_merged {
+                        before.told.clone_from(interval);
+                    }
+                    self.blind.push(before);
+                    None
+                }
+            };
+            if let Some(state) = state {
+                self.blind.push(KnownBlind { told: interval.clone(), seen: interval.clone() });
+                news.push(News::BlindInterval {
+                    blind_interval: BlindNews { state, interval: interval.clone() },
+                });
+            }
         }
-        self.blind = intervals.iter().map(key).collect();
     }
 
     fn listeners(&mut self, publication: &Publication, news: &mut Vec<News>) {

@@ -47,6 +47,62 @@ fn each_thing_is_told_once() {
 }
 
 #[test]
+fn a_loss_is_told_when_it_is_noticed_when_it_doubles_and_when_it_is_over() {
+    let mut source = EventSource::new(0);
+    let lost = |from, until, frames, cause: &str| Blindness {
+        from: at(from),
+        until: at(until),
+        frames,
+        cause: cause.to_owned(),
+    };
+    let ring = |from, until, frames| lost(from, until, Some(frames), "ring full");
+    let settled = lost(40, 41, None, "settled");
+    let ticks = [
+        (vec![ring(1, 2, 10)], "opened 1-2 10"),
+        // It stays open: first without more of it, then with some.
+        (vec![ring(1, 3, 10)], ""),
+        (vec![ring(1, 4, 19)], ""),
+        (vec![ring(1, 5, 20)], "updated 1-5 20"),
+        (vec![ring(1, 6, 25)], ""),
+        (vec![ring(1, 6, 25)], "updated 1-6 25"),
+        (vec![ring(1, 6, 25)], ""),
+        // Another, known as a whole at once; and one of another cause at the same time.
+        (vec![ring(1, 6, 25), ring(40, 42, 5)], "opened 40-42 5"),
+        (vec![ring(1, 6, 25), ring(40, 42, 5), settled.clone()], "opened 40-41 -"),
+        (vec![ring(1, 6, 25), ring(40, 42, 5), settled.clone()], ""),
+        // A clock that is set back spreads the interval.
+        (vec![ring(1, 6, 25), ring(38, 42, 9), settled.clone()], ""),
+        (vec![ring(1, 6, 25), ring(38, 42, 9), settled.clone()], "updated 38-42 9"),
+        // Two become one where there are too many.
+        (vec![ring(1, 42, 34), settled.clone()], ""),
+        (vec![ring(1, 42, 34), settled], ""),
+    ];
+    for (number, (blind, expected)) in ticks.into_iter().enumerate() {
+        let mut publication = empty();
+        publication.assessment.snapshot.completeness =
+            Completeness::Incomplete { reasons: Vec::new(), blind, is_undated: false };
+        let news = source.turn(&publication, &[]);
+        let told: Vec<String> = news
+            .iter()
+            .map(|event| serde_json::to_value(event).unwrap())
+            .filter(|event| event["event_type"] == "blind_interval")
+            .map(|event| {
+                let seconds = |key: &str| {
+                    let text = event["blind_interval"][key].as_str().unwrap();
+                    let time: portolan_flowtable::Timestamp = text.parse().unwrap();
+                    time.since(START) / portolan_flowtable::Timestamp::SECOND
+                };
+                let frames = &event["blind_interval"]["frames"];
+                let frames = frames.as_u64().map_or_else(|| "-".to_owned(), |frames| frames.to_string());
+                let state = event["blind_interval"]["state"].as_str().unwrap();
+                format!("{state} {}-{} {frames}", seconds("from"), seconds("until"))
+            })
+            .collect();
+        assert_eq!(told.join(", "), expected, "tick {number}");
+    }
+}
+
+#[test]
 fn open_flows_and_backscatter_are_no_news() {
     let mut provoked = judged(service("shop", "db"), service("shop", "web"), 50_001, 60);
     provoked.verdict = Verdict::Backscatter;
