@@ -11,6 +11,8 @@ use crate::links::Questions;
 const PROCESSES_MAX: usize = 20_000;
 /// Processes of one container that are asked: they live in one namespace but for those that are about to enter it.
 const PROCESSES_ASKED: u32 = 3;
+/// Interfaces of one namespace that are looked at.
+const INTERFACES_MAX: usize = 64;
 /// Most bytes read of one file under `/proc`.
 const FILE_MAX: u64 = 64 << 10;
 
@@ -63,6 +65,16 @@ impl HostNamespaces {
         }
     }
 
+    /// Indexes of the interfaces in a process's namespace. An interface has a file of IPv6 counters from its first moment
+    /// there, and a row of group memberships only once it is up and has an address.
+    fn own_indexes(&self, pid: u32) -> BTreeSet<u32> {
+        let mut indexes = igmp_indexes(&read(&self.process(pid, "net/igmp")));
+        let counters = fs::read_dir(self.process(pid, "net/dev_snmp6")).into_iter().flatten().flatten();
+        let files = counters.filter(|file| file.file_name() != "lo").take(INTERFACES_MAX);
+        indexes.extend(files.filter_map(|file| snmp6_index(&read(&file.path()))));
+        indexes
+    }
+
     fn process(&self, pid: u32, file: &str) -> PathBuf {
         self.proc_root.join(pid.to_string()).join(file)
     }
@@ -112,9 +124,7 @@ impl Namespaces for HostNamespaces {
             let Some(first) = named.first() else { continue };
             let times = asked.entry(first.clone()).or_default();
             *times += 1;
-            if *times <= PROCESSES_ASKED
-                && igmp_indexes(&read(&self.process(pid, "net/igmp"))).contains(&index)
-            {
+            if *times <= PROCESSES_ASKED && self.own_indexes(pid).contains(&index) {
                 containers.extend(named);
             }
         }
@@ -125,7 +135,7 @@ impl Namespaces for HostNamespaces {
         if of.pid == 0 {
             return BTreeSet::new();
         }
-        igmp_indexes(&read(&self.process(of.pid, "net/igmp")))
+        self.own_indexes(of.pid)
     }
 }
 
@@ -162,6 +172,11 @@ fn igmp_indexes(igmp: &str) -> BTreeSet<u32> {
         .collect()
 }
 
+/// Reads `/proc/PID/net/dev_snmp6/INTERFACE`, which begins with a line `ifIndex N`.
+fn snmp6_index(counters: &str) -> Option<u32> {
+    counters.lines().next()?.strip_prefix("ifIndex")?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +201,17 @@ mod tests {
                     1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n\
                     419\teth0      :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n";
         assert_eq!(igmp_indexes(igmp), BTreeSet::from([419]));
+    }
+
+    #[test]
+    fn an_interface_has_its_index_before_it_is_up() {
+        assert_eq!(snmp6_index("ifIndex                         \t419\nIp6InReceives    \t0\n"), Some(419));
+        for text in ["", "ifIndex", "Ip6InReceives 419", "ifIndex x"] {
+            assert_eq!(snmp6_index(text), None, "{text:?}");
+        }
+        // Of this very process: whatever both sources tell is told by either.
+        let root = HostNamespaces::new(Path::new("/proc"));
+        let own = root.own_indexes(std::process::id());
+        assert!(igmp_indexes(&read(Path::new("/proc/self/net/igmp"))).is_subset(&own));
     }
 }
