@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use crate::links::Questions;
@@ -11,6 +11,9 @@ use crate::links::Questions;
 const PROCESSES_MAX: usize = 20_000;
 /// Processes of one container that are asked: they live in one namespace but for those that are about to enter it.
 const PROCESSES_ASKED: u32 = 3;
+/// Processes in a row that may refuse to say where they live before none is asked any more: who may not look at one may
+/// seldom look at another, and what else there is to be done is in a hurry.
+const REFUSED_MAX: u32 = 32;
 /// Interfaces of one namespace that are looked at.
 const INTERFACES_MAX: usize = 64;
 /// Most bytes read of one file under `/proc`.
@@ -31,9 +34,9 @@ pub(crate) trait Namespaces: Send {
     /// Returns the container ids that the control groups of processes in namespace `netns_id` name.
     fn containers_in(&mut self, netns_id: i32) -> BTreeSet<String>;
 
-    /// Returns the container ids that the control groups of processes name whose namespace has an interface of this
-    /// index: the same, for those who may not ask for namespaces.
-    fn containers_with(&mut self, index: u32) -> BTreeSet<String>;
+    /// Returns, by the index of each interface in the namespaces of containers' processes, the container ids that the
+    /// control groups of those processes name: the same, for those who may not ask for namespaces, and of all at once.
+    fn containers_by_index(&mut self) -> BTreeMap<u32, BTreeSet<String>>;
 
     /// Returns the indexes of the container's own interfaces, as anybody may read them.
     fn interface_indexes(&mut self, of: &Whereabouts) -> BTreeSet<u32>;
@@ -95,8 +98,20 @@ impl Namespaces for HostNamespaces {
         let mut told: Vec<(PathBuf, bool)> = Vec::new();
         // The host's own processes are most of them and never in question.
         let own = fs::read_link(self.proc_root.join("self/ns/net")).ok();
+        let mut refused = 0;
         for pid in processes(&self.proc_root) {
-            let Ok(namespace) = fs::read_link(self.process(pid, "ns/net")) else { continue };
+            let namespace = match fs::read_link(self.process(pid, "ns/net")) {
+                Ok(namespace) => namespace,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    refused += 1;
+                    if told.is_empty() && refused >= REFUSED_MAX {
+                        break;
+                    }
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            refused = 0;
             if Some(&namespace) == own.as_ref() {
                 continue;
             }
@@ -116,16 +131,18 @@ impl Namespaces for HostNamespaces {
         containers
     }
 
-    fn containers_with(&mut self, index: u32) -> BTreeSet<String> {
-        let mut containers = BTreeSet::new();
+    fn containers_by_index(&mut self) -> BTreeMap<u32, BTreeSet<String>> {
+        let mut containers: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
         let mut asked: BTreeMap<String, u32> = BTreeMap::new();
         for pid in processes(&self.proc_root) {
             let named = container_ids(&read(&self.process(pid, "cgroup")));
             let Some(first) = named.first() else { continue };
             let times = asked.entry(first.clone()).or_default();
             *times += 1;
-            if *times <= PROCESSES_ASKED && self.own_indexes(pid).contains(&index) {
-                containers.extend(named);
+            if *times <= PROCESSES_ASKED {
+                for index in self.own_indexes(pid) {
+                    containers.entry(index).or_default().extend(named.iter().cloned());
+                }
             }
         }
         containers

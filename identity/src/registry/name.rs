@@ -1,5 +1,6 @@
 //! From an attachment to its container, and from there to its names and addresses.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ impl Joint {
     pub(super) fn match_up(&mut self, objects: &Objects, now: Timestamp) {
         let ids: Vec<_> = self.attachments.iter().filter(|(_, of)| of.container.is_none()).collect();
         let ids: Vec<_> = ids.into_iter().map(|(id, _)| *id).collect();
+        // One look at all processes serves every attachment of this pass.
+        let mut by_index = None;
         for id in ids {
             let Some(attachment) = self.attachments.get(&id) else { continue };
             let is_new = attachment.searched_change != self.docker_changes || attachment.searches == 0;
@@ -40,7 +43,7 @@ impl Joint {
                 continue;
             }
             let mut attachment = attachment.clone();
-            attachment.container = self.search(&mut attachment, is_due, objects);
+            attachment.container = self.search(&mut attachment, is_due, objects, &mut by_index);
             attachment.searched_change = self.docker_changes;
             if is_due {
                 attachment.searched_at = now;
@@ -55,6 +58,7 @@ impl Joint {
         attachment: &mut Attachment,
         may_scan: bool,
         objects: &Objects,
+        by_index: &mut Option<BTreeMap<u32, BTreeSet<String>>>,
     ) -> Option<(String, MatchedBy)> {
         let netns_id = attachment.netns_id?;
         // A dead veth's number may be another container's by this time: only what was seen while it lived counts.
@@ -89,7 +93,8 @@ impl Joint {
                 attachment.candidates_by = MatchedBy::NetnsId;
                 if let (true, Some(peer)) = (attachment.candidates.is_empty(), self.lone_peer(attachment)) {
                     // Another engine's containers may have an interface of this index too, and so may the host.
-                    let mut candidates = self.namespaces.containers_with(peer);
+                    let by_index = by_index.get_or_insert_with(|| self.namespaces.containers_by_index());
+                    let mut candidates = by_index.get(&peer).cloned().unwrap_or_default();
                     candidates.retain(|id| objects.containers.contains_key(id));
                     attachment.candidates = candidates;
                     attachment.candidates_by = MatchedBy::InterfaceIndex;

@@ -25,8 +25,9 @@ impl Namespaces for Table {
         self.0.lock().unwrap().1.get(&netns_id).cloned().into_iter().collect()
     }
 
-    fn containers_with(&mut self, index: u32) -> BTreeSet<String> {
-        self.0.lock().unwrap().3.get(&index).cloned().into_iter().collect()
+    fn containers_by_index(&mut self) -> BTreeMap<u32, BTreeSet<String>> {
+        let rows = self.0.lock().unwrap();
+        rows.3.iter().map(|(index, id)| (*index, BTreeSet::from([id.clone()]))).collect()
     }
 
     fn interface_indexes(&mut self, of: &Whereabouts) -> BTreeSet<u32> {
