@@ -131,20 +131,13 @@ impl Privileges {
         }
         let foreign = self.foreign_place();
         let low_port = self.places.ports.iter().find(|port| **port != 0 && **port < low_ports_end());
-        // Whoever is given the right to look at a container's namespace keeps it, unless nothing may be kept: a
-        // container that lives for a tenth of a second is named by it alone, and Landlock would end it too.
-        let namespaces = self.sandbox == Sandbox::On && sandbox::holds_namespaces();
-        let kept = Kept { other_users_files: foreign.is_some(), low_ports: low_port.is_some(), namespaces };
+        let kept = Kept { other_users_files: foreign.is_some(), low_ports: low_port.is_some() };
         if let Err(error) = sandbox::harden().and_then(|()| sandbox::shed(kept)) {
             self.missing.push(format!("capabilities are kept: {error}"));
         }
         let files = foreign.map(|place| format!("CAP_DAC_OVERRIDE for {}", place.display()));
         let port = low_port.map(|port| format!("CAP_NET_BIND_SERVICE for port {port}"));
-        let look = namespaces.then(|| "CAP_SYS_PTRACE to name containers, and so no Landlock".to_owned());
-        self.held = files.into_iter().chain(port).chain(look).collect::<Vec<_>>().join(", ");
-        if namespaces {
-            return Ok(());
-        }
+        self.held = files.into_iter().chain(port).collect::<Vec<_>>().join(", ");
         match sandbox::enclose(&self.places) {
             Ok(enclosed) => self.enclosed = enclosed,
             Err(error) => self.missing.push(format!("Landlock: {error}")),

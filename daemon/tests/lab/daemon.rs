@@ -111,6 +111,13 @@ impl Daemon {
         Self::spawn_in(program, configuration, arguments, &path, Some(directory))
     }
 
+    /// Starts it by a program of the test's own, which ends by running `portolan` with the arguments it is given. `own` is
+    /// the directory for its files.
+    pub(crate) fn spawn_by(program: Command, arguments: &[&str], own: TempDir) -> Self {
+        let path = own.path().to_owned();
+        Self::spawn_in(program, "", arguments, &path, Some(own))
+    }
+
     fn spawn_in(
         mut program: Command,
         configuration: &str,

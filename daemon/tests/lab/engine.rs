@@ -150,9 +150,18 @@ impl Lab {
         self.signal_engine(Signal::CONT);
     }
 
+    /// Ends the engine as its service would, and with it the containers. Those that are to last come back with the next.
+    pub(crate) fn stop_engine(&self) {
+        self.end_engine(Signal::TERM);
+    }
+
     /// Ends the engine by force, and waits until it is gone; the containers live on.
     pub(crate) fn kill_engine(&self) {
-        self.signal_engine(Signal::KILL);
+        self.end_engine(Signal::KILL);
+    }
+
+    fn end_engine(&self, signal: Signal) {
+        self.signal_engine(signal);
         let pid = self.engine_pid();
         while is_alive(pid) {
             thread::yield_now();

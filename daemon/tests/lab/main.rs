@@ -32,5 +32,6 @@ mod recorded;
 mod sandbox;
 mod settlement;
 mod traffic;
+mod unit;
 mod wire;
 mod works;

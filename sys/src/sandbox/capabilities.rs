@@ -15,8 +15,6 @@ pub struct Kept {
     pub other_users_files: bool,
     /// `CAP_NET_BIND_SERVICE`: ports below 1024.
     pub low_ports: bool,
-    /// `CAP_SYS_PTRACE`: which network namespace a process of somebody else is in.
-    pub namespaces: bool,
 }
 
 impl Kept {
@@ -24,7 +22,6 @@ impl Kept {
         let mut set = CapabilitySet::empty();
         set.set(CapabilitySet::DAC_OVERRIDE, self.other_users_files);
         set.set(CapabilitySet::NET_BIND_SERVICE, self.low_ports);
-        set.set(CapabilitySet::SYS_PTRACE, self.namespaces);
         set
     }
 }
@@ -53,11 +50,6 @@ pub fn held() -> io::Result<Held> {
         permitted: sets.permitted.bits(),
         bounding: bounding.fold(0, |mask, bit| mask | bit.bits()),
     })
-}
-
-/// Returns whether the calling thread may look at other processes (`CAP_SYS_PTRACE`).
-pub fn holds_namespaces() -> bool {
-    capabilities(None).is_ok_and(|sets| sets.permitted.contains(CapabilitySet::SYS_PTRACE))
 }
 
 /// Gives up every capability of the calling thread but `kept`, of which it keeps what it has. The bounding set goes

@@ -12,7 +12,7 @@ mod capabilities;
 mod files;
 
 pub use calls::{Calls, OnDenied, SealError, is_sealable, seal};
-pub use capabilities::{Held, Kept, held, held_without, holds_namespaces, shed};
+pub use capabilities::{Held, Kept, held, held_without, shed};
 pub use files::{Enclosed, Places, enclose, landlock_abi};
 
 use std::io;
