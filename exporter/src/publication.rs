@@ -38,6 +38,7 @@ impl Publication {
             stale: None,
             withheld: Tally::default(),
             conversations_folded: 0,
+            thefts: Vec::new(),
         };
         let assessment = Assessment {
             snapshot,

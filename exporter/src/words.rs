@@ -3,7 +3,7 @@
 use portolan_policy::{FindingKind, ListenerClass, Severity};
 
 /// Every finding kind, so that a series exists before the first finding does.
-pub const FINDING_KINDS: [FindingKind; 7] = [
+pub const FINDING_KINDS: [FindingKind; 8] = [
     FindingKind::SpoofedSource,
     FindingKind::UnexpectedPeer,
     FindingKind::UndocumentedPort,
@@ -11,6 +11,7 @@ pub const FINDING_KINDS: [FindingKind; 7] = [
     FindingKind::HostSweep,
     FindingKind::SynFlood,
     FindingKind::UnlistedSource,
+    FindingKind::StolenMac,
 ];
 
 /// Every severity, least first.

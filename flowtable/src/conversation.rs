@@ -11,6 +11,7 @@ use crate::directory::{AttachmentId, Holder, ScopeId};
 use crate::flow::{Claim, Flow, InitiatorEvidence, Outcome, Side};
 use crate::ledger::{Completeness, Ledger, Tally};
 use crate::quantiles::Quantiles;
+use crate::theft::StolenMac;
 use crate::units::{Port, ServicePort, Timestamp};
 use crate::workload::Workload;
 
@@ -207,6 +208,9 @@ pub struct Snapshot {
     pub withheld: Tally,
     /// Conversations folded away because a limit was reached.
     pub conversations_folded: u64,
+    /// Hardware addresses used by others than who holds them, in the order of first frame.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thefts: Vec<StolenMac>,
 }
 
 /// Most conversations held at once; beyond, flows are folded into one.

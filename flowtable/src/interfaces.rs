@@ -1,5 +1,7 @@
 //! The vantage rule: which sighting of a frame counts.
 
+use std::collections::HashMap;
+
 use crate::directory::{AttachmentId, ScopeId};
 use crate::observation::{Direction, MacAddr, Observation};
 
@@ -39,7 +41,8 @@ pub struct InterfaceEntry {
     /// For a container's veth: the attachment, 0 where only its role is known. 0 otherwise.
     #[serde(skip_serializing_if = "is_zero")]
     pub attachment: AttachmentId,
-    /// For a bridge: its own address, which tells what the host sent from what it merely forwarded.
+    /// For a bridge: its own address, which tells what the host sent from what it merely forwarded. For a container's
+    /// veth: the container's own address, where it is known and the container is there.
     #[serde(skip_serializing_if = "is_zero")]
     pub mac: MacAddr,
     /// Whether the interface appeared while the tap was listening, so that nothing it carried was missed.
@@ -96,6 +99,8 @@ pub enum Sighting {
 pub struct InterfaceTable {
     pages: Vec<Option<Box<[InterfaceEntry; PAGE]>>>,
     default: InterfaceEntry,
+    /// Who holds which hardware address: an attachment, or 0 for the network's bridge.
+    holders: HashMap<(ScopeId, MacAddr), AttachmentId>,
 }
 
 const PAGE: usize = 256;
@@ -114,7 +119,7 @@ impl InterfaceTable {
 
     /// Builds a table in which every interface has the row `default`.
     pub fn with_default(default: InterfaceEntry) -> Self {
-        Self { pages: Vec::new(), default }
+        Self { default, ..Self::default() }
     }
 
     /// Returns the row of every interface that none was set for.
@@ -141,6 +146,15 @@ impl InterfaceTable {
             self.pages.resize_with(page + 1, || None);
         }
         let default = self.default;
+        let before = self.get(interface);
+        if let Some(key) = held_by(&before)
+            && self.holders.get(&key) == Some(&before.attachment)
+        {
+            self.holders.remove(&key);
+        }
+        if let Some(key) = held_by(&entry) {
+            self.holders.insert(key, entry.attachment);
+        }
         if let Some(slot) = self.pages.get_mut(page) {
             let rows = slot.get_or_insert_with(|| Box::new([default; PAGE]));
             if let Some(cell) = rows.get_mut(row) {
@@ -156,6 +170,19 @@ impl InterfaceTable {
             Some(Some(rows)) => rows.get(row).copied().unwrap_or(self.default),
             Some(None) | None => self.default,
         }
+    }
+
+    /// Returns who holds the address a container's frame was sent from, where that is another: an attachment, or 0 for
+    /// the network's bridge. A container whose own address is not known is not judged, nor is an address nobody holds:
+    /// what runs in a container may have interfaces of its own.
+    #[inline]
+    pub fn robbed(&self, seen: &Observation) -> Option<AttachmentId> {
+        let entry = self.get(seen.interface);
+        if entry.mac == seen.source_mac || entry.mac == MacAddr::default() {
+            return None;
+        }
+        let holder = self.holders.get(&(entry.scope, seen.source_mac)).copied();
+        holder.filter(|holder| *holder != entry.attachment)
     }
 
     /// Applies the vantage rule: count a frame iff it came in by a container's veth, or goes out on a container
@@ -184,6 +211,16 @@ impl InterfaceTable {
             (Role::Unknown, _) => Sighting::Unknown,
         }
     }
+}
+
+/// Returns the address that an interface's row says somebody holds.
+fn held_by(entry: &InterfaceEntry) -> Option<(ScopeId, MacAddr)> {
+    let holds = match entry.role {
+        Role::Container => entry.attachment != AttachmentId(0),
+        Role::Bridge => true,
+        Role::Unknown | Role::Foreign | Role::Plain => false,
+    };
+    (holds && entry.mac != MacAddr::default()).then_some((entry.scope, entry.mac))
 }
 
 fn split(interface: InterfaceId) -> (usize, usize) {

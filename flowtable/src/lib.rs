@@ -33,6 +33,7 @@ mod progress;
 mod quantiles;
 mod sequence;
 pub mod table;
+pub mod theft;
 pub mod units;
 pub mod workload;
 
@@ -48,5 +49,6 @@ pub use observation::{
     Direction, Fragment, IcmpFacts, MacAddr, Network, NonIp, Observation, Packet, TcpFacts,
 };
 pub use table::{FlowTable, Limits};
+pub use theft::{MacHolder, StolenMac, Theft, Thefts};
 pub use units::{Port, Protocol, ServicePort, Timestamp};
 pub use workload::{DocumentSource, DocumentedPort, Names, Provenance, PublishedPort, Workload};

@@ -59,7 +59,8 @@ impl Conversations {
     /// Names everything and returns it as one immutable value.
     ///
     /// Ends without a name are withheld for `occasion.withhold` when somebody could still name them; their totals
-    /// then stand in [`Snapshot::withheld`], so that nothing is missing from the sum.
+    /// then stand in [`Snapshot::withheld`], so that nothing is missing from the sum. Thefts are not known here: whoever
+    /// asked the flow table fills them in.
     pub fn snapshot(&self, occasion: Occasion, names: &Names) -> Snapshot {
         let reader = Reader::new(names);
         let mut drafts: BTreeMap<Identity, Draft> = BTreeMap::new();
@@ -104,6 +105,7 @@ impl Conversations {
             stale: names.stale.clone(),
             withheld,
             conversations_folded: self.folded(),
+            thefts: Vec::new(),
         }
     }
 

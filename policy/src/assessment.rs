@@ -110,6 +110,8 @@ pub enum FindingKind {
     SynFlood,
     /// A sender used an address nobody holds.
     UnlistedSource,
+    /// A sender used a hardware address that another container or the gateway holds.
+    StolenMac,
 }
 
 impl FindingKind {
@@ -123,6 +125,7 @@ impl FindingKind {
             Self::HostSweep => "host_sweep",
             Self::SynFlood => "syn_flood",
             Self::UnlistedSource => "unlisted_source",
+            Self::StolenMac => "stolen_mac",
         }
     }
 
@@ -136,6 +139,7 @@ impl FindingKind {
             Self::HostSweep => "host sweep",
             Self::SynFlood => "SYN flood",
             Self::UnlistedSource => "unlisted source",
+            Self::StolenMac => "stolen MAC address",
         }
     }
 }

@@ -197,7 +197,8 @@ impl<'a> Intent<'a> {
                 | FindingKind::PortScan
                 | FindingKind::HostSweep
                 | FindingKind::SynFlood
-                | FindingKind::UnlistedSource,
+                | FindingKind::UnlistedSource
+                | FindingKind::StolenMac,
             ) => Verdict::UnexpectedPeer,
             None if !service.is_declared => Verdict::Undeclared,
             None if documented_by.is_some() && is_expected => Verdict::Documented,

@@ -662,3 +662,52 @@ proptest! {
         prop_assert_eq!(w.assess(conversations), assessment);
     }
 }
+
+#[test]
+fn a_stolen_hardware_address_is_a_finding_of_its_own_with_both_names() {
+    use Severity::High;
+    use portolan_flowtable::{MacHolder, StolenMac, Timestamp};
+    let at = |second: i64| Timestamp(second * Timestamp::SECOND);
+    let theft = |thief: &str, holder: MacHolder, frames, second| StolenMac {
+        network: "shop_default".to_owned(),
+        thief: Some(workload(&format!("shop-{thief}-1"), &format!("shop/{thief}"), &[])),
+        holder,
+        mac: "02:42:ac:12:00:03".parse().unwrap(),
+        frames,
+        first_at: at(second),
+        last_at: at(second + 1),
+        first_frame: frames,
+        last_frame: frames + 9,
+    };
+    let cart = MacHolder::Workload(workload("shop-cart-1", "shop/cart", &[]));
+    let mut snapshot = snapshot(Vec::new(), Vec::new());
+    snapshot.thefts = vec![
+        theft("evil", cart.clone(), 10, 4),
+        theft("evil", MacHolder::Gateway, 1, 2),
+        theft("evil", cart, 30, 1),
+    ];
+    let assessment = Contract::default().assess(snapshot);
+    let told: Vec<_> = assessment
+        .findings
+        .iter()
+        .map(|it| {
+            (it.kind.name(), &*it.initiator, &*it.responder, it.severity, it.frames, it.first_at, it.last_at)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("stolen_mac", "shop/evil", "shop/cart", High, 40, at(1), at(5)),
+            ("stolen_mac", "shop/evil", "host", High, 1, at(2), at(3)),
+        ]
+    );
+    let [theft, gateway] = &assessment.findings[..] else { panic!("two") };
+    assert!(
+        theft
+            .summary
+            .ends_with("sent 40 frames from the hardware address of shop-cart-1 (02:42:ac:12:00:03)")
+    );
+    assert_eq!(theft.wireshark_filter, "eth.src == 02:42:ac:12:00:03");
+    assert_eq!(gateway.against, "bridge of network shop_default");
+    assert_ne!(theft.id, gateway.id);
+}

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use portolan_exporter::{DocumentedEdge, Publication, Vitals};
 use portolan_flowtable::units::grouped;
-use portolan_flowtable::{AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Tally, Timestamp};
+use portolan_flowtable::{
+    AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Tally, Thefts, Timestamp,
+};
 use portolan_graphs::{Graph, Group};
 use portolan_policy::{Alert, Contract, Register, ScanLimits};
 
@@ -36,6 +38,8 @@ pub struct Turn {
     pub occupancy: (usize, usize),
     /// Whose frames most often found no room in the table.
     pub overflow_most: Option<(AttachmentId, Tally)>,
+    /// Hardware addresses that others than their holders sent from.
+    pub thefts: Thefts,
     /// Whether the source has ended, so that nothing can be answered any more.
     pub is_last: bool,
 }
@@ -122,6 +126,10 @@ impl Chart {
                 .remarks
                 .push(format!("{count} frames of {} found no room in the flow table", sender.container));
         }
+        if turn.thefts.beyond() > 0 {
+            let count = grouped(turn.thefts.beyond());
+            losses.remarks.push(format!("{count} frames from stolen hardware addresses are in no finding"));
+        }
         let completeness =
             judge_completeness(&self.options.source, &losses, &turn.ledger, self.flows.unseen());
         let occasion = Occasion {
@@ -131,7 +139,8 @@ impl Chart {
             completeness,
             withhold: self.options.withhold,
         };
-        let snapshot = self.conversations.snapshot(occasion, &self.names);
+        let mut snapshot = self.conversations.snapshot(occasion, &self.names);
+        snapshot.thefts = turn.thefts.rows().iter().map(|theft| theft.named(&self.names)).collect();
         let (residual_frames, residual_bytes) = turn.ledger.residual(self.conversations.sum());
         let limits = if turn.is_last { ScanLimits::at_end() } else { ScanLimits::default() };
         let assessment = self.contract.assess_within(snapshot, &limits);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::{
     AttachmentId, DeltaSink, Directory, FlowTable, Holder, InterfaceId, InterfaceTable, Ledger, Limits,
-    NotCounted, Observation, Rejected, Role, ScopeId, ServicePort, Tally, Timestamp,
+    NotCounted, Observation, Rejected, Role, ScopeId, ServicePort, Tally, Thefts, Timestamp,
 };
 use portolan_identity::RosterDirectory;
 
@@ -185,6 +185,11 @@ impl Meter {
     /// Returns whose frames most often found no room in the table.
     pub fn overflow_most(&self) -> Option<(AttachmentId, Tally)> {
         self.table.overflow_most()
+    }
+
+    /// Returns the hardware addresses that others than their holders sent from.
+    pub fn thefts(&self) -> &Thefts {
+        self.table.thefts()
     }
 
     /// Returns (live flows, slots).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portolan_exporter::{Publication, escape};
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{
-    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Tally, Timestamp,
+    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Tally, Thefts, Timestamp,
 };
 use portolan_identity::{Picture, PictureRecord};
 use portolan_policy::Alert;
@@ -81,11 +81,12 @@ pub struct Player {
     end: Option<EndRow>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Closed {
     ledger: Ledger,
     occupancy: (usize, usize),
     overflow_most: Option<(AttachmentId, Tally)>,
+    thefts: Thefts,
 }
 
 /// Takes so many deltas from one command to the next and no more, as the ring did live.
@@ -313,11 +314,12 @@ impl Player {
             (stage.flow)(&delta, stage.chart);
         }
         let (occupancy, overflow_most) = (stage.meter.occupancy(), stage.meter.overflow_most());
-        self.closed = Some(Closed { ledger, occupancy, overflow_most });
+        let thefts = stage.meter.thefts().clone();
+        self.closed = Some(Closed { ledger, occupancy, overflow_most, thefts });
     }
 
     fn turn(&mut self, row: &TurnRow, chart: &mut Chart) -> Result<Turned, Failure> {
-        let Some(closed) = self.closed else {
+        let Some(closed) = self.closed.clone() else {
             return Err(self.journal.damaged("a turn before the first tick").into());
         };
         let picture = match row.picture {
@@ -361,6 +363,7 @@ impl Player {
             losses: Losses { dropped: Some(row.dropped), blind: self.blind.clone(), remarks },
             occupancy: closed.occupancy,
             overflow_most: closed.overflow_most,
+            thefts: closed.thefts,
             is_last: false,
         };
         let (publication, alerts) = chart.turn(turn, vitals(&picture, &facts));

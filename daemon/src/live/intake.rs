@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portolan_capture::{Frame, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, parse};
 use portolan_flowtable::{
-    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Tally, Timestamp,
+    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Tally, Thefts, Timestamp,
 };
 use portolan_identity::Picture;
 use rtrb::Producer;
@@ -57,6 +57,8 @@ pub(super) struct Report {
     pub occupancy: (usize, usize),
     /// Whose frames most often found no room in the table.
     pub overflow_most: Option<(AttachmentId, Tally)>,
+    /// Hardware addresses that others than their holders sent from.
+    pub thefts: Thefts,
     /// Why the tap ended, if it did.
     pub failure: Option<String>,
     /// Whether every delta found room in the ring.
@@ -325,6 +327,7 @@ impl Intake {
             blind: self.blind.intervals().to_vec(),
             occupancy: self.meter.occupancy(),
             overflow_most: self.meter.overflow_most(),
+            thefts: self.meter.thefts().clone(),
             failure: self.failure.as_ref().map(ToString::to_string),
             is_drained: self.meter.is_drained(),
             is_final,

@@ -380,6 +380,7 @@ impl Session {
             losses,
             occupancy: report.occupancy,
             overflow_most: report.overflow_most,
+            thefts: report.thefts.clone(),
             is_last: false,
         };
         let (publication, alerts) = self.chart.turn(turn, vitals(&picture, &facts));

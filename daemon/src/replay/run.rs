@@ -330,7 +330,8 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             }
         }
         let (occupancy, overflow_most) = (self.meter.occupancy(), self.meter.overflow_most());
-        let turn = Turn { at, ledger, losses, occupancy, overflow_most, is_last: true };
+        let thefts = self.meter.thefts().clone();
+        let turn = Turn { at, ledger, losses, occupancy, overflow_most, thefts, is_last: true };
         let (publication, alerts) = self.chart.turn(turn, vitals);
         if let Some(each_turn) = self.request.each_turn {
             let turned = TurnOf { publication: &publication, alerts: &alerts, heartbeat_seconds: 0 };

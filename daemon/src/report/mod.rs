@@ -293,7 +293,7 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
     let port = finding.port.map_or(String::new(), |port| format!(":{port}"));
     match finding.kind {
         FindingKind::UndocumentedPort => format!("{responder}{port}  <- {initiator}"),
-        FindingKind::SpoofedSource => format!("{initiator}  as {responder}"),
+        FindingKind::SpoofedSource | FindingKind::StolenMac => format!("{initiator}  as {responder}"),
         FindingKind::UnlistedSource => initiator,
         FindingKind::UnexpectedPeer
         | FindingKind::PortScan

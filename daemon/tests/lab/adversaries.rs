@@ -141,10 +141,10 @@ fn ten_thousand_spoofed_frames_are_charged_to_whoever_sent_them() {
 
 #[test]
 #[ignore = "needs root and Docker: scripts/prepare test"]
-fn a_stolen_hardware_address_takes_no_name_along() {
+fn a_stolen_hardware_address_takes_no_name_along_and_is_told() {
     let mut scene = Scene::up();
-    let (victim, attacker) = (scene.victim, scene.attacker);
-    let to = |port| SocketAddrV4::new(scene.target.address, port);
+    let (victim, attacker, target) = (scene.victim, scene.attacker, scene.target);
+    let to = |port| SocketAddrV4::new(target.address, port);
     send_datagrams(&scene.lab.container("victim"), to(HONEST), 20, 20);
     let bridge = scene.lab.docker(["network", "inspect", "-f", "{{.Id}}", NETWORK]);
     let port_of_victim_s_mac = |scene: &Scene| {
@@ -155,6 +155,7 @@ fn a_stolen_hardware_address_takes_no_name_along() {
         row.and_then(|row| row.split(' ').nth(2).map(str::to_owned)).expect("the bridge knows the address")
     };
     let before = port_of_victim_s_mac(&scene);
+    assert!(scene.findings("stolen_mac").is_empty());
     let frames: Vec<Vec<u8>> = (0..500)
         .map(|_| scene.forged(victim.mac, attacker.address, (30_000, 9_002), Transport::Udp(20)).bytes())
         .collect();
@@ -182,6 +183,50 @@ fn a_stolen_hardware_address_takes_no_name_along() {
         ]
     );
     assert!(scene.findings("spoofed_source").is_empty(), "the attacker used its own address");
+
+    // The gateway's is one too.
+    let name = format!("br-{}", &bridge[..12]);
+    let row = output(scene.lab.in_namespace("ip").args(["-o", "link", "show", "dev", &name]));
+    let gateway = row.split_once("link/ether ").expect("a bridge has an address").1;
+    let gateway = gateway.split(' ').next().expect("an address").to_owned();
+    let frames: Vec<Vec<u8>> = (0..70)
+        .map(|_| scene.forged(mac(&gateway), attacker.address, (30_001, 9_002), Transport::Udp(20)).bytes())
+        .collect();
+    scene.inject(frames);
+    scene.edges();
+    // The victim comes again, with the address it had.
+    let hardware: Vec<String> = victim.mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hardware = hardware.join(":");
+    scene.lab.docker(["restart", "-t", "0", "victim"]);
+    scene.daemon.eventually("all are matched", |daemon| daemon.status()["vitals"]["containers_matched"] == 3);
+    send_datagrams(&scene.lab.container("victim"), to(HONEST), 20, 20);
+    scene.edges();
+    let mut stolen = scene.findings("stolen_mac");
+    stolen.sort_by_key(|finding| finding["frames"].as_u64());
+    let told: Vec<_> = stolen
+        .iter()
+        .map(|finding| {
+            ["initiator", "responder", "severity", "summary", "against"].map(|key| finding[key].clone())
+        })
+        .collect();
+    let expected = [
+        [
+            "attacker",
+            "host",
+            "high",
+            &format!("attacker sent 70 frames from the hardware address of the gateway ({gateway})"),
+            "bridge of network net",
+        ],
+        [
+            "attacker",
+            "victim",
+            "high",
+            &format!("attacker sent 500 frames from the hardware address of victim ({hardware})"),
+            "veth of victim in network net",
+        ],
+    ];
+    assert_eq!(told, expected.map(|row| row.map(Value::from)));
+    assert!(stolen[1]["first_at"].as_str() < stolen[0]["first_at"].as_str(), "{stolen:?}");
     scene.daemon.end().is_settled();
 }
 

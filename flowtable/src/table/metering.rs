@@ -40,7 +40,12 @@ impl FlowTable {
         directory: &impl Directory,
     ) {
         let (scope, sender) = match interfaces.sighting(seen) {
-            Sighting::Sent { scope, attachment, is_fresh } => (scope, Sender::Veth { attachment, is_fresh }),
+            Sighting::Sent { scope, attachment, is_fresh } => {
+                if let Some(holder) = interfaces.robbed(seen) {
+                    self.thefts.note(seen, scope, attachment, holder);
+                }
+                (scope, Sender::Veth { attachment, is_fresh })
+            }
             Sighting::SentByHost { scope } => (scope, Sender::Bridge),
             Sighting::Plain { scope } => (scope, Sender::Unknown),
             Sighting::Delivered { scope, .. } => {

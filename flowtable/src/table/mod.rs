@@ -23,6 +23,7 @@ use crate::key::{Endpoint, FlowKey, Keyer};
 use crate::ledger::{Ledger, NotCounted, Rejected, Tally};
 use crate::observation::{Observation, Packet};
 use crate::sequence::Marks;
+use crate::theft::Thefts;
 use crate::units::{Port, Timestamp};
 
 /// Slots a key may stand in, from the one its hash names.
@@ -79,6 +80,7 @@ pub struct FlowTable {
     deliveries: Box<[u64]>,
     listeners: Box<[u64]>,
     overflow: Box<[Tally]>,
+    thefts: Thefts,
     /// Counted frames and their flows, where somebody follows them.
     trace: Option<Vec<(u64, u64)>>,
 }
@@ -116,6 +118,7 @@ impl FlowTable {
             deliveries: vec![0; DELIVERIES].into_boxed_slice(),
             listeners: vec![0; LISTENERS].into_boxed_slice(),
             overflow: vec![Tally::default(); OVERFLOW_ROWS].into_boxed_slice(),
+            thefts: Thefts::new(),
             trace: None,
         }
     }
@@ -154,6 +157,11 @@ impl FlowTable {
         let rows = self.overflow.iter().enumerate().skip(1);
         let (row, tally) = rows.max_by_key(|(row, tally)| (tally.frames, std::cmp::Reverse(*row)))?;
         (tally.frames > 0).then(|| (AttachmentId(u32::try_from(row).unwrap_or(0)), *tally))
+    }
+
+    /// Returns the hardware addresses that others than their holders sent from.
+    pub fn thefts(&self) -> &Thefts {
+        &self.thefts
     }
 
     /// Returns whether endings pile up so that a drain is due before the next tick.

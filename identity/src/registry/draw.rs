@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use portolan_flowtable::workload::Binding;
 use portolan_flowtable::{
-    InterfaceEntry, InterfaceId, InterfaceTable, MacAddr, Names, PublishedPort, Role, ScopeId, Timestamp,
-    Workload,
+    InterfaceEntry, InterfaceId, InterfaceTable, Names, PublishedPort, Role, ScopeId, Timestamp, Workload,
 };
 
 use super::{
@@ -101,7 +100,8 @@ impl Joint {
                     role: Role::Container,
                     scope: attachment.scope,
                     attachment: *id,
-                    mac: MacAddr::default(),
+                    // Who is gone holds nothing: the next one may have the same.
+                    mac: attachment.mac.filter(|_| attachment.until.is_none()).unwrap_or_default(),
                     is_fresh: attachment.is_fresh,
                 },
             );

@@ -99,6 +99,8 @@ struct Attachment {
     started_at: Option<Timestamp>,
     workload: Option<Arc<Workload>>,
     addresses: BTreeSet<IpAddr>,
+    /// Its own end's hardware address, by Docker's word.
+    mac: Option<MacAddr>,
 }
 
 impl Attachment {

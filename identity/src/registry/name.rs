@@ -190,6 +190,7 @@ impl Joint {
             if let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.addresses.is_empty()) {
                 attachment.addresses = endpoint.addresses.iter().map(IpAddr::to_canonical).collect();
                 attachment.addresses.extend(endpoint.mac.map(link_local));
+                attachment.mac = endpoint.mac;
             }
         }
     }

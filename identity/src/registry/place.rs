@@ -156,6 +156,7 @@ impl Joint {
             started_at: None,
             workload: None,
             addresses: BTreeSet::new(),
+            mac: None,
         };
         self.attachments.insert(AttachmentId(number), attachment);
     }

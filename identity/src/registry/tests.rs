@@ -1,6 +1,8 @@
 mod generations;
 
-use portolan_flowtable::{Directory, Holder, InterfaceId, Provenance, Role};
+use portolan_flowtable::{
+    Direction, Directory, Holder, InterfaceId, Network, NonIp, Observation, Provenance, Role,
+};
 
 use super::*;
 use crate::inventory::Endpoint;
@@ -526,4 +528,72 @@ fn a_live_host_is_recorded_and_restored() {
         assert_eq!(holder(&restored, &format!("172.18.0.{number}")), name);
         assert_eq!(named(&restored, 6 + 2 * u32::from(number)), name);
     }
+}
+
+/// Returns whose hardware address a frame of an interface was sent from, if it is another's: an interface's index.
+fn robbed(picture: &Picture, from: u32, mac: MacAddr) -> Option<u32> {
+    let seen = Observation {
+        at: seconds(1),
+        is_timed: true,
+        frame: 1,
+        interface: InterfaceId(from),
+        direction: Direction::Incoming,
+        source_mac: mac,
+        wire_bytes: 60,
+        fingerprint: 0,
+        network: Network::NonIp(NonIp::Other),
+    };
+    let holder = picture.interfaces.robbed(&seen)?;
+    let is_its = |(_, row): &(InterfaceId, InterfaceEntry)| {
+        row.attachment == holder && matches!(row.role, Role::Container | Role::Bridge)
+    };
+    picture.interfaces.rows().find(is_its).map(|(index, _)| index.0)
+}
+
+#[test]
+fn a_hardware_address_is_stolen_only_from_whoever_holds_it_now_in_the_same_network() {
+    const OTHER: u32 = 4;
+    let mac = |last| MacAddr([2, 0x42, 0, 0, 0, last]);
+    let bridge = MacAddr([2, 0, 0, 0, 0, 3]);
+    let with_mac = |name: &str, address: &str, at, last| {
+        let mut record = container(name, address, at);
+        record.endpoints[0].mac = Some(mac(last));
+        record
+    };
+    let mut host = Host::new();
+    host.link(OTHER, "lab0", "bridge", None);
+    host.tell(seconds(1));
+    host.network(seconds(1));
+    for (index, number, name, last) in [(8, 4, "victim", 0x11), (10, 5, "thief", 0x12)] {
+        host.sandbox(name, number);
+        host.veth(index, number);
+        host.tell(seconds(2));
+        // Until Docker says what its own is, nobody is judged.
+        assert_eq!(robbed(&host.book.picture(), index, mac(0x11)), None);
+        host.inspect(with_mac(name, &format!("172.18.0.{last}"), seconds(2), last), seconds(2));
+    }
+    let picture = host.book.picture();
+    assert_eq!(robbed(&picture, 10, mac(0x11)), Some(8), "the victim's");
+    assert_eq!(robbed(&picture, 10, bridge), Some(BRIDGE), "the gateway's");
+    assert_eq!(robbed(&picture, 10, mac(0x12)), None, "its own");
+    assert_eq!(robbed(&picture, 10, mac(0x77)), None, "nobody's");
+    // The victim starts anew with the same address: neither life robs the other.
+    host.gone(8);
+    let picture = host.tell(seconds(3));
+    assert_eq!(robbed(&picture, 10, mac(0x11)), None, "nobody holds it");
+    host.veth(12, 4);
+    assert_eq!(robbed(&host.tell(seconds(4)), 12, mac(0x11)), None);
+    let picture = host.inspect(with_mac("victim", "172.18.0.17", seconds(4), 0x11), seconds(4));
+    assert_eq!((robbed(&picture, 12, mac(0x11)), robbed(&picture, 8, mac(0x11))), (None, None));
+    assert_eq!(robbed(&picture, 10, mac(0x11)), Some(12));
+    // It moves to another network and takes its address along: whoever has it there or gets it here is no thief.
+    host.gone(12);
+    host.link(14, "veth14", "veth", Some(OTHER)).netns_id = Some(4);
+    let picture = host.tell(seconds(5));
+    assert_eq!((robbed(&picture, 14, mac(0x11)), robbed(&picture, 10, mac(0x11))), (None, None));
+    host.sandbox("next", 6);
+    host.veth(16, 6);
+    host.tell(seconds(6));
+    let picture = host.inspect(with_mac("next", "172.18.0.17", seconds(6), 0x11), seconds(6));
+    assert_eq!((robbed(&picture, 16, mac(0x11)), robbed(&picture, 14, mac(0x11))), (None, None));
 }

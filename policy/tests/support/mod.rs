@@ -92,6 +92,7 @@ pub(crate) fn snapshot(workloads: Vec<Arc<Workload>>, conversations: Vec<Convers
         stale: None,
         withheld: Tally::default(),
         conversations_folded: 0,
+        thefts: Vec::new(),
     }
 }
 
