@@ -14,6 +14,7 @@
 //! - **Bounded.** Series, connections, answers, queues: each has a limit and a counter for what was beyond it.
 //! - **Hostile strings.** Each output escapes for itself ([`escape`]); names are never trusted.
 
+mod atomics;
 pub mod catalogue;
 pub mod client;
 pub mod collect;

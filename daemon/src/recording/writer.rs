@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::TryRecvError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,7 +18,8 @@ use super::choice::Chosen;
 use super::disk::{Pieces, Room};
 use super::interfaces::describe;
 use super::part::Part;
-use super::{Choice, Feed, Head, Note, RING_BYTES};
+use super::ring::{Feed, Head, RING_BYTES, Seen};
+use super::{Choice, Note};
 use crate::error::Failure;
 use crate::journal::{self, Begin, EndRow, Entry, Row, TickRow, TurnRow};
 
@@ -226,8 +226,9 @@ impl Writer {
     fn run(&mut self) {
         let mut bytes = Vec::new();
         loop {
-            let (mut available, is_abandoned) = self.feed.available();
-            let is_closed = self.receive();
+            let known = self.pending.len();
+            let Seen { mut available, is_abandoned, is_closed } = self.feed.look(&mut self.pending);
+            self.learn(known);
             let moved = self.work(&mut available, &mut bytes, is_abandoned);
             if self.flushed_at.elapsed() >= FLUSH_EVERY {
                 self.flush();
@@ -242,23 +243,16 @@ impl Writer {
         }
     }
 
-    /// Takes notes off the channel; true where none will come any more.
-    fn receive(&mut self) -> bool {
-        loop {
-            match self.feed.notes.try_recv() {
-                Ok(note) => {
-                    if let Note::Roles(_, picture) | Note::Turn(picture, _) = &note
-                        && !Arc::ptr_eq(picture, &self.latest)
-                    {
-                        self.latest = Arc::clone(picture);
-                        if let Some(chosen) = &mut self.chosen {
-                            chosen.look_up(picture);
-                        }
-                    }
-                    self.pending.push_back(note);
+    /// Learns what the notes say of who is who, from this one on.
+    fn learn(&mut self, from: usize) {
+        for note in self.pending.iter().skip(from) {
+            if let Note::Roles(_, picture) | Note::Turn(picture, _) = note
+                && !Arc::ptr_eq(picture, &self.latest)
+            {
+                self.latest = Arc::clone(picture);
+                if let Some(chosen) = &mut self.chosen {
+                    chosen.look_up(picture);
                 }
-                Err(TryRecvError::Empty) => return false,
-                Err(TryRecvError::Disconnected) => return true,
             }
         }
     }

@@ -6,6 +6,7 @@
 //! [`EventWriter`] carries that to a file or a stream, in its own thread, so that a full disk or a reader who does
 //! not read never holds the control plane. The fields are documented in `docs/events.md`.
 
+mod backlog;
 mod source;
 mod writer;
 
@@ -19,10 +20,22 @@ use portolan_flowtable::{
 use portolan_policy::{AlertState, Finding, ListenerClass, Verdict};
 use serde::Serialize;
 
+use crate::atomics;
 use crate::publication::Directed;
 
 pub use source::EventSource;
-pub use writer::{EventCounts, EventLog, EventWriter, EventsError};
+pub use writer::{EventLog, EventWriter, EventsError};
+
+/// What became of events so far.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EventCounts {
+    /// Written, markers of loss included.
+    pub written: u64,
+    /// Not written.
+    pub lost: u64,
+    /// What went wrong last; `None` while nothing has.
+    pub last_error: Option<String>,
+}
 
 /// One piece of news. Its envelope (host, sequence number) is added when it is written.
 #[derive(Clone, Debug, PartialEq, Serialize)]

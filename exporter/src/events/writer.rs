@@ -5,16 +5,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use portolan_flowtable::Timestamp;
 use serde::Serialize;
 
-use super::{Event, LostNews, News};
+use super::atomics::{AtomicBool, OBSERVE, PUBLISH};
+use super::backlog::Backlog;
+use super::{Event, EventCounts, LostNews, News};
 use crate::escape;
 use crate::own::OwnMetrics;
 
@@ -27,17 +28,6 @@ pub struct EventsError {
     /// Why.
     #[source]
     pub source: io::Error,
-}
-
-/// What became of events so far.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct EventCounts {
-    /// Written, markers of loss included.
-    pub written: u64,
-    /// Not written.
-    pub lost: u64,
-    /// What went wrong last; `None` while nothing has.
-    pub last_error: Option<String>,
 }
 
 /// One stream of events. Writes at once and in the caller's thread; [`EventWriter`] does not.
@@ -247,12 +237,9 @@ enum Message {
     Wake,
 }
 
-#[derive(Default)]
 struct Shared {
-    queued: AtomicUsize,
-    turned_away: AtomicU64,
+    backlog: Backlog,
     is_reopening: AtomicBool,
-    counts: Mutex<EventCounts>,
 }
 
 /// Ticks' worth of events waiting.
@@ -269,7 +256,7 @@ impl EventWriter {
     pub fn start(log: EventLog) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(BATCHES_MAX);
         let (finished, done) = sync_channel(1);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { backlog: Backlog::new(), is_reopening: AtomicBool::new(false) });
         let theirs = Arc::clone(&shared);
         thread::Builder::new().name("portolan-events".to_owned()).spawn(move || {
             carry(log, &receiver, &theirs);
@@ -285,31 +272,27 @@ impl EventWriter {
         if count == 0 {
             return;
         }
-        let queued = self.shared.queued.fetch_add(count, Ordering::Relaxed);
-        let refused = if queued.saturating_add(count) > EVENTS_MAX {
-            true
-        } else {
-            match self.sender.try_send(Message::Events(events)) {
-                Ok(()) => false,
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => true,
+        if !self.shared.backlog.admit(count, EVENTS_MAX) {
+            return;
+        }
+        match self.sender.try_send(Message::Events(events)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.shared.backlog.turn_away(count)
             }
-        };
-        if refused {
-            self.shared.queued.fetch_sub(count, Ordering::Relaxed);
-            self.shared.turned_away.fetch_add(count as u64, Ordering::Relaxed);
         }
     }
 
     /// Has the file opened again under its name, after a log rotation.
     pub fn reopen(&self) {
-        self.shared.is_reopening.store(true, Ordering::Relaxed);
+        self.shared.is_reopening.store(true, PUBLISH);
         // A full queue wakes the thread as well.
         let _ = self.sender.try_send(Message::Wake);
     }
 
     /// Returns what became of events so far.
     pub fn counts(&self) -> EventCounts {
-        self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.backlog.settled()
     }
 
     /// Writes what is waiting and ends, but waits no longer than `patience` for a reader who does not read.
@@ -318,28 +301,26 @@ impl EventWriter {
         drop(sender);
         // Whether it was done or not shows in the counts.
         let _ = done.recv_timeout(patience);
-        let mut counts = shared.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        counts.lost +=
-            shared.queued.load(Ordering::Relaxed) as u64 + shared.turned_away.load(Ordering::Relaxed);
-        counts
+        shared.backlog.given_up()
     }
 }
 
 fn carry(mut log: EventLog, receiver: &Receiver<Message>, shared: &Shared) {
     for message in receiver {
-        if shared.is_reopening.swap(false, Ordering::Relaxed) {
+        if shared.is_reopening.swap(false, OBSERVE) {
             log.reopen();
         }
-        log.lose(
-            shared.turned_away.swap(0, Ordering::Relaxed),
-            "the events came faster than they could be written",
-        );
-        if let Message::Events(events) = message {
-            log.write(&events);
-            shared.queued.fetch_sub(events.len(), Ordering::Relaxed);
-        }
-        log.counts().clone_into(&mut shared.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        let turned_away = shared.backlog.turned_away();
+        log.lose(turned_away, "the events came faster than they could be written");
+        let waited = match message {
+            Message::Events(events) => {
+                log.write(&events);
+                events.len()
+            }
+            Message::Wake => 0,
+        };
+        shared.backlog.settle(waited, turned_away, log.counts());
     }
     log.mend();
-    log.counts().clone_into(&mut shared.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    shared.backlog.settle(0, 0, log.counts());
 }

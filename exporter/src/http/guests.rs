@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Patience;
+use super::activity::{Activity, Doing};
 use crate::own::OwnMetrics;
 
 /// What answers under way are given at the end.
@@ -65,27 +66,7 @@ pub(super) struct Guests {
 /// What a connection is doing.
 struct Guest {
     origin: Origin,
-    /// When its conversation began, when it asked or took an answer last, in nanoseconds.
-    stirred: AtomicU64,
-    /// Whether it was ever answered.
-    was_answered: AtomicBool,
-    /// Answers asked for and not taken yet.
-    answers: AtomicUsize,
-    /// Their bytes.
-    bytes: AtomicUsize,
-}
-
-/// What a connection does, first to go first.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Doing {
-    /// Nothing, after an answer.
-    Resting,
-    /// Nothing yet.
-    Arriving,
-    /// It was handed an answer.
-    Taking,
-    /// It asked.
-    Waiting,
+    activity: Activity,
 }
 
 impl Doing {
@@ -95,20 +76,6 @@ impl Doing {
             Self::Arriving => MOMENT_TO_ASK,
             Self::Taking => MOMENT_TO_TAKE,
             Self::Waiting => MOMENT_TO_ANSWER,
-        }
-    }
-}
-
-impl Guest {
-    fn doing(&self) -> Doing {
-        if self.bytes.load(Ordering::Relaxed) > 0 {
-            Doing::Taking
-        } else if self.answers.load(Ordering::Relaxed) > 0 {
-            Doing::Waiting
-        } else if self.was_answered.load(Ordering::Relaxed) {
-            Doing::Resting
-        } else {
-            Doing::Arriving
         }
     }
 }
@@ -147,14 +114,7 @@ impl Guests {
             return;
         };
         let number = self.arrivals.fetch_add(1, Ordering::Relaxed);
-        let guest = Arc::new(Guest {
-            origin,
-            // Its moment begins when its conversation does, however busy the processors are.
-            stirred: AtomicU64::new(u64::MAX),
-            was_answered: AtomicBool::new(false),
-            answers: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-        });
+        let guest = Arc::new(Guest { origin, activity: Activity::new() });
         let conversation = converse(Place { guests: Arc::clone(self), guest: Arc::clone(&guest) });
         let (guests, own) = (Arc::clone(self), Arc::clone(&guest));
         // The lock is held until the guest is listed, so it cannot leave before it came.
@@ -191,7 +151,8 @@ impl Guests {
         let mut wait = LOOK_EVERY;
         let mut leaving = None;
         for (number, Seat { guest, .. }) in present.iter().filter(|(_, seat)| seat.guest.origin == crowded) {
-            let (doing, since) = (guest.doing(), Duration::from_nanos(guest.stirred.load(Ordering::Relaxed)));
+            let (doing, since) = guest.activity.doing();
+            let since = Duration::from_nanos(since);
             let left = doing.moment().saturating_sub(now.saturating_sub(since));
             if !left.is_zero() {
                 wait = wait.min(left);
@@ -206,27 +167,32 @@ impl Guests {
         Ok(())
     }
 
-    /// Lets those go that have been taking their answers longest, until `bytes` further fit in.
-    fn make_room_for_bytes(&self, bytes: usize) {
+    /// Lets those go that have been taking their answers longest, until `bytes` further fit in, and gives them to
+    /// this guest: under the one lock, or two would both find the same room.
+    fn make_room_for_bytes(&self, guest: &Guest, bytes: usize) {
         let mut present = self.lock();
         loop {
-            let holding = |seat: &&Seat| seat.guest.bytes.load(Ordering::Relaxed) > 0;
-            let held: usize =
-                present.values().filter(holding).map(|seat| seat.guest.bytes.load(Ordering::Relaxed)).sum();
+            let holding = |seat: &&Seat| seat.guest.activity.bytes() > 0;
+            let held: usize = present.values().map(|seat| seat.guest.activity.bytes()).sum();
             if held == 0 || held.saturating_add(bytes) <= self.limits.answer_bytes_max {
-                return;
+                return guest.activity.hand(bytes);
             }
             let leaving = present
                 .iter()
                 .filter(|(_, seat)| holding(seat))
-                .min_by_key(|(_, seat)| seat.guest.stirred.load(Ordering::Relaxed))
+                .min_by_key(|(_, seat)| seat.guest.activity.doing().1)
                 .map(|(number, _)| *number);
             self.let_go(&mut present, leaving);
         }
     }
 
+    /// Nanoseconds since the listener opened, which last for centuries.
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened_at.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     fn stir(&self, guest: &Guest) {
-        guest.stirred.store(nanoseconds(self.opened_at.elapsed()), Ordering::Relaxed);
+        guest.activity.stir(self.now());
     }
 
     fn let_go(&self, present: &mut BTreeMap<u64, Seat>, number: Option<u64>) {
@@ -263,15 +229,9 @@ impl Place {
 
     /// Says that an answer is being made; it is under way until what is returned is dropped.
     pub(super) fn answering(&self) -> Answering {
-        self.guest.answers.fetch_add(1, Ordering::Relaxed);
-        self.guests.stir(&self.guest);
+        self.guest.activity.ask(self.guests.now());
         Answering { place: self.clone(), bytes: 0, body: Bytes::new() }
     }
-}
-
-/// Nanoseconds, which last for centuries.
-fn nanoseconds(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// An answer under way.
@@ -287,9 +247,8 @@ impl Answering {
         if body.is_empty() {
             return body;
         }
-        self.place.guests.make_room_for_bytes(body.len());
+        self.place.guests.make_room_for_bytes(&self.place.guest, body.len());
         self.bytes = body.len();
-        self.place.guest.bytes.fetch_add(self.bytes, Ordering::Relaxed);
         self.body = body;
         Bytes::from_owner(self)
     }
@@ -304,10 +263,7 @@ impl AsRef<[u8]> for Answering {
 impl Drop for Answering {
     fn drop(&mut self) {
         let Place { guests, guest } = &self.place;
-        guest.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        guests.stir(guest);
-        guest.was_answered.store(true, Ordering::Relaxed);
-        guest.answers.fetch_sub(1, Ordering::Relaxed);
+        guest.activity.over(self.bytes, guests.now());
     }
 }
 

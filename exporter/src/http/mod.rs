@@ -14,6 +14,7 @@
 //!   a password, whichever of the two the client has. The socket file is guarded by its mode alone.
 
 mod accept;
+mod activity;
 mod doors;
 mod guard;
 mod guests;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::doors::Doors;
+use crate::atomics;
 use crate::collect::SeriesLimits;
 use crate::own::OwnMetrics;
 use crate::publication::Publication;
