@@ -19,7 +19,8 @@ use portolan_policy::Severity;
         portolan findings                              ask the daemon\n  \
         portolan graph --from shop.pcap --format dot | dot -Tsvg > shop.svg\n\n\
         Exit codes: 0 fine, 1 error, 2 usage, 3 findings at or above --fail-on,\n            \
-        4 something was missed or may have been (--require-complete)."
+        4 something was missed or may have been (--require-complete),\n            \
+        5 Portolan itself failed: a thread panicked or no longer answers."
 )]
 pub struct Cli {
     /// What to do.

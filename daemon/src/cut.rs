@@ -161,7 +161,7 @@ fn no_edge(error: UnknownEdge) -> Failure {
     Failure::usage(format!("--edge {error}"))
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -201,8 +201,10 @@ impl Copying<'_> {
         // Never what lies there already: it may be a link to elsewhere. For this user alone, as recordings are.
         let created = File::options().write(true).create_new(true).mode(0o600).open(&beside);
         let file = created.map_err(|error| Failure::cannot_write(&beside, &error))?;
-        let copied = self.copy(BufWriter::new(file)).and_then(|copied| {
-            fs::rename(&beside, path).map_err(failed)?;
+        let copied = self.copy(BufWriter::new(&file)).and_then(|copied| {
+            // The bytes, then the name, then the folder that holds it: no loss of power leaves a name without bytes.
+            let named = file.sync_all().and_then(|()| fs::rename(&beside, path));
+            named.and_then(|()| File::open(folder_of(path))?.sync_all()).map_err(failed)?;
             Ok(copied)
         });
         if copied.is_err() {

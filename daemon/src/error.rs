@@ -9,7 +9,7 @@ use portolan_capture::TapError;
 pub struct Failure {
     /// What is printed, without the program's name.
     pub message: String,
-    /// Exit code: 1 error, 2 usage.
+    /// Exit code: 1 error, 2 usage, 5 Portolan itself failed.
     pub code: u8,
 }
 
@@ -22,6 +22,11 @@ impl Failure {
     /// A usage error: exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: 2 }
+    }
+
+    /// Portolan itself failed: exit code 5.
+    pub fn defect(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: crate::watchdog::EXIT_CODE }
     }
 
     /// A file could not be written.

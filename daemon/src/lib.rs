@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod edge;
 pub mod engine;
 pub mod error;
+mod fault;
 pub mod journal;
 pub mod live;
 pub mod look;
@@ -26,6 +27,7 @@ pub mod result;
 pub mod run;
 mod signals;
 mod survey;
+mod watchdog;
 
 use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
@@ -44,13 +46,17 @@ use report::Style;
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match dispatch(cli.command) {
-        Ok(code) => ExitCode::from(code),
+    watchdog::guard_threads();
+    // What panicked has said so.
+    let ended = std::panic::catch_unwind(|| dispatch(cli.command)).unwrap_or(Ok(watchdog::EXIT_CODE));
+    let code = match ended {
+        Ok(code) => code,
         Err(failure) => {
             say(&format!("portolan: {}", failure.message));
-            ExitCode::from(failure.code)
+            failure.code
         }
-    }
+    };
+    ExitCode::from(if watchdog::grief().is_some() { watchdog::EXIT_CODE } else { code })
 }
 
 fn dispatch(command: Command) -> Result<u8, Failure> {

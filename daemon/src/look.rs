@@ -32,7 +32,7 @@ pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let started = Instant::now();
     while let Some(left) = args.span.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
         match signals.recv_timeout(left.min(tick)) {
-            Ok(signals::Signal::End) => break,
+            Ok(signals::Signal::End | signals::Signal::Grief) => break,
             Ok(signals::Signal::Reload) | Err(_) => {}
         }
         let pulse = session.tick()?;

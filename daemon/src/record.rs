@@ -82,7 +82,7 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
             break;
         }
         match signals.recv_timeout(left.min(tick)) {
-            Ok(Signal::End) => break,
+            Ok(Signal::End | Signal::Grief) => break,
             Ok(Signal::Reload) => reload(&mut session, args, events.as_ref()),
             Err(_) => {}
         }
@@ -219,7 +219,11 @@ fn write_graph(capture: &Path, publication: &portolan_exporter::Publication) -> 
         .create_new(true)
         .mode(0o600)
         .open(&path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::File::open(crate::cut::folder_of(&path))?.sync_all())
         .map_err(|error| Failure::cannot_write(&path, &error))
 }
 

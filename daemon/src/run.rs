@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use portolan_exporter::events::{EventLog, EventSource, EventWriter};
+use portolan_exporter::events::{self, Event, EventLog, EventSource, EventWriter, StallNews};
 use portolan_exporter::http::{GraphForms, ServeOptions, Served, serve};
 use portolan_exporter::{OwnMetrics, Publication, SeriesLimits, escape};
+use portolan_flowtable::Timestamp;
 use portolan_graphs::{Graph, Group};
 use portolan_policy::{Alert, AlertState};
 use tokio::sync::watch;
@@ -22,9 +23,12 @@ use crate::privileges::Privileges;
 use crate::replay::Contracts;
 use crate::report;
 use crate::signals::{self, Signal};
+use crate::watchdog::{self, Beat, Notifier};
 
 /// Longest wait for Docker's first listing before the first lines are printed.
 const NAMES_WAIT: Duration = Duration::from_secs(3);
+/// Time between two words to the service manager, at most, however long a tick is.
+const FED_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for events to be written, and for clients to leave, at the end.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -50,17 +54,19 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     }
     let host = host_name();
     let own = OwnMetrics::default();
+    let manager = Notifier::open();
     let privileges = Privileges::of_run(&config, args);
     let options = SessionOptions { config: config.clone(), contracts, host: host.clone(), privileges };
     let mut session = Session::start(options)?;
     let events = event_writer(&config.events.file, &host, &own)?;
     let signals = signals::listen(session.runtime())?;
+    let beat = Beat::start(session.runtime());
     let first = Publication::empty(&host, env!("CARGO_PKG_VERSION"), session.started_at());
     let (publisher, readers) = watch::channel(Arc::new(first));
     let (stop, stopped) = watch::channel(false);
     let served = session
         .runtime()
-        .block_on(serve(serving, readers, graph_forms(), own, stopped))
+        .block_on(serve(serving, readers, graph_forms(), own.clone(), stopped))
         .map_err(|error| Failure::error(error.to_string()))?;
     session.seal()?;
     session.wait_for_names(NAMES_WAIT);
@@ -78,30 +84,65 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         // Nobody may be reading; the next reader finds the latest.
         publisher.send_replace(Arc::new(publication));
     };
-    let failure = loop {
-        let pulse = session.tick()?;
+    let _last = LastWords(&publisher);
+    let (mut is_known, mut published_at) = (false, Instant::now());
+    let end = loop {
+        crate::fault::point("session");
+        let pulse = match session.tick() {
+            Ok(pulse) => pulse,
+            Err(failure) => break End::Broken(failure),
+        };
+        let silent = published_at.elapsed();
+        published_at = Instant::now();
+        let at = pulse.publication.assessment.snapshot.at;
         tell(pulse.publication, &pulse.alerts);
+        if silent >= watchdog::stalls_after(tick) {
+            tell_stall(silent, pulse.waited, at, events.as_ref(), &own);
+        }
         if pulse.failure.is_some() {
-            break pulse.failure;
+            break End::Settled(pulse.failure);
+        }
+        if !std::mem::replace(&mut is_known, true) {
+            manager.tell("READY=1");
         }
         due += tick;
         // After a stop of the whole process ticks are not made up for.
         due = due.max(Instant::now());
         let is_ended = loop {
-            match signals.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(Signal::End) => break true,
+            // Fed by who just had the tap's answer, as long as the control threads move too.
+            if beat.age() < watchdog::stalls_after(tick) {
+                manager.tell("WATCHDOG=1");
+            }
+            let left = due.saturating_duration_since(Instant::now());
+            match signals.recv_timeout(left.min(FED_EVERY)) {
+                Ok(Signal::End | Signal::Grief) => break true,
                 Ok(Signal::Reload) => reload(&mut session, &config, args, events.as_ref()),
+                Err(RecvTimeoutError::Timeout) if left > FED_EVERY => {}
                 Err(RecvTimeoutError::Timeout) => break false,
                 Err(RecvTimeoutError::Disconnected) => break true,
             }
         };
         if is_ended {
-            break None;
+            break End::Settled(None);
         }
     };
-    let last = session.settle()?;
-    let line = farewell(&last.publication);
-    tell(last.publication, &last.alerts);
+    manager.tell("STOPPING=1");
+    let settled = match end {
+        End::Settled(failure) => session.settle().map(|last| (last, failure)),
+        End::Broken(failure) => {
+            session.abandon();
+            Err(failure)
+        }
+    };
+    let (line, ended) = match settled {
+        Ok((last, failure)) => {
+            let line = farewell(&last.publication);
+            tell(last.publication, &last.alerts);
+            (line, failure.map_or(Ok(()), |failure| Err(Failure::error(failure))))
+        }
+        // The accounts as far as they exist.
+        Err(failure) => (broken_off(&publisher.borrow()), Err(failure)),
+    };
     // Whoever closed the output misses the line, and nothing else.
     let printed = print(&line);
     // Clients still connected are cut off when the process ends.
@@ -112,9 +153,39 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             crate::say(&format!("portolan: {} events could not be written", counts.lost));
         }
     }
-    match failure {
-        Some(failure) => Err(Failure::error(failure)),
-        None => printed,
+    ended.and(printed)
+}
+
+/// The accounts of the last tick, where this thread panics.
+struct LastWords<'a>(&'a watch::Sender<Arc<Publication>>);
+
+impl Drop for LastWords<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Nobody to tell if that fails too.
+            let _ = print(&broken_off(&self.0.borrow()));
+        }
+    }
+}
+
+/// How a run comes to its end.
+enum End {
+    /// The accounts can be settled: it was told to end, or the tap failed for this reason.
+    Settled(Option<String>),
+    /// The tap's thread is gone or does not answer.
+    Broken(Failure),
+}
+
+/// Tells that nothing was published for a while.
+fn tell_stall(silent: Duration, tap: Duration, at: Timestamp, log: Option<&EventWriter>, own: &OwnMetrics) {
+    own.stalls.inc();
+    let (seconds, tap_seconds) = (silent.as_secs_f64(), tap.as_secs_f64());
+    crate::say(&format!(
+        "portolan: nothing was published for {seconds:.1} s; the tap's thread took {tap_seconds:.1} s of them to answer"
+    ));
+    if let Some(writer) = log {
+        let stall = StallNews { seconds, tap_seconds };
+        writer.offer(vec![Event { at, news: events::News::Stall { stall } }]);
     }
 }
 
@@ -244,6 +315,19 @@ fn farewell(publication: &Publication) -> String {
     )
 }
 
+/// What is known of a run that could not be settled.
+fn broken_off(last: &Publication) -> String {
+    let ledger = &last.assessment.snapshot.ledger;
+    format!(
+        "broken off: at the last tick, {}, {} frames were delivered, {} dropped by the kernel, {} in flows; what came \
+         later is not known\n",
+        report::time_of_day(last.assessment.snapshot.at, false),
+        ledger.delivered.frames,
+        last.assessment.snapshot.kernel_dropped.unwrap_or(0),
+        ledger.metered.frames,
+    )
+}
+
 fn serve_options(config: &Config) -> Result<ServeOptions, Failure> {
     let exporter = &config.exporter;
     let mut listen = Vec::new();
@@ -274,6 +358,9 @@ fn serve_options(config: &Config) -> Result<ServeOptions, Failure> {
         notice: crate::say,
         hosts: exporter.host_names.clone(),
         socket: Some(exporter.socket.clone()),
+        stalls_after: watchdog::stalls_after(Duration::from_millis(u64::from(
+            config.daemon.tick_milliseconds,
+        ))),
         series: SeriesLimits { edges_max: exporter.series_max, ..SeriesLimits::default() },
         ..ServeOptions::default()
     })
@@ -315,6 +402,7 @@ pub(crate) fn event_writer(
 /// The exporter serves graphs; drawing them is the graphs room's.
 fn graph_forms() -> GraphForms {
     Arc::new(|publication, group, format| {
+        crate::fault::point("http");
         let group = match group {
             "service" => Group::Service,
             "container" => Group::Container,

@@ -1,4 +1,4 @@
-//! Signals as messages: SIGTERM and SIGINT end, SIGHUP reloads.
+//! Signals as messages: SIGTERM and SIGINT end, SIGHUP reloads; and the word that a thread panicked.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -14,6 +14,8 @@ pub(crate) enum Signal {
     End,
     /// Read configuration and contract again, open the event file anew.
     Reload,
+    /// A thread panicked: settle what can be settled and end.
+    Grief,
 }
 
 /// Starts to listen.
@@ -33,6 +35,7 @@ pub(crate) fn listen(runtime: &Runtime) -> Result<Receiver<Signal>, Failure> {
             signal(kind).map_err(|error| Failure::error(format!("cannot listen to signals: {error}")))?;
         runtime.spawn(forward(stream, meaning, sender.clone()));
     }
+    crate::watchdog::wake(sender);
     Ok(receiver)
 }
 

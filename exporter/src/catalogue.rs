@@ -148,6 +148,10 @@ catalogue! {
         "Events written to the event file or stream.";
     EXPORTER_EVENTS_LOST = "portolan_exporter_events_lost_total" Counter &[],
         "Events that could not be written: disk full, or a reader that does not read.";
+    PUBLICATION_AGE = "portolan_publication_age_seconds" Gauge &[],
+        "Seconds since the latest publication was taken in; more than a few ticks where a thread stalls.";
+    STALLS = "portolan_stalls_total" Counter &[],
+        "Times that nothing was published for several ticks: a thread stalled, or the process was stopped.";
     CONFIG_RELOAD_OK = "portolan_config_last_reload_successful" Gauge &[],
         "1 if the last reload of configuration and contract was good, else 0.";
     CONFIG_RELOAD_AT = "portolan_config_last_reload_success_timestamp_seconds" Gauge &[],

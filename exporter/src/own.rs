@@ -4,6 +4,8 @@
 //! wrong arity and fails a whole scrape on an empty family; families are therefore built from the catalogue, which
 //! knows the labels, and encoded from `Registry::gather`, which leaves empty ones out.
 
+use std::time::Duration;
+
 use portolan_flowtable::Completeness;
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
@@ -20,6 +22,9 @@ pub struct OwnMetrics {
     pub events: IntCounter,
     /// Events that could not be written.
     pub events_lost: IntCounter,
+    /// Times that nothing was published for several ticks.
+    pub stalls: IntCounter,
+    publication_age: Gauge,
     live: Registry,
 }
 
@@ -43,15 +48,22 @@ impl OwnMetrics {
         );
         let events = register(&live, IntCounter::with_opts(opts(&catalogue::EXPORTER_EVENTS)));
         let events_lost = register(&live, IntCounter::with_opts(opts(&catalogue::EXPORTER_EVENTS_LOST)));
+        let stalls = register(&live, IntCounter::with_opts(opts(&catalogue::STALLS)));
+        let publication_age = register(&live, Gauge::with_opts(opts(&catalogue::PUBLICATION_AGE)));
         for reason in ["displaced", "deadline"] {
             closed.with_label_values(&[reason]).inc_by(0);
         }
-        Self { requests, closed, events, events_lost, live }
+        Self { requests, closed, events, events_lost, stalls, publication_age, live }
     }
 
     /// Counts an answered request. Both words come from closed sets.
     pub fn request(&self, route: &'static str, code: u16) {
         self.requests.with_label_values(&[route, code.to_string().as_str()]).inc();
+    }
+
+    /// Notes how long ago the latest publication was taken in.
+    pub fn publication_is_old(&self, age: Duration) {
+        self.publication_age.set(age.as_secs_f64());
     }
 
     /// Counts a connection closed for being in the way.

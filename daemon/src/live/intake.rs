@@ -198,6 +198,7 @@ impl Intake {
             match self.commands.try_recv() {
                 Ok(Command::Roles(picture)) => self.take_roles(&picture),
                 Ok(Command::Tick { now }) => {
+                    crate::fault::point("tap");
                     self.read_statistics();
                     // Behind a full ring time goes by frames: what they answer or deliver is not overdue.
                     let now = Some(now).filter(|_| self.is_caught_up);

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use portolan_capture::interfaces::inventory;
 use portolan_capture::{LiveOptions, LiveTap};
@@ -67,6 +67,8 @@ pub struct Pulse {
     pub alerts: Vec<Alert>,
     /// Why the tap ended, if it did.
     pub failure: Option<String>,
+    /// How long the tap's thread took to report.
+    pub waited: Duration,
 }
 
 /// A live session.
@@ -282,8 +284,10 @@ impl Session {
     ///
     /// Returns that the tap's thread no longer answers.
     pub fn tick(&mut self) -> Result<Pulse, Failure> {
+        let asked_at = Instant::now();
         let report = self.exchange(Command::Tick { now: clock() })?;
-        Ok(self.publish(&report, true))
+        let waited = asked_at.elapsed();
+        Ok(Pulse { waited, ..self.publish(&report, true) })
     }
 
     /// Stops the intake, balances the accounts and publishes a last time.
@@ -302,6 +306,11 @@ impl Session {
         Ok(pulse)
     }
 
+    /// Leaves everything as it is: nothing more can be counted, and nobody is waited for.
+    pub(crate) fn abandon(self) {
+        self.runtime.shutdown_background();
+    }
+
     /// Sends a command, applies the deltas its report speaks of, and goes on until nothing is left behind.
     fn exchange(&mut self, command: Command) -> Result<Report, Failure> {
         let is_final = matches!(command, Command::Settle { .. });
@@ -311,12 +320,13 @@ impl Session {
             let report = match self.reports.recv_timeout(REPORT_WAIT) {
                 Ok(report) => report,
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(Failure::error(
-                        "the tap's thread does not answer; nothing more can be counted",
-                    ));
+                    return Err(Failure::defect(format!(
+                        "the tap's thread has not answered for {} s; nothing more can be counted",
+                        REPORT_WAIT.as_secs()
+                    )));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Failure::error("the tap's thread ended unexpectedly; please report this"));
+                    return Err(Failure::defect("the tap's thread ended unexpectedly; please report this"));
                 }
             };
             self.apply(report.pushed);
@@ -332,7 +342,7 @@ impl Session {
     fn send(&self, command: Command) -> Result<(), Failure> {
         self.commands
             .send(command)
-            .map_err(|_| Failure::error("the tap's thread ended unexpectedly; please report this"))?;
+            .map_err(|_| Failure::defect("the tap's thread ended unexpectedly; please report this"))?;
         // A full counter is readable all the same.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         Ok(())
@@ -384,7 +394,7 @@ impl Session {
             is_last: false,
         };
         let (publication, alerts) = self.chart.turn(turn, vitals(&picture, &facts));
-        Pulse { publication, alerts, failure: report.failure.clone() }
+        Pulse { publication, alerts, failure: report.failure.clone(), waited: Duration::ZERO }
     }
 
     fn note_turn(

@@ -110,7 +110,7 @@ impl Recording {
     ///
     /// Returns that the thread came to grief.
     pub fn finish(self) -> Result<Recorded, Failure> {
-        self.thread.join().map_err(|_| Failure::error("the recorder's thread panicked; please report this"))
+        self.thread.join().map_err(|_| Failure::defect("the recorder's thread panicked; please report this"))
     }
 }
 
@@ -226,6 +226,7 @@ impl Writer {
     fn run(&mut self) {
         let mut bytes = Vec::new();
         loop {
+            crate::fault::point("record");
             let known = self.pending.len();
             let Seen { mut available, is_abandoned, is_closed } = self.feed.look(&mut self.pending);
             self.learn(known);

@@ -70,6 +70,16 @@ impl Daemon {
         Self::spawn_in(program, &format!("{}{lingers}", on_bridge()), &[], directory, None).capturing()
     }
 
+    /// Starts it on a bridge with these environment variables too, and waits until it captures.
+    pub(crate) fn on_bridge_with(lab: &BridgeLab, environment: &[(&str, &str)]) -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("portolan-run-").tempdir_in("/tmp").expect("a directory");
+        let path = directory.path().to_owned();
+        let mut program = lab.host().command(env!("CARGO_BIN_EXE_portolan"));
+        program.envs(environment.iter().copied());
+        Self::spawn_in(program, &on_bridge(), &[], &path, Some(directory)).capturing()
+    }
+
     fn capturing(mut self) -> Self {
         self.wait_until("/-/healthy");
         self.eventually("the tap captures", |daemon| daemon.status()["vitals"]["is_capturing"] == true);

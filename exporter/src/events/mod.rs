@@ -103,6 +103,11 @@ pub enum News {
         /// How Portolan is doing.
         heartbeat: Box<HeartbeatNews>,
     },
+    /// Nothing was published for several ticks.
+    Stall {
+        /// For how long, and who kept it.
+        stall: StallNews,
+    },
     /// Events are missing before this one. Written by the writer itself.
     Lost {
         /// How many and why.
@@ -336,6 +341,16 @@ pub struct HeartbeatNews {
     pub flows_forgotten: u64,
     /// Why names may be out of date, where they may.
     pub stale: Option<String>,
+}
+
+/// A pause of the daemon's own, told when it is over.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StallNews {
+    /// How long nothing was published, in seconds.
+    pub seconds: f64,
+    /// Of that, how long the tap's thread did not answer, in seconds. The rest is the control plane's, or the whole
+    /// process stood still.
+    pub tap_seconds: f64,
 }
 
 /// Events that are missing.

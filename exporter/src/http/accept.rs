@@ -54,6 +54,7 @@ pub(super) async fn remember(
 ) {
     loop {
         let publication = Arc::clone(&receiver.borrow_and_update());
+        state.take_in();
         let fed = Arc::clone(&state);
         // A panic there would poison one publication's memory only; the next one is taken in all the same.
         let _ = tokio::task::spawn_blocking(move || fed.remember(&publication)).await;

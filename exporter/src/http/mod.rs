@@ -65,6 +65,8 @@ pub struct ServeOptions {
     pub socket_mode: u32,
     /// Series limits of the exposition.
     pub series: SeriesLimits,
+    /// Age of the latest publication from which on the daemon is not ready: a thread stalls.
+    pub stalls_after: Duration,
     /// Patience with clients.
     pub patience: Patience,
 }
@@ -81,6 +83,7 @@ impl Default for ServeOptions {
             socket: None,
             socket_mode: 0o600,
             series: SeriesLimits::default(),
+            stalls_after: Duration::MAX,
             patience: Patience::default(),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -51,6 +52,9 @@ pub(super) struct State {
     receiver: watch::Receiver<Arc<Publication>>,
     forms: GraphForms,
     pub(super) own: OwnMetrics,
+    stalls_after: Duration,
+    /// When the latest publication came.
+    taken_in: Mutex<Instant>,
     exposed: Mutex<Exposed>,
     /// Answers to plain questions, of one publication: however many ask, each is written once.
     plain: Mutex<Plain>,
@@ -99,10 +103,21 @@ impl State {
             receiver,
             forms,
             own,
+            stalls_after: options.stalls_after,
+            taken_in: Mutex::new(Instant::now()),
             exposed: Mutex::new(exposed),
             plain: Mutex::default(),
             writers: Semaphore::new(WRITERS_MAX),
         }
+    }
+
+    /// Notes that a publication came.
+    pub(super) fn take_in(&self) {
+        *self.taken_in.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn age(&self) -> Duration {
+        self.taken_in.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// Takes a publication into the exposition's memory, once.
@@ -250,8 +265,9 @@ impl State {
             return known;
         }
         let answer = self.written(&publication, route, "");
-        // Metrics count each scrape, and are kept as far as they do not; the other two are short.
-        if !matches!(route, Route::Metrics | Route::Healthy | Route::Unknown) {
+        // Metrics count each scrape, and are kept as far as they do not; whether it is ready depends on the time too;
+        // the other two are short.
+        if !matches!(route, Route::Metrics | Route::Ready | Route::Healthy | Route::Unknown) {
             let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
             if !plain.publication.as_ref().is_some_and(|of| Arc::ptr_eq(of, &publication)) {
                 *plain = Plain { publication: Some(publication), answers: BTreeMap::new() };
@@ -285,7 +301,7 @@ impl State {
             Route::Style => Answer::text("text/css; charset=utf-8", page::STYLE.to_owned()),
             Route::Metrics => Answer::text(EXPOSITION_TYPE, self.exposition(publication)),
             Route::Healthy => Answer::text("text/plain; charset=utf-8", "healthy\n".to_owned()),
-            Route::Ready => ready(publication),
+            Route::Ready => ready(publication, self.age(), self.stalls_after),
             Route::Graph => self.graph(publication, &query),
             Route::Flows => flows(publication, &query),
             Route::Findings => Answer::json(&Findings::of(publication)),
@@ -308,6 +324,7 @@ impl State {
                 text
             }
         };
+        self.own.publication_is_old(self.age());
         let own = self.own.render(&shown, &exposed.memory);
         drop(exposed);
         format!("{published}{own}")
@@ -406,7 +423,14 @@ impl Route {
     }
 }
 
-fn ready(publication: &Publication) -> Answer {
+fn ready(publication: &Publication, age: Duration, stalls_after: Duration) -> Answer {
+    if age >= stalls_after {
+        let said = format!(
+            "not ready: nothing was published for {} s, a thread stalls; where it does not pass, restart the daemon",
+            age.as_secs()
+        );
+        return Answer::error(StatusCode::SERVICE_UNAVAILABLE, &said);
+    }
     match (publication.vitals.is_capturing, publication.vitals.is_named) {
         (true, true) => Answer::text("text/plain; charset=utf-8", "ready\n".to_owned()),
         (false, _) => {

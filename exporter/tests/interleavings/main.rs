@@ -3,6 +3,9 @@
 //! The sources are the exporter's own, compiled over loom's atomics. Each protocol is run once more with a defect of its
 //! kind planted, and has to fail: orderings weakened, or what belongs under one lock taken apart.
 
+// One source over two sets of atomics is the point.
+#![allow(clippy::duplicate_mod)]
+
 use std::collections::VecDeque;
 
 use loom::sync::Arc;

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portolan_exporter::events::{Event, EventLog, EventSource, EventWriter, LostNews, News};
+use portolan_exporter::events::{Event, EventLog, EventSource, EventWriter, LostNews, News, StallNews};
 use portolan_exporter::{OwnMetrics, Publication, escape};
 use portolan_flowtable::{Blindness, Completeness, DocumentSource, EndReason, Peer};
 use portolan_policy::{Alert, AlertState, FindingKind, ListenerClass, Severity, Verdict};
@@ -178,6 +178,10 @@ fn the_page_in_docs_shows_what_is_written_and_names_every_field() {
 
     let (publication, alerts) = eventful();
     let mut events = EventSource::new(10).turn(&publication, &alerts);
+    events.push(Event {
+        at: at(2),
+        news: News::Stall { stall: StallNews { seconds: 5.25, tap_seconds: 5.0 } },
+    });
     let lost = LostNews { events: 12, cause: "No space left on device (os error 28)".to_owned() };
     events.push(Event { at: at(2), news: News::Lost { lost } });
     let kept = Kept::default();
@@ -202,8 +206,11 @@ fn the_page_in_docs_shows_what_is_written_and_names_every_field() {
     for field in &fields {
         assert!(text.contains(&format!("`{field}`")), "docs/events.md says nothing of {field}");
     }
-    let all: BTreeSet<_> =
-        ALL_BUT_LOST.iter().map(|kind| (*kind).to_owned()).chain(["lost".to_owned()]).collect();
+    let all: BTreeSet<_> = ALL_BUT_LOST
+        .iter()
+        .map(|kind| (*kind).to_owned())
+        .chain(["stall".to_owned(), "lost".to_owned()])
+        .collect();
     assert_eq!(told, all, "an example of each");
 }
 
