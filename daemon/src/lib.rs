@@ -18,6 +18,7 @@ mod fault;
 pub mod journal;
 pub mod live;
 pub mod look;
+mod means;
 pub mod privileges;
 pub mod record;
 pub mod recording;

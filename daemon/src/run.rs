@@ -19,6 +19,7 @@ use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::live::{Session, SessionOptions, host_name};
+use crate::means;
 use crate::privileges::Privileges;
 use crate::replay::Contracts;
 use crate::report;
@@ -52,6 +53,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         serving.check().map_err(|error| Failure::error(error.to_string()))?;
         return print(&format!("configuration fine, {}\n", contracts_in_words(&config.policy.contracts)));
     }
+    let serving = ServeOptions { patience: means::check(&config)?, ..serving };
     let host = host_name();
     let own = OwnMetrics::default();
     let manager = Notifier::open();

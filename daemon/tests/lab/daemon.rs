@@ -63,11 +63,13 @@ impl Daemon {
         Self::spawn(lab.host(), &on_bridge(), arguments).capturing()
     }
 
-    /// Starts it on a bridge, in a directory that outlives it.
-    pub(crate) fn on_bridge_in(lab: &BridgeLab, directory: &Path) -> Self {
+    /// Starts it on a bridge, in a directory that outlives it; waits for nothing. `PORTOLAN_PROGRAM` names another build
+    /// of it.
+    pub(crate) fn begun_on_bridge_in(lab: &BridgeLab, directory: &Path) -> Self {
         let lingers = "[flowtable]\nlinger_seconds = 1\n";
-        let program = lab.host().command(env!("CARGO_BIN_EXE_portolan"));
-        Self::spawn_in(program, &format!("{}{lingers}", on_bridge()), &[], directory, None).capturing()
+        let build = std::env::var_os("PORTOLAN_PROGRAM");
+        let program = lab.host().command(build.unwrap_or_else(|| env!("CARGO_BIN_EXE_portolan").into()));
+        Self::spawn_in(program, &format!("{}{lingers}", on_bridge()), &[], directory, None)
     }
 
     /// Starts it on a bridge with these environment variables too, and waits until it captures.
@@ -80,7 +82,17 @@ impl Daemon {
         Self::spawn_in(program, &on_bridge(), &[], &path, Some(directory)).capturing()
     }
 
-    fn capturing(mut self) -> Self {
+    /// Starts it on a bridge by a command that takes a program and its arguments; waits for nothing.
+    pub(crate) fn begun_by(mut command: Command, arguments: &[&str]) -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("portolan-run-").tempdir_in("/tmp").expect("a directory");
+        let path = directory.path().to_owned();
+        command.arg(env!("CARGO_BIN_EXE_portolan"));
+        Self::spawn_in(command, &on_bridge(), arguments, &path, Some(directory))
+    }
+
+    /// Waits until it captures.
+    pub(crate) fn capturing(mut self) -> Self {
         self.wait_until("/-/healthy");
         self.eventually("the tap captures", |daemon| daemon.status()["vitals"]["is_capturing"] == true);
         self
