@@ -249,7 +249,7 @@ fn whenever_it_is_killed_it_starts_again_and_no_event_is_lost() {
                 }
                 along
             });
-            thread::sleep(Duration::from_millis(u64::from(time * 61 % 900)));
+            thread::sleep(Duration::from_millis(u64::from(time * 61 % 1_300)));
             daemon.kill();
             is_over.store(true, Ordering::Relaxed);
             reader.join().expect("a reader")

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::bridge::BridgeLab;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, series};
 use crate::exactly_once::transmitted;
 use crate::forged::{Forged, Transport, inject, mac};
 use crate::namespace::unique_name;
@@ -91,6 +91,10 @@ fn with_64_descriptors_crowds_are_turned_away_and_a_scrape_is_answered() {
     let mut answer = String::new();
     scrape.read_to_string(&mut answer).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // Room was made for it; it did not have to wait until descriptors came free.
+    let displaced = series(&answer, "portolan_exporter_http_connections_closed_total");
+    let displaced = displaced.iter().find(|(labels, _)| labels["reason"] == "displaced").expect("a count");
+    assert!(displaced.1 >= 100.0, "{displaced:?}");
     drop(crowd);
     daemon.end().is_settled();
 }
