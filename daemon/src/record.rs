@@ -98,7 +98,7 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
     }
     bar.finish_and_clear();
     let pulse = session.settle()?;
-    let recorded = recording.finish()?;
+    let recorded = recording.finish();
     if let Some(writer) = events {
         writer.offer(source.turn(&pulse.publication, &pulse.alerts));
         let counts = writer.close(FAREWELL);
@@ -113,6 +113,8 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
         let style = Style { is_coloured: crate::is_coloured(), ..Style::default() };
         ask::print(out, report::report(publication, &publication.vitals.host, style))
     };
+    // A writer that came to grief says nothing of files; what was answered stands.
+    let recorded = recorded?;
     // What was recorded is said, whatever else fails.
     crate::say(&in_words(&recorded, &args.write));
     write_graph(&args.write, &pulse.publication)?;

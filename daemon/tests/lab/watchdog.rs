@@ -44,6 +44,21 @@ fn a_thread_that_panics_ends_the_daemon_with_its_accounts() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_recorder_that_panics_ends_the_recording_with_the_answer_so_far() {
+    let lab = BridgeLab::up(2);
+    let folder = tempfile::Builder::new().prefix("portolan-grief-").tempdir_in("/tmp").expect("a folder");
+    let mut command = lab.host().command(env!("CARGO_BIN_EXE_portolan"));
+    command.env("TEST_FAULT", "record:panic:50").args(["record", "--docker-socket", "/nowhere/docker.sock"]);
+    let ended = command.arg("--write").arg(folder.path().join("live.pcapng")).output().expect("it starts");
+    let [said, errors] =
+        [&ended.stdout, &ended.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    assert_eq!(ended.status.code(), ITSELF, "{said}{errors}");
+    assert!(errors.contains("portolan: the thread portolan-record panicked at "), "{errors}");
+    assert!(said.contains("frames"), "the report is printed all the same: {said}");
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_pause_of_either_plane_is_seen_while_it_lasts_and_told_of_afterwards() {
     let lab = BridgeLab::up(2);
     for (fault, is_the_tap) in [("tap:pause:10", true), ("session:pause:10", false)] {
