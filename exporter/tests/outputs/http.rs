@@ -126,6 +126,21 @@ fn every_route_answers_in_its_own_type() {
 }
 
 #[test]
+fn who_publishes_nothing_for_too_long_is_not_ready_and_its_age_is_shown() {
+    let mut publication = empty();
+    (publication.vitals.is_capturing, publication.vitals.is_named) = (true, true);
+    for (stalls_after, expected) in [(Duration::ZERO, 503), (Duration::MAX, 200)] {
+        let host = Host::new(publication.clone(), |options| options.stalls_after = stalls_after);
+        let ready = host.client().ask("/-/ready").unwrap();
+        assert_eq!((ready.status, ready.body.contains("a thread stalls")), (expected, expected == 503));
+        let metrics = host.client().ask("/metrics").unwrap().body;
+        let age = metrics.lines().find_map(|line| line.strip_prefix("portolan_publication_age_seconds "));
+        assert!(age.is_some_and(|age| age.parse::<f64>().unwrap() > 0.0), "{metrics}");
+        host.end();
+    }
+}
+
+#[test]
 fn readiness_follows_the_publication() {
     let host = Host::new(empty(), |_| {});
     for (is_capturing, is_named, expected) in
