@@ -29,7 +29,7 @@ pub use file::{FileInterface, FileTap, MergedFiles};
 pub use filter::FilterPlan;
 pub use frame::{Frame, LinkType, Polled, Tap};
 pub use interfaces::{HostInterface, inventory};
-pub use live::{LiveOptions, LiveTap, TapStatistics, Woken};
+pub use live::{Backend, LiveOptions, LiveTap, TapStatistics, Woken};
 pub use parse::{ParseError, ParseOptions, parse};
 
 mod error;

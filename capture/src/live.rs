@@ -1,36 +1,48 @@
 //! The live tap: one socket that hears all interfaces of the host's network namespace.
 //!
-//! Measured, and not to be changed lightly: the ring is opened nonblocking and its descriptor polled, for libpcap's own
-//! timeout never fires on an idle interface. libpcap's filter is set once, empty, at once after opening: without one
-//! it copies whole GSO frames whatever the snaplen, and frames that come before the first one are counted and lost.
-//! The real filter goes onto the descriptor with `SO_ATTACH_FILTER`, which loses nothing.
+//! Two backends yield the same frames: the kernel's ring read directly ([`Backend::Ring`]), and libpcap's `any`
+//! ([`Backend::Library`]). The kernel's filter goes onto either's descriptor with `SO_ATTACH_FILTER`, which loses
+//! nothing.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use pcap::{Active, Capture, Linktype, Precision};
-use portolan_flowtable::{Direction, InterfaceId, Timestamp};
+use portolan_flowtable::InterfaceId;
 use portolan_sys::FilterInstruction;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::error::TapError;
 use crate::filter::{self, FilterPlan};
-use crate::frame::{Frame, LinkType, Polled, Tap};
+use crate::frame::{Frame, Polled, Tap};
 use crate::interfaces::{HostInterface, inventory};
 
-/// The device that hears all interfaces.
-const ANY: &str = "any";
-/// Most frames one poll hands over.
-const FRAMES_PER_POLL: usize = 4_096;
-/// How long the kernel keeps a block of the ring that is not full, in milliseconds: the greatest delay of a frame.
-const BLOCK_MILLISECONDS: i32 = 50;
+mod library;
+mod ring;
 
-/// What libpcap puts before the network header, and counts towards its snaplen.
+use library::LibraryTap;
+use ring::RingTap;
+
+/// How long the kernel keeps a block of the ring that is not full, in milliseconds: the greatest delay of a frame.
+const BLOCK_MILLISECONDS: u32 = 50;
+
+/// What stands before the network header of a cooked frame, and does not count towards the snaplen.
 pub const COOKED_HEADER_BYTES: u32 = 20;
+
+/// Who reads the packet socket.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Backend {
+    /// The kernel's ring (`TPACKET_V3`) itself: VLAN tags that the kernel took off stand in the frames again.
+    #[default]
+    Ring,
+    /// libpcap, device `any`. VLAN tags are lost.
+    Library,
+}
 
 /// How the live tap is opened.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LiveOptions {
+    /// Who reads the socket.
+    pub backend: Backend,
     /// The one interface to hear; `None` for all.
     pub interface: Option<String>,
     /// Bytes kept of each frame, from its network header on.
@@ -43,7 +55,13 @@ pub struct LiveOptions {
 
 impl Default for LiveOptions {
     fn default() -> Self {
-        Self { interface: None, snaplen: 256, ring_bytes: 64 * 1024 * 1024, dropped: Vec::new() }
+        Self {
+            backend: Backend::default(),
+            interface: None,
+            snaplen: 256,
+            ring_bytes: 64 * 1024 * 1024,
+            dropped: Vec::new(),
+        }
     }
 }
 
@@ -83,27 +101,36 @@ pub enum Woken {
 }
 
 /// The one live socket.
+#[derive(Debug)]
 pub struct LiveTap {
-    capture: Capture<Active>,
+    socket: Socket,
     only: Option<HostInterface>,
     delivered: u64,
     strays: u64,
-    received: Wrapping,
-    dropped: Wrapping,
+    received: u64,
+    dropped: u64,
 }
 
-/// A total kept from a counter of 32 bits that wraps.
-#[derive(Clone, Copy, Debug, Default)]
-struct Wrapping {
-    last: u32,
-    total: u64,
+/// The socket, and who reads it.
+enum Socket {
+    Ring(RingTap),
+    Library(LibraryTap),
 }
 
-impl Wrapping {
-    fn advance(&mut self, counter: u32) {
-        self.total += u64::from(counter.wrapping_sub(self.last));
-        self.last = counter;
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ring(_) => "Ring",
+            Self::Library(_) => "Library",
+        })
     }
+}
+
+/// What the kernel counted since the last reading.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Growth {
+    received: u32,
+    dropped: u32,
 }
 
 impl LiveTap {
@@ -112,41 +139,24 @@ impl LiveTap {
     /// # Errors
     ///
     /// Returns that the process may not (with the capability it needs), that there is no such interface (with those
-    /// there are), or what libpcap says.
+    /// there are), or what the kernel or libpcap says.
     pub fn open(options: &LiveOptions) -> Result<Self, TapError> {
         let only = options.interface.as_deref().map(find).transpose()?;
-        let capture = Capture::from_device(ANY)
-            .map_err(refused)?
-            .promisc(false)
-            .immediate_mode(false)
-            .precision(Precision::Nano)
-            .timeout(BLOCK_MILLISECONDS)
-            .snaplen(i32::try_from(options.snaplen.saturating_add(COOKED_HEADER_BYTES)).unwrap_or(i32::MAX))
-            .buffer_size(i32::try_from(options.ring_bytes).unwrap_or(i32::MAX))
-            .open()
-            .map_err(refused)?;
-        let mut capture = capture;
-        capture
-            .set_datalink(Linktype::LINUX_SLL2)
-            .map_err(|error| TapError::NoCookedFrames { reason: error.to_string() })?;
-        capture.filter("", true).map_err(|error| library("installing the empty filter", &error))?;
-        let capture = capture.setnonblock().map_err(|error| library("making the tap nonblocking", &error))?;
-        let plan = FilterPlan {
+        let program = FilterPlan {
             snaplen: options.snaplen,
             only: only.as_ref().map(|interface| interface.id),
             dropped: options.dropped.clone(),
-            incoming_only: false,
+            // What the loopback sends it also receives: heard once.
+            incoming_only: only.as_ref().is_some_and(|interface| interface.is_loopback),
+        }
+        .program();
+        let socket = match options.backend {
+            Backend::Ring => Socket::Ring(RingTap::open(options.ring_bytes, &program)?),
+            Backend::Library => {
+                Socket::Library(LibraryTap::open(options.ring_bytes, options.snaplen, &program)?)
+            }
         };
-        let tap = Self {
-            capture,
-            only,
-            delivered: 0,
-            strays: 0,
-            received: Wrapping::default(),
-            dropped: Wrapping::default(),
-        };
-        tap.attach_filter(&plan.program())?;
-        Ok(tap)
+        Ok(Self { socket, only, delivered: 0, strays: 0, received: 0, dropped: 0 })
     }
 
     /// Replaces the kernel's filter without a gap.
@@ -155,7 +165,7 @@ impl LiveTap {
     ///
     /// Returns what the kernel says of the program.
     pub fn attach_filter(&self, program: &[FilterInstruction]) -> Result<(), TapError> {
-        portolan_sys::attach_filter(self.capture.as_fd(), program)
+        portolan_sys::attach_filter(self.as_fd(), program)
             .map_err(|source| TapError::Socket { action: "attaching the kernel filter", source })
     }
 
@@ -175,7 +185,7 @@ impl LiveTap {
     ///
     /// Returns that polling failed, or, once the time is over, that the one interface to hear is gone.
     pub fn wait(&self, timeout: Duration, wake: BorrowedFd<'_>) -> Result<Woken, TapError> {
-        let socket = self.capture.as_fd();
+        let socket = self.as_fd();
         let mut polled =
             [PollFd::from_borrowed_fd(socket, PollFlags::IN), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
         let timeout = Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
@@ -194,15 +204,17 @@ impl LiveTap {
     ///
     /// # Errors
     ///
-    /// Returns what libpcap says.
+    /// Returns what the kernel or libpcap says.
     pub fn statistics(&mut self) -> Result<TapStatistics, TapError> {
-        let counted =
-            self.capture.stats().map_err(|error| library("reading the tap's statistics", &error))?;
-        self.received.advance(counted.received);
-        self.dropped.advance(counted.dropped);
+        let growth = match &mut self.socket {
+            Socket::Ring(ring) => ring.statistics()?,
+            Socket::Library(library) => library.statistics()?,
+        };
+        self.received += u64::from(growth.received);
+        self.dropped += u64::from(growth.dropped);
         Ok(TapStatistics {
-            received: self.received.total,
-            dropped: self.dropped.total,
+            received: self.received,
+            dropped: self.dropped,
             delivered: self.delivered,
             strays: self.strays,
         })
@@ -227,7 +239,7 @@ impl LiveTap {
             if statistics.unsettled() == 0 {
                 return Ok(statistics);
             }
-            let mut polled = [PollFd::from_borrowed_fd(self.capture.as_fd(), PollFlags::IN)];
+            let mut polled = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)];
             let block = Timespec { tv_sec: 0, tv_nsec: i64::from(BLOCK_MILLISECONDS) * 1_000_000 };
             match rustix::event::poll(&mut polled, Some(&block)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -242,14 +254,17 @@ impl LiveTap {
     fn check_presence(&self) -> Result<(), TapError> {
         let Some(only) = &self.only else { return Ok(()) };
         // Asked on the tap itself: a sandboxed process may not be able to open a socket for it.
-        let is_there = rustix::net::netdevice::index_to_name_inlined(self.capture.as_fd(), only.id.0).is_ok();
+        let is_there = rustix::net::netdevice::index_to_name_inlined(self.as_fd(), only.id.0).is_ok();
         if is_there { Ok(()) } else { Err(TapError::InterfaceGone { name: only.name.clone() }) }
     }
 }
 
 impl AsFd for LiveTap {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.capture.as_fd()
+        match &self.socket {
+            Socket::Ring(ring) => ring.as_fd(),
+            Socket::Library(library) => library.as_fd(),
+        }
     }
 }
 
@@ -257,40 +272,26 @@ impl Tap for LiveTap {
     fn poll(&mut self, each: &mut dyn FnMut(&Frame<'_>)) -> Result<Polled, TapError> {
         let only = self.only.as_ref().map(|interface| interface.id);
         let (mut number, mut strays) = (self.delivered, 0);
-        let dispatched = self.capture.dispatch(Some(FRAMES_PER_POLL), |packet| {
-            let interface = interface_of(packet.data);
-            if only.is_some_and(|only| only != interface) {
+        let mut frame = |mut frame: Frame<'_>| {
+            if only.is_some_and(|only| only != frame.interface) {
                 strays += 1;
                 return;
             }
             number += 1;
-            each(&Frame {
-                bytes: packet.data,
-                link: LinkType::LINUX_SLL2,
-                // With nanosecond precision libpcap puts nanoseconds where microseconds stand.
-                at: Timestamp::from_parts(packet.header.ts.tv_sec, packet.header.ts.tv_usec),
-                beyond_seconds: 0,
-                is_timed: true,
-                number,
-                interface,
-                direction: Direction::Unstated,
-                original_bytes: packet.header.len,
-            });
-        });
+            frame.number = number;
+            each(&frame);
+        };
+        let dispatched = match &mut self.socket {
+            Socket::Ring(ring) => Ok(ring.poll(&mut frame)),
+            Socket::Library(library) => library.poll(&mut frame),
+        };
         self.delivered = number;
         self.strays += strays;
-        match dispatched {
-            Ok(0) => Ok(Polled::Idle),
-            Ok(count) => Ok(Polled::Frames(count)),
-            Err(error) => Err(library("reading frames", &error)),
+        match dispatched? {
+            0 => Ok(Polled::Idle),
+            count => Ok(Polled::Frames(count)),
         }
     }
-}
-
-/// Returns the interface a LINUX_SLL2 header names.
-fn interface_of(bytes: &[u8]) -> InterfaceId {
-    let index = bytes.get(4..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default();
-    InterfaceId(u32::from_be_bytes(index))
 }
 
 fn find(name: &str) -> Result<HostInterface, TapError> {
@@ -305,44 +306,13 @@ fn find(name: &str) -> Result<HostInterface, TapError> {
     }
 }
 
-fn refused(error: pcap::Error) -> TapError {
-    let reason = error.to_string();
-    let lower = reason.to_lowercase();
-    if lower.contains("permission") || lower.contains("not permitted") {
-        TapError::PermissionDenied
-    } else {
-        TapError::Library { action: "opening the packet socket".to_owned(), reason }
-    }
-}
-
-fn library(action: &str, error: &pcap::Error) -> TapError {
-    TapError::Library { action: action.to_owned(), reason: error.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_that_wraps_is_totalled() {
-        let mut counter = Wrapping::default();
-        for value in [10, u32::MAX - 1, 4] {
-            counter.advance(value);
-        }
-        assert_eq!(counter.total, u64::from(u32::MAX) + 5);
-    }
-
-    #[test]
     fn an_interface_that_does_not_exist_is_named_with_those_that_do() {
         let error = find("no-such-0").unwrap_err().to_string();
         assert!(error.starts_with("no interface \"no-such-0\" on this host; there are lo"), "{error}");
-    }
-
-    #[test]
-    fn what_libpcap_says_of_permission_becomes_the_remedy() {
-        let said = "any: You don't have permission to perform this capture on that device\n(socket: Operation not permitted)";
-        let error = refused(pcap::Error::PcapError(said.to_owned()));
-        assert!(matches!(error, TapError::PermissionDenied), "{error}");
-        assert!(error.to_string().contains("setcap cap_net_raw+ep"));
     }
 }

@@ -383,6 +383,9 @@ pub struct LiveArgs {
     /// Capture on this interface alone; every frame of it counts
     #[arg(long, env = "PORTOLAN_INTERFACE", value_name = "NAME")]
     pub interface: Option<String>,
+    /// Who reads the packet socket
+    #[arg(long, env = "PORTOLAN_TAP", value_enum, value_name = "WHO")]
+    pub tap: Option<crate::config::Backend>,
     /// Bytes kept of each frame
     #[arg(long, env = "PORTOLAN_SNAPLEN", value_name = "BYTES")]
     pub snaplen: Option<u32>,

@@ -38,6 +38,8 @@ pub struct Config {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capture {
+    /// Who reads the packet socket.
+    pub tap: Backend,
     /// One interface, or empty for all.
     pub interface: String,
     /// Bytes kept of each frame.
@@ -48,7 +50,27 @@ pub struct Capture {
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { interface: String::new(), snaplen: 256, ring_mib: 64 }
+        Self { tap: Backend::default(), interface: String::new(), snaplen: 256, ring_mib: 64 }
+    }
+}
+
+/// Who reads the packet socket.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Portolan itself: the kernel's ring, with the VLAN tags the kernel took off
+    #[default]
+    Ring,
+    /// libpcap; VLAN tags are lost
+    Pcap,
+}
+
+impl From<Backend> for portolan_capture::Backend {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Ring => Self::Ring,
+            Backend::Pcap => Self::Library,
+        }
     }
 }
 
@@ -271,6 +293,7 @@ impl Config {
         if let Some(interface) = &live.interface {
             config.capture.interface.clone_from(interface);
         }
+        config.capture.tap = live.tap.unwrap_or(config.capture.tap);
         config.capture.snaplen = live.snaplen.unwrap_or(config.capture.snaplen);
         config.capture.ring_mib = live.ring_mib.unwrap_or(config.capture.ring_mib);
         config.flowtable.flows_max = live.flows_max.unwrap_or(config.flowtable.flows_max);

@@ -98,6 +98,7 @@ fn check(level: Level, subject: &'static str, text: impl Into<String>) -> Check 
 
 fn packet_socket(config: &Config) -> Check {
     let options = LiveOptions {
+        backend: config.capture.tap.into(),
         interface: Some(config.capture.interface.clone()).filter(|name| !name.is_empty()),
         snaplen: config.capture.snaplen,
         ring_bytes: config.capture.ring_mib.saturating_mul(1 << 20),

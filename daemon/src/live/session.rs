@@ -121,6 +121,7 @@ impl Session {
         let interface = Some(config.capture.interface.clone()).filter(|name| !name.is_empty());
         let is_single = interface.is_some();
         let tap = LiveTap::open(&LiveOptions {
+            backend: config.capture.tap.into(),
             interface,
             snaplen: config.capture.snaplen,
             ring_bytes: config.capture.ring_mib.saturating_mul(1 << 20),
