@@ -11,7 +11,7 @@ use portolan_identity::{FollowOptions, Picture, RosterBook, follow};
 use serde::Serialize;
 
 use crate::cli::DoctorArgs;
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::error::Failure;
 use crate::replay::Contracts;
 use crate::report::{Align, Table};
@@ -60,11 +60,17 @@ pub fn doctor(args: &DoctorArgs, out: &mut impl Write) -> Result<u8, Failure> {
         }),
     );
     checks.extend(published(&picture));
+    let unseen = match config.capture.tap {
+        Backend::Ring => "destination MACs are not",
+        Backend::Pcap => "VLAN tags and destination MACs are not",
+    };
     checks.push(check(
         Level::Note,
         "limits",
-        "VLAN tags and destination MACs are not seen on the socket that hears all interfaces; \
-         traffic inside one container (its loopback) never is",
+        format!(
+            "{unseen} seen on the socket that hears all interfaces; traffic inside one container (its loopback) \
+             never is"
+        ),
     ));
     let written = if args.json {
         serde_json::to_writer(&mut *out, &checks)

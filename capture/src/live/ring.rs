@@ -29,9 +29,11 @@ impl RingTap {
             bytes: usize::try_from(ring_bytes).unwrap_or(usize::MAX),
             block_milliseconds: BLOCK_MILLISECONDS,
         };
-        let ring = PacketRing::open(options, program).map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied => TapError::PermissionDenied,
-            _ => TapError::Socket { action: "opening the packet socket and its ring", source },
+        let ring = PacketRing::open(options, program).map_err(|source| {
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                return TapError::PermissionDenied;
+            }
+            TapError::Socket { action: "opening the packet socket and its ring", source }
         })?;
         Ok(Self { ring })
     }
