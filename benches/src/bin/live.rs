@@ -30,6 +30,8 @@ const SENDER: &str = "10.78.0.2";
 const RECEIVER: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 3);
 /// Flows the sender spreads its frames over.
 const FLOWS: u16 = 10_000;
+/// Ports of the receiver they go to.
+const SERVICES: u16 = 100;
 const FIRST_PORT: u16 = 20_000;
 /// Datagrams handed to the kernel at once.
 const BATCH: usize = 64;
@@ -87,25 +89,29 @@ fn asked(mut arguments: impl Iterator<Item = String>) -> Result<Asked, String> {
     Ok(asked)
 }
 
-/// Sends datagrams, of each flow in turn.
+/// Sends datagrams: from each of the sender's ports in turn, to each of the receiver's.
 fn send(frames: u64) -> io::Result<()> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let sockets: Vec<UdpSocket> =
+        (0..FLOWS / SERVICES).map(|_| UdpSocket::bind("0.0.0.0:0")).collect::<io::Result<_>>()?;
     let payload = [0x55; 18];
     let parts = [IoSlice::new(&payload)];
     let addresses: Vec<SocketAddrAny> =
-        (FIRST_PORT..FIRST_PORT + FLOWS).map(|port| SocketAddrV4::new(RECEIVER, port).into()).collect();
+        (FIRST_PORT..FIRST_PORT + SERVICES).map(|port| SocketAddrV4::new(RECEIVER, port).into()).collect();
     let mut sent = 0;
-    let mut flows = addresses.iter().cycle();
-    while sent < frames {
+    let mut services = addresses.iter().cycle();
+    for socket in sockets.iter().cycle() {
+        if sent >= frames {
+            break;
+        }
         let mut control: Vec<SendAncillaryBuffer<'_, '_, '_>> =
             (0..BATCH).map(|_| SendAncillaryBuffer::default()).collect();
         let mut batch: Vec<MMsgHdr<'_>> = control
             .iter_mut()
-            .zip(&mut flows)
+            .zip(&mut services)
             .map(|(control, address)| MMsgHdr::new_with_addr(address, &parts, control))
             .collect();
         // The receiver's answers (nobody listens) come back as errors of the next call: not of interest.
-        sent += sendmmsg(&socket, &mut batch, SendFlags::empty()).unwrap_or(0) as u64;
+        sent += sendmmsg(socket, &mut batch, SendFlags::empty()).unwrap_or(0) as u64;
     }
     Ok(())
 }
@@ -227,12 +233,15 @@ struct Listening {
     tap: Tap,
     child: Option<Child>,
     answer: PathBuf,
+    has_traffic: bool,
 }
 
 /// What a tap took, saw and missed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Took {
     processor: Duration,
+    /// Of which the thread that reads the socket, where it has a name.
+    reader: Duration,
     frames: u64,
     dropped: u64,
 }
@@ -246,6 +255,8 @@ impl Listening {
                 .command(host, &asked.portolan.display().to_string())
                 .args(["look", "--for", "100s", "--format", "json", "--sandbox", "off", "--tap", how])
                 .args(["--docker-socket", "/nonexistent/docker.sock"])
+                // Not Docker's: its ports count as containers all the same.
+                .env("PORTOLAN_IDENTITY__BRIDGES", "[\"br-bench\"]")
                 .stdout(fs::File::create(&answer)?)
                 .spawn()
         };
@@ -263,7 +274,7 @@ impl Listening {
             ),
         };
         sleep(SETTLING);
-        Ok(Self { tap, child, answer })
+        Ok(Self { tap, child, answer, has_traffic: true })
     }
 
     fn id(&self) -> Option<Pid> {
@@ -283,6 +294,7 @@ impl Listening {
         sleep(SETTLING);
         let id = self.id();
         let (Some(child), Some(id)) = (self.child, id) else { return Ok(Took::default()) };
+        let reader = thread_time(child.id(), "portolan-tap").unwrap_or_default();
         kill_process(id, Signal::INT)?;
         let (status, usage) = wait_with_usage(child, LIMIT)?;
         let text = fs::read_to_string(&self.answer)?;
@@ -300,11 +312,28 @@ impl Listening {
                     return Err(io::Error::other(format!("{} leaves a residual", self.tap.name())));
                 }
                 let count = |value: &Value| value.as_u64().unwrap_or(0);
+                if self.has_traffic && count(&snapshot["ledger"]["metered"]["frames"]) == 0 {
+                    return Err(io::Error::other(format!(
+                        "{} counts nothing of the traffic",
+                        self.tap.name()
+                    )));
+                }
                 (count(&snapshot["ledger"]["delivered"]["frames"]), count(&snapshot["kernel_dropped"]))
             }
         };
-        Ok(Took { processor: usage.user + usage.system, frames, dropped })
+        Ok(Took { processor: usage.user + usage.system, reader, frames, dropped })
     }
+}
+
+/// Returns the processor time of a process's thread of this name (`/proc/PID/task/TID/schedstat`, proc(5)).
+fn thread_time(process: u32, name: &str) -> Option<Duration> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
+    let task = tasks
+        .flatten()
+        .map(|task| task.path())
+        .find(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name))?;
+    let spent = fs::read_to_string(task.join("schedstat")).ok()?;
+    Some(Duration::from_nanos(spent.split_whitespace().next()?.parse().ok()?))
 }
 
 /// Returns the number that stands before some words.
@@ -315,7 +344,7 @@ fn number(text: &str, words: &str) -> u64 {
 
 /// What a tap takes while nothing happens, so that start and end do not count as frames.
 fn idle(tap: Tap, ground: &Ground, asked: &Asked, for_how_long: Duration) -> io::Result<Duration> {
-    let listening = Listening::start(tap, ground, asked)?;
+    let listening = Listening { has_traffic: false, ..Listening::start(tap, ground, asked)? };
     sleep(for_how_long);
     Ok(listening.end()?.processor)
 }
@@ -325,6 +354,7 @@ fn idle(tap: Tap, ground: &Ground, asked: &Asked, for_how_long: Duration) -> io:
 struct Run {
     sender: f64,
     by_frame: f64,
+    reader_by_frame: f64,
     frames: u64,
     dropped: u64,
 }
@@ -347,6 +377,7 @@ fn run(tap: Tap, ground: &Ground, asked: &Asked, is_paused: bool) -> io::Result<
     Ok(Run {
         sender,
         by_frame: processor / took.frames.max(1) as f64,
+        reader_by_frame: took.reader.as_nanos() as f64 / took.frames.max(1) as f64,
         frames: took.frames,
         dropped: took.dropped,
     })
@@ -369,8 +400,8 @@ fn frames(asked: &Asked, is_paused: bool, out: &mut impl Write) -> io::Result<()
 fn table(taps: &[Tap], runs: &[Vec<Run>], out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
-        "{:<22} {:>28} {:>8} {:>28} {:>12} {:>9}",
-        "", "sender cpu ns min/med/max", "paid", "tap cpu ns/frame", "frames", "dropped"
+        "{:<22} {:>28} {:>8} {:>20} {:>16} {:>12} {:>9}",
+        "", "sender cpu ns min/med/max", "paid", "tap cpu ns/frame", "its reader", "frames", "dropped"
     )?;
     let none = taps.iter().zip(runs).find(|(tap, _)| **tap == Tap::Nobody);
     let none = none.map(|(_, runs)| spread(runs.iter().map(|run| run.sender)).1);
@@ -378,18 +409,21 @@ fn table(taps: &[Tap], runs: &[Vec<Run>], out: &mut impl Write) -> io::Result<()
         let (least, middle, most) = spread(runs.iter().map(|run| run.sender));
         let by_frame = spread(runs.iter().map(|run| run.by_frame));
         let paid = none.map_or(String::new(), |none| format!("{:+.1} %", (middle / none - 1.0) * 100.0));
-        let (tapped, frames, dropped) = if *tap == Tap::Nobody {
-            (String::new(), String::new(), String::new())
+        let reader = spread(runs.iter().map(|run| run.reader_by_frame));
+        let told = |(least, middle, most): (f64, f64, f64)| format!("{least:.0}/{middle:.0}/{most:.0}");
+        let (tapped, read, frames, dropped) = if *tap == Tap::Nobody {
+            Default::default()
         } else {
             (
-                format!("{:.0}/{:.0}/{:.0}", by_frame.0, by_frame.1, by_frame.2),
+                told(by_frame),
+                if reader.2 == 0.0 { String::new() } else { told(reader) },
                 runs.iter().map(|run| run.frames).sum::<u64>().to_string(),
                 runs.iter().map(|run| run.dropped).sum::<u64>().to_string(),
             )
         };
         writeln!(
             out,
-            "{:<22} {:>28} {paid:>8} {tapped:>28} {frames:>12} {dropped:>9}",
+            "{:<22} {:>28} {paid:>8} {tapped:>20} {read:>16} {frames:>12} {dropped:>9}",
             tap.name(),
             format!("{least:.0}/{middle:.0}/{most:.0}"),
         )?;
