@@ -19,7 +19,7 @@ const CONNECTIONS_MIN: u64 = 4;
 /// Threads of a run: the tap's, two for control, the events', and those that write answers.
 const THREADS: usize = 8;
 /// Memory of a run in MiB, without its ring and its flows: what is listed, drawn and served.
-const BASE_MIB: u64 = 64;
+const BASE_MIB: u64 = 96;
 /// Memory of a flow in bytes: its two slots, its delta, its conversation and its record.
 const FLOW_BYTES: u64 = 1_024;
 

@@ -58,7 +58,7 @@ fn what_there_is_too_little_of_is_named_with_its_remedy() {
     #[rustfmt::skip]
     let cases = [
         (limited("--nofile=32"),    "32 open files are allowed and 48 are needed: raise LimitNOFILE="),
-        (limited("--as=209715200"), "200 MiB of memory are allowed (ulimit -v) and 256 are needed, 64 of them for the ring, 128 for 131,072 flows: raise MemoryMax="),
+        (limited("--as=209715200"), "200 MiB of memory are allowed (ulimit -v) and 288 are needed, 64 of them for the ring, 128 for 131,072 flows: raise MemoryMax="),
         (memory.enter(plain()),     "100 MiB of memory are allowed ("),
         (pids.enter(plain()),       "threads can be started and 8 are needed"),
     ];
@@ -104,8 +104,8 @@ fn with_64_descriptors_crowds_are_turned_away_and_a_scrape_is_answered() {
 fn with_the_memory_it_asks_for_a_flood_of_flows_does_not_end_it() {
     let lab = BridgeLab::up(1);
     let one = lab.members()[0].clone();
-    // As much as 64 MiB, a ring of 32 and 65,536 flows are said to need, and not a byte more.
-    let group = Group::with("memory", "memory.limit_in_bytes", "memory.max", &(160_u64 << 20).to_string());
+    // As much as a ring of 32 MiB and 65,536 flows are said to need, and not a byte more.
+    let group = Group::with("memory", "memory.limit_in_bytes", "memory.max", &(192_u64 << 20).to_string());
     let command = group.enter(lab.host().command("env"));
     let mut daemon = Daemon::begun_by(command, &["--ring-mib", "32", "--flows-max", "65536"]).capturing();
     let frames = (0..200_000_u32).map(|number| {
@@ -123,7 +123,7 @@ fn with_the_memory_it_asks_for_a_flood_of_flows_does_not_end_it() {
     let most =
         ["memory.max_usage_in_bytes", "memory.peak"].map(|file| fs::read_to_string(group.0.join(file)).ok());
     let ended = daemon.end();
-    println!("in 160 MiB, {:?} bytes at most; {:?} to end", most.into_iter().flatten().next(), ended.took);
+    println!("in 192 MiB, {:?} bytes at most; {:?} to end", most.into_iter().flatten().next(), ended.took);
     let line = ended.said.lines().last().unwrap_or_default();
     assert!(
         ended.code == Some(0) && line.contains("; residual 0 frames, 0 bytes; "),
