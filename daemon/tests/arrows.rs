@@ -61,7 +61,7 @@ const OUTSIDE: [(&str, &[&str]); 44] = [
     ("libc", &["sys"]),
     ("seccompiler", &["sys"]),
     // Safe system calls, a runtime, a text form: wherever they are needed, and nowhere else.
-    ("rustix", &["sys", "capture", "identity", "exporter", "daemon"]),
+    ("rustix", &["sys", "capture", "identity", "exporter", "daemon", "benches"]),
     ("tokio", &["identity", "exporter", "daemon"]),
     ("toml", &["identity", "daemon"]),
     // Values that cross the process boundary, times as text, errors at the seams.
