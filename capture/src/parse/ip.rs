@@ -70,7 +70,7 @@ impl<'a> Header<'a> {
         let claimed = if total == 0 { left_bytes.saturating_sub(header_bytes) } else { total - header_bytes };
         let offset = header.fragments_offset().value();
         let id = u32::from(header.identification());
-        Self {
+        let header = Self {
             source: header.source_addr().into(),
             destination: header.destination_addr().into(),
             protocol: Protocol(header.protocol().0),
@@ -78,8 +78,8 @@ impl<'a> Header<'a> {
             payload: captured.get(..claimed).unwrap_or(captured),
             payload_offset: header_bytes,
             payload_claimed: claimed,
-        }
-        .skip_extensions(&[AUTHENTICATION])
+        };
+        Ok(header.skip_extensions(&[AUTHENTICATION]))
     }
 
     fn ipv6(bytes: &'a [u8], left_bytes: usize) -> Result<Self, ParseError> {
@@ -93,7 +93,7 @@ impl<'a> Header<'a> {
         // field can say. Otherwise it is meant: there is no payload.
         let is_longer = left > usize::from(u16::MAX) || header.next_header().0 == HOP_BY_HOP.0;
         let claimed = if length == 0 && is_longer { left } else { length };
-        Self {
+        let header = Self {
             source: header.source_addr().into(),
             destination: header.destination_addr().into(),
             protocol: Protocol(header.next_header().0),
@@ -101,16 +101,16 @@ impl<'a> Header<'a> {
             payload: captured.get(..claimed).unwrap_or(captured),
             payload_offset: IPV6_BYTES,
             payload_claimed: claimed,
-        }
-        .skip_extensions(&[HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS, AUTHENTICATION])
+        };
+        Ok(header.skip_extensions(&[HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS, AUTHENTICATION]))
     }
 
     /// Moves to the transport protocol. A header that is cut ends the walk: what it says comes next is then the
     /// protocol, or its own number where it is cut before that.
-    fn skip_extensions(mut self, kinds: &[Protocol]) -> Result<Self, ParseError> {
+    fn skip_extensions(mut self, kinds: &[Protocol]) -> Self {
         for _ in 0..=EXTENSIONS_MAX {
             if !kinds.contains(&self.protocol) || self.is_later_fragment() {
-                return Ok(self);
+                return self;
             }
             let Some((next, length)) = self.extension() else {
                 if let Some((next, read_bytes)) = self.next_of_cut() {
@@ -118,14 +118,17 @@ impl<'a> Header<'a> {
                     self.payload_offset += read_bytes;
                 }
                 self.payload = &[];
-                return Ok(self);
+                return self;
             };
             self.protocol = next;
             self.payload = self.payload.get(length..).unwrap_or_default();
             self.payload_offset += length;
             self.payload_claimed = self.payload_claimed.saturating_sub(length);
         }
-        Err(ParseError::TooDeep { layer: Layer::Extension })
+        // More than anybody needs. It is a packet between its addresses all the same, of no protocol that was reached: by
+        // the number of the header that was not read any more.
+        self.payload = &[];
+        self
     }
 
     /// Reads the extension header the payload begins with: what follows, and its length in bytes.

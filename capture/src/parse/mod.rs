@@ -92,8 +92,6 @@ pub enum Layer {
     Ipv4,
     /// IPv6.
     Ipv6,
-    /// An IPv6 extension header, or AH.
-    Extension,
     /// A tunnel.
     Tunnel,
 }
@@ -108,7 +106,6 @@ impl std::fmt::Display for Layer {
             Self::Llc => "LLC",
             Self::Ipv4 => "IPv4",
             Self::Ipv6 => "IPv6",
-            Self::Extension => "extension",
             Self::Tunnel => "tunnel",
         })
     }
