@@ -15,6 +15,7 @@
 
 mod adversaries;
 mod bad_input;
+mod behind_tls;
 mod bridge;
 mod churn;
 mod daemon;
