@@ -34,7 +34,7 @@ const EMULATED: [&str; 18] = [
 
 /// Settings that take a system call list of systemd's own, which nothing else makes, or a capability that is not there
 /// anyway; and those that limit nothing.
-const NOT_EMULATED: [&str; 18] = [
+const NOT_EMULATED: [&str; 19] = [
     "EnvironmentFile",
     "ExecReload",
     "ExecStart",
@@ -53,6 +53,7 @@ const NOT_EMULATED: [&str; 18] = [
     "SystemCallArchitectures",
     "SystemCallErrorNumber",
     "SystemCallFilter",
+    "WatchdogSec",
 ];
 
 /// Arguments: the laboratory's directory, which stands for /run, where Docker's socket is; the service's own, which
