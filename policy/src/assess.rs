@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::{
-    Completeness, Conversation, DocumentSource, DocumentedPort, MacHolder, Outcomes, Peer, Port, Protocol,
-    ServicePort, Snapshot, Timestamp, Workload,
+    Completeness, Conversation, DocumentSource, DocumentedPort, Outcomes, Peer, Port, Protocol, ServicePort,
+    Snapshot, Timestamp,
 };
 
 use crate::assessment::{
@@ -15,6 +15,7 @@ use crate::contract::{Contract, hinted, nearest};
 use crate::scan::{self, Pattern, ScanLimits};
 use crate::selector::{Initiator, Trait};
 use crate::stable::StableHash;
+use crate::stolen;
 use crate::verdict::{Intent, Ruling};
 use crate::words;
 
@@ -23,7 +24,7 @@ pub const FINDINGS_MAX: usize = 4_096;
 /// Most warnings an assessment lists.
 const WARNINGS_MAX: usize = 256;
 /// Most containers a finding names on each side.
-const CONTAINERS_MAX: usize = 8;
+pub(crate) const CONTAINERS_MAX: usize = 8;
 /// Most pairs of addresses a display filter names.
 const FILTER_PAIRS_MAX: usize = 8;
 
@@ -46,7 +47,7 @@ impl Contract {
             .into_iter()
             .map(|(key, draft)| draft.finish(&key, &snapshot.completeness))
             .collect();
-        findings.extend(stolen(&snapshot));
+        findings.extend(stolen::findings(&snapshot));
         findings.sort_by(|a, b| {
             b.severity
                 .cmp(&a.severity)
@@ -101,16 +102,16 @@ impl Contract {
 
 /// What makes two charges the same finding.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Key {
-    kind: FindingKind,
-    initiator: String,
-    responder: String,
-    port: Option<ServicePort>,
+pub(crate) struct Key {
+    pub(crate) kind: FindingKind,
+    pub(crate) initiator: String,
+    pub(crate) responder: String,
+    pub(crate) port: Option<ServicePort>,
 }
 
 impl Key {
     /// Returns the finding's id, the same in every run.
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         let port = self.port.map(|port| port.to_string()).unwrap_or_default();
         StableHash::new()
             .field(self.kind.name())
@@ -396,80 +397,6 @@ impl Draft {
             | FindingKind::StolenMac => connections,
         }
     }
-}
-
-/// Returns a finding for each service that sent from another's hardware address, or the gateway's.
-fn stolen(snapshot: &Snapshot) -> Vec<Finding> {
-    let mut found: BTreeMap<Key, Finding> = BTreeMap::new();
-    for theft in &snapshot.thefts {
-        let service = |of: &Workload| of.qualified();
-        let unnamed = || "unclaimed".to_owned();
-        let (responder, holder, against) = match &theft.holder {
-            MacHolder::Gateway => {
-                ("host".to_owned(), "the gateway".to_owned(), format!("bridge of network {}", theft.network))
-            }
-            MacHolder::Workload(of) => {
-                let against = format!("veth of {} in network {}", of.container, theft.network);
-                (service(of), of.container.clone(), against)
-            }
-            MacHolder::Nameless => {
-                (unnamed(), "another container".to_owned(), format!("veth in network {}", theft.network))
-            }
-        };
-        let container = |of: Option<&Workload>| of.map(|of| of.container.clone());
-        let thief = theft.thief.as_deref();
-        let key = Key {
-            kind: FindingKind::StolenMac,
-            initiator: thief.map_or_else(unnamed, service),
-            responder,
-            port: None,
-        };
-        let holding = match &theft.holder {
-            MacHolder::Workload(of) => Some(of.as_ref()),
-            MacHolder::Gateway | MacHolder::Nameless => None,
-        };
-        let finding = found.entry(key.clone()).or_insert_with(|| Finding {
-            id: key.id(),
-            kind: key.kind,
-            severity: Severity::High,
-            initiator: key.initiator.clone(),
-            responder: key.responder.clone(),
-            port: None,
-            reached: words::reached(&Outcomes::default()).to_owned(),
-            summary: String::new(),
-            against,
-            first_at: theft.first_at,
-            last_at: theft.last_at,
-            first_frame: theft.first_frame,
-            last_frame: theft.last_frame,
-            connections: 0,
-            frames: 0,
-            initiator_containers: Vec::new(),
-            responder_containers: Vec::new(),
-            wireshark_filter: format!("eth.src == {}", theft.mac),
-            complete: None,
-        });
-        finding.frames += theft.frames;
-        finding.first_at = finding.first_at.min(theft.first_at);
-        finding.last_at = finding.last_at.max(theft.last_at);
-        finding.first_frame = finding.first_frame.min(theft.first_frame);
-        finding.last_frame = finding.last_frame.max(theft.last_frame);
-        for (names, name) in [
-            (&mut finding.initiator_containers, container(thief)),
-            (&mut finding.responder_containers, container(holding)),
-        ] {
-            names.extend(name);
-            names.sort_unstable();
-            names.dedup();
-            names.truncate(CONTAINERS_MAX);
-        }
-        let sender = finding.initiator_containers.first().unwrap_or(&key.initiator);
-        let sent = words::count(finding.frames, "frame");
-        finding.summary =
-            format!("{sender} sent {sent} from the hardware address of {holder} ({})", theft.mac);
-        finding.complete = snapshot.completeness.between(finding.first_at, finding.last_at);
-    }
-    found.into_values().collect()
 }
 
 fn name_container(names: &mut BTreeSet<String>, peer: &Peer) {

@@ -36,6 +36,7 @@ mod register;
 mod scan;
 mod selector;
 mod stable;
+mod stolen;
 mod verdict;
 mod words;
 
