@@ -151,6 +151,7 @@ fn picture(config: &Config) -> Result<Arc<Picture>, Failure> {
     let mut pictures = book.subscribe();
     let options = FollowOptions {
         docker_socket: Some(config.identity.docker_socket.clone()),
+        proc_root: config.identity.proc_root.clone(),
         ..FollowOptions::default()
     };
     runtime.spawn(follow(options, book));

@@ -3,10 +3,12 @@
 use portolan_policy::{FindingKind, ListenerClass, Severity};
 
 /// Every finding kind, so that a series exists before the first finding does.
-pub const FINDING_KINDS: [FindingKind; 8] = [
+pub const FINDING_KINDS: [FindingKind; 10] = [
     FindingKind::SpoofedSource,
     FindingKind::UnexpectedPeer,
     FindingKind::UndocumentedPort,
+    FindingKind::UndocumentedListener,
+    FindingKind::UnusedExposure,
     FindingKind::PortScan,
     FindingKind::HostSweep,
     FindingKind::SynFlood,

@@ -1,6 +1,6 @@
 //! Conversations: all flows of one initiator to one service port of one responder, with names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::ledger::{Completeness, Ledger, Tally};
 use crate::quantiles::Quantiles;
 use crate::theft::StolenMac;
 use crate::units::{Port, ServicePort, Timestamp};
-use crate::workload::Workload;
+use crate::workload::{Listening, PublishedPort, Workload};
 
 /// One end of a conversation, named.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -202,6 +202,12 @@ pub struct Snapshot {
     pub has_roster: bool,
     /// Containers known, running or ended within the last minute.
     pub workloads: Vec<Arc<Workload>>,
+    /// What listens in each running container, by its id, where somebody looked or tried to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub listening: BTreeMap<String, Listening>,
+    /// Container ports mapped onto the host, those that no longer are included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<PublishedPort>,
     /// Set while names may be out of date.
     pub stale: Option<String>,
     /// Frames and bytes of conversations that are not published yet because an end has no name.

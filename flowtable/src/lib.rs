@@ -51,4 +51,6 @@ pub use observation::{
 pub use table::{FlowTable, Limits};
 pub use theft::{MacHolder, StolenMac, Theft, Thefts};
 pub use units::{Port, Protocol, ServicePort, Timestamp};
-pub use workload::{DocumentSource, DocumentedPort, Names, Provenance, PublishedPort, Workload};
+pub use workload::{
+    DocumentSource, DocumentedPort, Listening, ListeningPort, Names, Provenance, PublishedPort, Workload,
+};

@@ -102,6 +102,8 @@ impl Conversations {
             completeness: occasion.completeness,
             has_roster: names.has_roster,
             workloads: names.workloads.clone(),
+            listening: names.listening.clone(),
+            published: names.published.clone(),
             stale: names.stale.clone(),
             withheld,
             conversations_folded: self.folded(),

@@ -135,6 +135,35 @@ impl std::fmt::Display for DocumentSource {
     }
 }
 
+/// What listens in a container's network namespace, as the kernel lists it, whether anybody called it or not.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listening {
+    /// Ports, sorted by port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<ListeningPort>,
+    /// Set where nobody could look, with the reason and without ports; or where there was more than was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_checked: Option<String>,
+}
+
+/// A port that accepts calls.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct ListeningPort {
+    /// Which.
+    pub port: ServicePort,
+    /// Whether it accepts calls of its own container alone, over loopback.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_loopback: bool,
+    /// When it was first seen to.
+    pub since: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// A container port mapped onto the host.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct PublishedPort {
@@ -186,6 +215,8 @@ pub struct Names {
     /// Every container known, observable or not, for counts and for documented-and-idle ports. Includes
     /// containers that have ended within the last minute.
     pub workloads: Vec<Arc<Workload>>,
+    /// What listens in each running container, by its id, where somebody looked or tried to.
+    pub listening: BTreeMap<String, Listening>,
     /// Set while the picture may be out of date, with the reason: `Docker does not answer since ...`.
     pub stale: Option<String>,
 }

@@ -11,7 +11,7 @@ use portolan_flowtable::{
     Outcome, Outcomes, Peer, Port, Protocol, Provenance, ServicePort, Tally, Timestamp, Workload,
 };
 use portolan_graphs::{Graph, Group};
-use portolan_policy::{Finding, FindingKind, Judged, Listener, ListenerClass, Severity, Verdict};
+use portolan_policy::{Finding, FindingKind, Judged, Listener, ListenerClass, Listens, Severity, Verdict};
 
 use super::input::Input;
 
@@ -174,6 +174,9 @@ fn listener(workload: &Arc<Workload>) -> Listener {
         port: ServicePort::new(80, Protocol::TCP),
         class: ListenerClass::DocumentedIdle,
         documented: workload.documented.clone(),
+        listens: Listens::Yes,
+        listens_in: vec![workload.container.clone()],
+        listens_since: Some(START),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::{self, MissedTickBehavior};
 
 use crate::docker::follow_once;
 use crate::links::{LinkError, LinkFollower};
+use crate::listening::look;
 use crate::registry::RosterBook;
 
 /// What is followed and how patiently.
@@ -16,6 +17,8 @@ use crate::registry::RosterBook;
 pub struct FollowOptions {
     /// Docker's socket; `None` follows links alone.
     pub docker_socket: Option<PathBuf>,
+    /// Where the host's `/proc` is mounted.
+    pub proc_root: PathBuf,
     /// Silence after which Docker is asked whether it is there.
     pub probe_every: Duration,
     /// How long an answer may take.
@@ -28,6 +31,7 @@ impl Default for FollowOptions {
     fn default() -> Self {
         Self {
             docker_socket: Some(PathBuf::from("/var/run/docker.sock")),
+            proc_root: PathBuf::from("/proc"),
             probe_every: Duration::from_secs(5),
             answer_within: Duration::from_secs(5),
             retry_within: Duration::from_secs(5),
@@ -44,6 +48,8 @@ pub enum IdentityError {
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// How often it is looked what listens in containers, at most.
+const LOOK_FOR_LISTENERS_EVERY: Duration = Duration::from_secs(2);
 /// How often what waits for time to pass is looked at.
 const PASS_TIME_EVERY: Duration = Duration::from_millis(250);
 /// How often containers that came just now are looked for.
@@ -70,7 +76,8 @@ pub async fn follow(options: FollowOptions, book: Arc<RosterBook>) -> Result<(),
     };
     let docker = follow_docker(&options, &book);
     let passing = pass_time(&book);
-    tokio::join!(docker, passing);
+    let listening = look_for_listeners(&options, &book);
+    tokio::join!(docker, passing, listening);
     drop(links);
     Ok(())
 }
@@ -101,6 +108,22 @@ async fn follow_docker(options: &FollowOptions, book: &Arc<RosterBook>) {
         }
         time::sleep(pause).await;
         pause = (pause * 2).min(options.retry_within);
+    }
+}
+
+/// Reads again and again what listens in the running containers, on a thread that may wait.
+async fn look_for_listeners(options: &FollowOptions, book: &Arc<RosterBook>) {
+    loop {
+        let places = book.listening_places();
+        let proc_root = options.proc_root.clone();
+        let began = time::Instant::now();
+        let seen = tokio::task::spawn_blocking(move || look(&places, &proc_root)).await;
+        // Reading fails by container and says so; a thread that could not be had is tried again.
+        if let Ok(seen) = seen {
+            book.listening_seen(seen, clock());
+        }
+        // Many containers with many sockets take long: never more than a twentieth of one processor.
+        time::sleep((began.elapsed() * 20).max(LOOK_FOR_LISTENERS_EVERY)).await;
     }
 }
 

@@ -21,6 +21,7 @@ mod docker;
 mod follow;
 mod inventory;
 pub mod links;
+mod listening;
 mod namespaces;
 mod naming;
 mod picture;

@@ -175,7 +175,7 @@ fn read(path: &Path) -> String {
 }
 
 /// Finds container ids in `/proc/PID/cgroup`: 64 hexadecimal digits, as in `/docker/ID` and `docker-ID.scope`.
-fn container_ids(cgroup: &str) -> BTreeSet<String> {
+pub(crate) fn container_ids(cgroup: &str) -> BTreeSet<String> {
     let words = cgroup.split(|letter: char| !letter.is_ascii_hexdigit());
     words.filter(|word| word.len() == 64).map(str::to_owned).collect()
 }

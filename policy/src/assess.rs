@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::{
-    Completeness, Conversation, DocumentSource, DocumentedPort, Outcomes, Peer, Port, Protocol, ServicePort,
-    Snapshot, Timestamp,
+    Completeness, Conversation, DocumentSource, Outcomes, Peer, ServicePort, Snapshot, Timestamp,
 };
 
-use crate::assessment::{
-    Assessment, Finding, FindingKind, Judged, Listener, ListenerClass, Severity, Verdict,
-};
+use crate::assessment::{Assessment, Finding, FindingKind, Judged, Severity};
 use crate::contract::{Contract, hinted, nearest};
+use crate::exposures;
+use crate::listeners::{self, listeners};
 use crate::scan::{self, Pattern, ScanLimits};
 use crate::selector::{Initiator, Trait};
 use crate::stable::StableHash;
@@ -48,6 +47,10 @@ impl Contract {
             .map(|(key, draft)| draft.finish(&key, &snapshot.completeness))
             .collect();
         findings.extend(stolen::findings(&snapshot));
+        let listeners = listeners(&intent, &snapshot, &conversations, &rulings);
+        findings.extend(listeners::findings(&intent, &listeners, &snapshot));
+        let exposures = exposures::exposures(&snapshot, &conversations);
+        findings.extend(exposures::findings(&exposures, &snapshot));
         findings.sort_by(|a, b| {
             b.severity
                 .cmp(&a.severity)
@@ -56,11 +59,11 @@ impl Contract {
         });
         let findings_left_out = findings.len().saturating_sub(FINDINGS_MAX);
         findings.truncate(FINDINGS_MAX);
-        let listeners = listeners(&intent, &conversations, &rulings);
         let services = intent.services().iter();
         let undeclared =
             services.filter(|(_, service)| service.is_undeclared()).map(|(name, _)| name.clone()).collect();
         let warnings = warnings(self, &intent, &snapshot);
+        let listening_not_checked = listeners::not_checked(&snapshot);
         let contract = self.title().unwrap_or_else(|| without_contract(&intent));
         let judged = conversations
             .into_iter()
@@ -79,6 +82,8 @@ impl Contract {
             findings,
             findings_left_out: u64::try_from(findings_left_out).unwrap_or(u64::MAX),
             listeners,
+            listening_not_checked,
+            exposures,
             undeclared,
             warnings,
             contract,
@@ -96,7 +101,16 @@ impl Contract {
             conversations.iter().map(|conversation| intent.judge(conversation)).collect();
         let patterns = scan::patterns(conversations, snapshot.at, limits);
         let drafts = gather(conversations, &rulings, &patterns).drafts.into_iter();
-        drafts.map(|(key, draft)| (key.id(), draft.members.into_iter().collect())).collect()
+        let mut grounds: BTreeMap<String, Vec<usize>> =
+            drafts.map(|(key, draft)| (key.id(), draft.members.into_iter().collect())).collect();
+        let listeners = listeners(&intent, snapshot, conversations, &rulings);
+        let exposures = exposures::exposures(snapshot, conversations);
+        // What nobody called rests on no packet.
+        let silent = listeners::findings(&intent, &listeners, snapshot).into_iter();
+        for finding in silent.chain(exposures::findings(&exposures, snapshot)) {
+            grounds.insert(finding.id, Vec::new());
+        }
+        grounds
     }
 }
 
@@ -235,6 +249,8 @@ fn key_of(kind: FindingKind, conversation: &Conversation) -> Key {
         FindingKind::UnlistedSource => (conversation.responder.service(), None),
         FindingKind::UnexpectedPeer
         | FindingKind::UndocumentedPort
+        | FindingKind::UndocumentedListener
+        | FindingKind::UnusedExposure
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::SynFlood
@@ -391,7 +407,9 @@ impl Draft {
                 };
                 format!("{connections}, {reached}{through}; no rule expects {}", key.initiator)
             }
-            FindingKind::PortScan
+            FindingKind::UndocumentedListener
+            | FindingKind::UnusedExposure
+            | FindingKind::PortScan
             | FindingKind::HostSweep
             | FindingKind::SynFlood
             | FindingKind::StolenMac => connections,
@@ -439,63 +457,6 @@ fn wire_ports(conversation: &Conversation) -> Vec<ServicePort> {
         | Peer::Ambiguous { .. }
         | Peer::Bare { .. } => vec![published],
     }
-}
-
-/// Sorts service ports into classes.
-///
-/// A documented port is used when somebody called it, answered or not; an undocumented one when it answered.
-fn listeners(intent: &Intent<'_>, conversations: &[Conversation], rulings: &[Ruling]) -> Vec<Listener> {
-    let mut called: BTreeMap<String, BTreeMap<ServicePort, bool>> = BTreeMap::new();
-    for (conversation, ruling) in conversations.iter().zip(rulings) {
-        let Some(workload) = conversation.responder.workload() else { continue };
-        if ruling.verdict == Verdict::Backscatter || !conversation.port.protocol.has_ports() {
-            continue;
-        }
-        let is_answered = conversation.connections.answered > 0 && conversation.evidence.is_proof();
-        *called.entry(workload.qualified()).or_default().entry(conversation.port).or_default() |= is_answered;
-    }
-    let mut listeners = Vec::new();
-    let none = BTreeMap::new();
-    for (name, service) in intent.services() {
-        let calls = called.get(name).unwrap_or(&none);
-        let mut ranges: BTreeMap<(Port, Port, Protocol), Vec<DocumentedPort>> = BTreeMap::new();
-        for documented in &service.documented {
-            ranges
-                .entry((documented.first, documented.last, documented.protocol))
-                .or_default()
-                .push(documented.clone());
-        }
-        let mut mine: BTreeMap<ServicePort, Listener> = BTreeMap::new();
-        let listener = |port, class, documented| Listener {
-            service: name.clone(),
-            project: service.project.clone(),
-            port,
-            class,
-            documented,
-        };
-        for ((first, last, protocol), documented) in ranges {
-            let bounds = |port| ServicePort { port: Some(port), protocol };
-            // A range that ends before it begins covers nothing.
-            let is_used = first <= last
-                && calls.range(bounds(first)..=bounds(last)).any(|(port, _)| port.protocol == protocol);
-            let class = if is_used { ListenerClass::DocumentedUsed } else { ListenerClass::DocumentedIdle };
-            let port = bounds(first);
-            mine.entry(port)
-                .and_modify(|known| {
-                    known.documented.extend(documented.iter().cloned());
-                    known.class = known.class.min(class);
-                })
-                .or_insert_with(|| listener(port, class, documented));
-        }
-        for (port, is_answered) in calls {
-            if *is_answered && port.port.is_some() && service.documented_by(*port).is_none() {
-                mine.entry(*port)
-                    .or_insert_with(|| listener(*port, ListenerClass::UndocumentedUsed, Vec::new()));
-            }
-        }
-        listeners.extend(mine.into_values());
-    }
-    listeners
 }
 
 /// Writes what traffic is held against where there is no contract.

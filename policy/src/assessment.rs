@@ -1,5 +1,7 @@
 //! A snapshot with verdicts: what policy hands downstream.
 
+use std::net::IpAddr;
+
 use portolan_flowtable::{Conversation, DocumentSource, DocumentedPort, ServicePort, Snapshot, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +104,10 @@ pub enum FindingKind {
     UnexpectedPeer,
     /// A service port nobody documented, in use.
     UndocumentedPort,
+    /// A service port nobody documented, listening; nobody called it yet.
+    UndocumentedListener,
+    /// A port published on every address, and nobody from outside used it for a day.
+    UnusedExposure,
     /// Many ports of one peer tried.
     PortScan,
     /// One port of many peers tried.
@@ -121,6 +127,8 @@ impl FindingKind {
             Self::SpoofedSource => "spoofed_source",
             Self::UnexpectedPeer => "unexpected_peer",
             Self::UndocumentedPort => "undocumented_port",
+            Self::UndocumentedListener => "undocumented_listener",
+            Self::UnusedExposure => "unused_exposure",
             Self::PortScan => "port_scan",
             Self::HostSweep => "host_sweep",
             Self::SynFlood => "syn_flood",
@@ -135,6 +143,8 @@ impl FindingKind {
             Self::SpoofedSource => "spoofed source",
             Self::UnexpectedPeer => "unexpected peer",
             Self::UndocumentedPort => "undocumented port",
+            Self::UndocumentedListener => "undocumented listener",
+            Self::UnusedExposure => "unused exposure",
             Self::PortScan => "port scan",
             Self::HostSweep => "host sweep",
             Self::SynFlood => "SYN flood",
@@ -255,6 +265,80 @@ pub struct Listener {
     pub class: ListenerClass,
     /// Who documents it, all sources.
     pub documented: Vec<DocumentedPort>,
+    /// Whether something listens on it, as the containers' socket tables say.
+    #[serde(default, skip_serializing_if = "Listens::is_not_checked")]
+    pub listens: Listens,
+    /// Containers in which it does, by name, sorted, at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listens_in: Vec<String>,
+    /// Since when it was seen to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listens_since: Option<Timestamp>,
+}
+
+/// Whether something listens on a port.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Listens {
+    /// Something does, for calls from outside the container.
+    Yes,
+    /// Something does, for its own container alone.
+    Loopback,
+    /// Somebody looked, and nothing does.
+    No,
+    /// Nobody looked, or not into every container of the service.
+    #[default]
+    NotChecked,
+}
+
+impl Listens {
+    /// Returns whether nobody looked.
+    pub fn is_not_checked(&self) -> bool {
+        match self {
+            Self::NotChecked => true,
+            Self::Yes | Self::Loopback | Self::No => false,
+        }
+    }
+}
+
+/// A container port mapped onto the host, and who came by it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Exposure {
+    /// `project/service` of its owner.
+    pub service: String,
+    /// Compose or stack project.
+    pub project: String,
+    /// The owner's container.
+    pub container: String,
+    /// The container's port.
+    pub port: ServicePort,
+    /// Where it is bound: `0.0.0.0:8080`, `[::1]:8080`.
+    pub host: String,
+    /// Whether that is every address of the host.
+    pub is_everywhere: bool,
+    /// Whether it is the host's loopback, which nobody outside reaches.
+    pub is_loopback: bool,
+    /// Since when it is bound.
+    pub from: Timestamp,
+    /// Addresses outside that called it, sorted, at most 16.
+    pub callers: Vec<IpAddr>,
+    /// Further ones.
+    pub callers_more: u64,
+    /// Connections from outside, whatever became of them.
+    pub connections_outside: u64,
+    /// Connections of containers through the host.
+    pub connections_inside: u64,
+    /// When it was last used.
+    pub last_used: Option<Timestamp>,
+}
+
+/// A container nobody could look into.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct NotChecked {
+    /// Its name.
+    pub container: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A snapshot with verdicts.
@@ -270,6 +354,12 @@ pub struct Assessment {
     pub findings_left_out: u64,
     /// Service ports by class, sorted by service and port.
     pub listeners: Vec<Listener>,
+    /// Containers of which nobody knows what listens in them, of those somebody tried to look into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listening_not_checked: Vec<NotChecked>,
+    /// Published ports and who came by them, sorted by service, port and host address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exposures: Vec<Exposure>,
     /// Services for which no source documents any port, sorted.
     pub undeclared: Vec<String>,
     /// Things the operator should know about the contract: services absent here, ...

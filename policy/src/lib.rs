@@ -32,6 +32,8 @@ mod assess;
 mod assessment;
 mod contract;
 mod expected;
+mod exposures;
+mod listeners;
 mod register;
 mod scan;
 mod selector;

@@ -194,6 +194,8 @@ impl<'a> Intent<'a> {
             Some(
                 FindingKind::UnexpectedPeer
                 | FindingKind::SpoofedSource
+                | FindingKind::UndocumentedListener
+                | FindingKind::UnusedExposure
                 | FindingKind::PortScan
                 | FindingKind::HostSweep
                 | FindingKind::SynFlood
@@ -258,7 +260,7 @@ impl ServiceIntent {
     }
 
     /// Writes `shop/cart documents 8080/tcp (image EXPOSE)`.
-    fn documents(&self, name: &str) -> String {
+    pub(crate) fn documents(&self, name: &str) -> String {
         let ports: Vec<String> = self
             .documented
             .iter()

@@ -76,6 +76,13 @@ pub(super) fn finding(
     };
     let mut grounds = contract.grounds(&snapshot, limits);
     let conversations: BTreeSet<usize> = grounds.remove(&found.id).unwrap_or_default().into_iter().collect();
+    if conversations.is_empty() {
+        return Err(Failure::error(format!(
+            "--finding {asked:?}: {} of {} rests on no packet",
+            found.kind.words(),
+            escape::terminal(&ends(found)),
+        )));
+    }
     Ok(Subject {
         conversations: with_backscatter(conversations, &snapshot.conversations),
         filter: found.wireshark_filter.clone(),
@@ -97,7 +104,8 @@ fn listed(findings: &[&Finding]) -> String {
 
 fn ends(finding: &Finding) -> String {
     let port = finding.port.map_or(String::new(), |port| format!(":{port}"));
-    escape::terminal(&format!("{} -> {}{port}", finding.initiator, finding.responder)).into_owned()
+    let arrow = if finding.initiator.is_empty() { "" } else { " -> " };
+    escape::terminal(&format!("{}{arrow}{}{port}", finding.initiator, finding.responder)).into_owned()
 }
 
 /// Finds an edge by the names of its ends and perhaps its port.

@@ -170,6 +170,7 @@ impl Session {
         let pictures = book.subscribe();
         let follow_options = FollowOptions {
             docker_socket: Some(config.identity.docker_socket.clone()),
+            proc_root: config.identity.proc_root.clone(),
             ..FollowOptions::default()
         };
         runtime.spawn(async move {

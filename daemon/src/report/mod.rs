@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use portolan_exporter::{FlowRecord, Publication, escape};
 use portolan_flowtable::{Completeness, Outcomes};
 use portolan_graphs::Edge;
-use portolan_policy::{Finding, ListenerClass, Severity, Verdict};
+use portolan_policy::{Finding, ListenerClass, Listens, Severity, Verdict};
 
 pub use table::{Align, Table};
 pub use text::{bytes, milliseconds, span, time_of_day};
@@ -60,7 +60,7 @@ pub fn report(publication: &Publication, title: &str, style: Style) -> String {
     out.push_str(&findings_table(&publication.assessment.findings, &names, style));
     out.push('\n');
     out.push_str(&edges_table(publication, &names, style));
-    let tail = tail(publication, &names);
+    let tail = tail(publication, &names, style);
     if !tail.is_empty() {
         out.push('\n');
         out.push_str(&tail);
@@ -293,6 +293,7 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
     let port = finding.port.map_or(String::new(), |port| format!(":{port}"));
     match finding.kind {
         FindingKind::UndocumentedPort => format!("{responder}{port}  <- {initiator}"),
+        FindingKind::UndocumentedListener | FindingKind::UnusedExposure => format!("{responder}{port}"),
         FindingKind::SpoofedSource | FindingKind::StolenMac => format!("{initiator}  as {responder}"),
         FindingKind::UnlistedSource => initiator,
         FindingKind::UnexpectedPeer
@@ -413,7 +414,7 @@ fn remark(edge: &Edge) -> String {
     words.join(", ")
 }
 
-fn tail(publication: &Publication, names: &ShortNames) -> String {
+fn tail(publication: &Publication, names: &ShortNames, style: Style) -> String {
     let mut out = String::new();
     let idle: Vec<String> = publication
         .assessment
@@ -421,11 +422,54 @@ fn tail(publication: &Publication, names: &ShortNames) -> String {
         .iter()
         .filter(|listener| listener.class == ListenerClass::DocumentedIdle)
         .map(|listener| {
-            let by = listener.documented.first().map_or(String::new(), |it| format!(" ({})", it.source));
-            format!("{}:{}{}", names.short(&listener.service), listener.port, escape::terminal(&by))
+            let by = listener.documented.first().map_or(String::new(), |it| it.source.to_string());
+            let heard = match listener.listens {
+                Listens::No => ", nothing listens",
+                Listens::Loopback => ", listens on loopback alone",
+                Listens::Yes | Listens::NotChecked => "",
+            };
+            let place = format!("{}:{}", names.short(&listener.service), listener.port);
+            if by.is_empty() { place } else { format!("{place} ({}{heard})", escape::terminal(&by)) }
         })
         .collect();
     list(&mut out, "IDLE", "documented and not seen in use", &idle);
+    let exposed: Vec<String> = publication
+        .assessment
+        .exposures
+        .iter()
+        .filter(|it| !it.is_loopback)
+        .map(|it| {
+            let place = format!("{}:{} on {}", names.short(&it.service), it.port, it.host);
+            let callers = (it.callers.len() as u64).saturating_add(it.callers_more);
+            let callers = match callers {
+                0 => "nobody came from outside".to_owned(),
+                _ => format!("{} from outside", counted(callers, "address", "addresses")),
+            };
+            let last = it
+                .last_used
+                .map_or(String::new(), |at| format!(", last used {}", time_of_day(at, style.is_local)));
+            format!("{place} ({callers}{last})")
+        })
+        .collect();
+    list(&mut out, "EXPOSED", "published beyond this host", &exposed);
+    let listening: Vec<String> = publication
+        .assessment
+        .listeners
+        .iter()
+        .filter(|listener| listener.class == ListenerClass::UndocumentedListening)
+        .map(|listener| {
+            let place = format!("{}:{}", names.short(&listener.service), listener.port);
+            format!("{place} (in {})", escape::terminal(&listener.listens_in.join(", ")))
+        })
+        .collect();
+    list(&mut out, "LISTENING", "undocumented and not called yet", &listening);
+    let not_checked: Vec<String> = publication
+        .assessment
+        .listening_not_checked
+        .iter()
+        .map(|it| format!("{} ({})", escape::terminal(&it.container), escape::terminal(&it.reason)))
+        .collect();
+    list(&mut out, "NOT CHECKED", "nobody knows what listens in", &not_checked);
     let undeclared: Vec<String> =
         publication.assessment.undeclared.iter().map(|service| names.short(service)).collect();
     list(&mut out, "UNDECLARED", "no source documents any port", &undeclared);

@@ -28,6 +28,7 @@ mod faults;
 mod floods;
 mod forged;
 mod limits;
+mod listeners;
 mod live_shop;
 mod look;
 mod namespace;

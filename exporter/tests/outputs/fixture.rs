@@ -9,7 +9,7 @@ use portolan_flowtable::{
     Conversation, DocumentSource, DocumentedPort, InitiatorEvidence, Outcomes, Peer, Port, Protocol,
     ServicePort, Tally, Timestamp, Workload,
 };
-use portolan_policy::{Finding, FindingKind, Judged, Listener, ListenerClass, Severity, Verdict};
+use portolan_policy::{Finding, FindingKind, Judged, Listener, ListenerClass, Listens, Severity, Verdict};
 
 pub(crate) const START: Timestamp = Timestamp(1_700_000_000_000_000_000);
 
@@ -132,6 +132,9 @@ pub(crate) fn listener(project: &str, service: &str, port: u16, source: Document
             protocol: Protocol::TCP,
             source,
         }],
+        listens: Listens::NotChecked,
+        listens_in: Vec::new(),
+        listens_since: None,
     }
 }
 

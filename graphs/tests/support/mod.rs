@@ -89,6 +89,8 @@ pub(crate) fn snapshot(workloads: Vec<Arc<Workload>>, conversations: Vec<Convers
         completeness: Completeness::Complete,
         has_roster: true,
         workloads,
+        listening: BTreeMap::new(),
+        published: Vec::new(),
         stale: None,
         withheld: Tally::default(),
         conversations_folded: 0,

@@ -26,7 +26,8 @@
 //!     "scopes": {"1": "shop_default"},
 //!     "addresses": {"1 172.18.0.2": [{"attachment": 2, "from": "2026-11-20T13:58:00.000000000Z"}]},
 //!     "host_addresses": ["172.18.0.1", "192.0.2.1"],
-//!     "workloads": ["3f2a9c1b0d4e 2026-11-20T13:58:00.000000000Z"]
+//!     "workloads": ["3f2a9c1b0d4e 2026-11-20T13:58:00.000000000Z"],
+//!     "listening": {"3f2a9c...": {"ports": [{"port": {"port": 80, "protocol": "tcp"}, "since": "2026-11-20T13:58:00.000000000Z"}]}}
 //!   },
 //!   "workloads": {"3f2a9c1b0d4e 2026-11-20T13:58:00.000000000Z": {"container": "shop-web-1"}},
 //!   "counts": {"containers": 1},
@@ -57,8 +58,8 @@ use std::sync::Arc;
 
 use portolan_flowtable::workload::Binding;
 use portolan_flowtable::{
-    AttachmentId, Directory, InterfaceEntry, InterfaceId, InterfaceTable, Names, PublishedPort, ScopeId,
-    Workload,
+    AttachmentId, Directory, InterfaceEntry, InterfaceId, InterfaceTable, Listening, Names, PublishedPort,
+    ScopeId, Workload,
 };
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +133,9 @@ struct NamesRecord {
     former: Vec<WorkloadKey>,
     host_addresses: Vec<IpAddr>,
     workloads: Vec<WorkloadKey>,
+    /// By the whole container id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    listening: BTreeMap<String, Listening>,
 }
 
 fn is_nothing<T: Default + PartialEq>(value: &T) -> bool {
@@ -289,6 +293,7 @@ impl NamesRecord {
             former: listed(&names.former),
             host_addresses: names.host_addresses.clone(),
             workloads: listed(&names.workloads),
+            listening: names.listening.clone(),
         }
     }
 
@@ -305,6 +310,7 @@ impl NamesRecord {
             former: listed(&self.former),
             host_addresses: self.host_addresses.clone(),
             workloads: listed(&self.workloads),
+            listening: self.listening.clone(),
             stale: self.stale.clone(),
         }
     }

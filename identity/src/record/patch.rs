@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use portolan_flowtable::workload::Binding;
-use portolan_flowtable::{AttachmentId, InterfaceEntry, PublishedPort, Workload};
+use portolan_flowtable::{AttachmentId, InterfaceEntry, Listening, PublishedPort, Workload};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::key::{Key, Place};
@@ -79,6 +79,8 @@ struct NamesPatch {
     host_addresses: List<IpAddr>,
     #[serde(skip_serializing_if = "is_nothing")]
     workloads: List<WorkloadKey>,
+    #[serde(skip_serializing_if = "is_nothing")]
+    listening: Rows<String, Listening>,
 }
 
 /// Rows that appeared or changed, and `None` for those that went.
@@ -173,6 +175,7 @@ impl NamesRecord {
             former: List::between(&self.former, &next.former),
             host_addresses: List::between(&self.host_addresses, &next.host_addresses),
             workloads: List::between(&self.workloads, &next.workloads),
+            listening: rows(&self.listening, &next.listening),
         }
     }
 
@@ -187,6 +190,7 @@ impl NamesRecord {
             former,
             host_addresses,
             workloads,
+            listening,
         } = patch;
         take_over(&mut self.has_roster, has_roster);
         take_over(&mut self.stale, stale);
@@ -197,6 +201,7 @@ impl NamesRecord {
         former.apply(&mut self.former);
         host_addresses.apply(&mut self.host_addresses);
         workloads.apply(&mut self.workloads);
+        take_rows(&mut self.listening, listening);
     }
 }
 

@@ -20,6 +20,9 @@ impl Joint {
     pub(super) fn draw(&mut self, objects: &Objects, before: &Picture, now: Timestamp) -> Picture {
         self.workloads.retain(|id, _| objects.containers.contains_key(id));
         self.netns_ids.retain(|id, _| objects.containers.contains_key(id));
+        let is_running =
+            |id: &String| objects.containers.get(id).is_some_and(|known| known.record.is_running);
+        self.listening.retain(|id, _| is_running(id));
         let bindings = self.bindings();
         let answers = self.answers(&bindings, now);
         let has_changed = answers != self.answers;
@@ -201,6 +204,7 @@ impl Joint {
         let host: BTreeSet<_> = gateways.chain(self.answers.host_addresses.iter().copied()).collect();
         names.host_addresses = host.into_iter().collect();
         names.stale.clone_from(&self.docker.stale);
+        names.listening.clone_from(&self.listening);
         (names, counts)
     }
 

@@ -15,12 +15,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
-use portolan_flowtable::{AttachmentId, InterfaceEntry, MacAddr, ScopeId, Timestamp, Workload};
+use portolan_flowtable::{AttachmentId, InterfaceEntry, Listening, MacAddr, ScopeId, Timestamp, Workload};
 use tokio::sync::watch;
 
 use crate::inventory::{Container, DockerNetwork, Image};
 use crate::links::{Link, LinkAddress, LinkPicture};
+use crate::listening::{ListeningPlace, Seen};
 use crate::namespaces::{HostNamespaces, Namespaces, Whereabouts};
+use crate::naming::documented;
 use crate::picture::{DockerState, Picture};
 use crate::subnet::Subnet;
 
@@ -171,6 +173,8 @@ struct Joint {
     scopes_given: u16,
     netns_ids: BTreeMap<String, (Whereabouts, i32)>,
     workloads: BTreeMap<String, Drawn>,
+    /// What listens in each running container, by its id.
+    listening: BTreeMap<String, Listening>,
     /// Counts what Docker said that was new.
     docker_changes: u64,
     epoch: u16,
@@ -210,6 +214,7 @@ impl RosterBook {
             scopes_given: 0,
             netns_ids: BTreeMap::new(),
             workloads: BTreeMap::new(),
+            listening: BTreeMap::new(),
             docker_changes: 0,
             epoch: 0,
             answers: Answers::default(),
@@ -418,6 +423,28 @@ impl RosterBook {
         }
     }
 
+    /// Returns where to look for what listens in each running container.
+    pub(crate) fn listening_places(&self) -> Vec<ListeningPlace> {
+        let known: Vec<_> = self.containers.iter().map(|entry| Arc::clone(entry.value())).collect();
+        let running = known.iter().filter(|known| known.record.is_running && known.record.is_inspected);
+        running.filter_map(|known| ListeningPlace::of(&known.record)).collect()
+    }
+
+    /// Takes over what was seen to listen in each running container, all of them.
+    pub(crate) fn listening_seen(&self, seen: Vec<(String, Seen)>, now: Timestamp) {
+        let objects = self.objects();
+        let mut joint = self.joint();
+        let before = std::mem::take(&mut joint.listening);
+        for (id, seen) in seen {
+            let Some(known) = objects.containers.get(&id) else { continue };
+            let image = objects.images.get(&known.record.image_id);
+            let documented = documented(&known.record, image.map(Arc::as_ref));
+            let listening = seen.since(before.get(&id), &documented, now);
+            joint.listening.insert(id, listening);
+        }
+        self.publish(&mut joint, &objects, now);
+    }
+
     fn docker_changed(&self, now: Timestamp) {
         let mut joint = self.joint();
         joint.docker_changes += 1;
@@ -467,6 +494,7 @@ fn is_same(picture: &Picture, before: &Picture) -> bool {
         && names.stale == earlier.stale
         && names.attachments == earlier.attachments
         && names.workloads == earlier.workloads
+        && names.listening == earlier.listening
         && names.addresses == earlier.addresses
         && names.scopes == earlier.scopes
         && names.published == earlier.published

@@ -55,6 +55,7 @@ fn assert_same(left: &Picture, right: &Picture) {
         former,
         host_addresses,
         workloads,
+        listening,
         stale,
     } = &**names;
     let other = &right.names;
@@ -62,7 +63,7 @@ fn assert_same(left: &Picture, right: &Picture) {
     assert_eq!((attachments, workloads), (&other.attachments, &other.workloads));
     assert_eq!((scopes, addresses), (&other.scopes, &other.addresses));
     assert_eq!((published, former), (&other.published, &other.former));
-    assert_eq!(host_addresses, &other.host_addresses);
+    assert_eq!((host_addresses, listening), (&other.host_addresses, &other.listening));
 }
 
 proptest! {

@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use portolan_flowtable::{
-    DocumentSource, DocumentedPort, MacAddr, Port, Protocol, Provenance, Role, Timestamp,
+    DocumentSource, DocumentedPort, ListeningPort, MacAddr, Port, Protocol, Provenance, Role, ServicePort,
+    Timestamp,
 };
 use proptest::collection::{btree_map, hash_map, vec};
 use proptest::option;
@@ -181,6 +182,14 @@ fn published() -> impl Strategy<Value = PublishedPort> {
     )
 }
 
+fn listening() -> impl Strategy<Value = Listening> {
+    let port =
+        (0..PORTS, protocol(), any::<bool>(), time()).prop_map(|(port, protocol, is_loopback, since)| {
+            ListeningPort { port: ServicePort::new(port, protocol), is_loopback, since }
+        });
+    (vec(port, 0..3), option::of(text())).prop_map(|(ports, not_checked)| Listening { ports, not_checked })
+}
+
 fn names() -> impl Strategy<Value = (Names, [Vec<(AttachmentId, Drawn)>; 3])> {
     let binding = (attachment(), time(), option::of(time())).prop_map(|(attachment, from, until)| Binding {
         attachment,
@@ -193,12 +202,21 @@ fn names() -> impl Strategy<Value = (Names, [Vec<(AttachmentId, Drawn)>; 3])> {
         hash_map((scope(), address()), vec(binding, 0..4), 0..6),
         vec(published(), 0..4),
         vec(address(), 0..4),
-        option::of(text()),
+        (option::of(text()), btree_map(text(), listening(), 0..3)),
         prop::array::uniform3(vec((attachment(), any::<Drawn>()), 0..5)),
     );
-    parts.prop_map(|(has_roster, scopes, addresses, published, host_addresses, stale, drawn)| {
-        let names =
-            Names { has_roster, scopes, addresses, published, host_addresses, stale, ..Names::default() };
+    parts.prop_map(|(has_roster, scopes, addresses, published, host_addresses, more, drawn)| {
+        let (stale, listening) = more;
+        let names = Names {
+            has_roster,
+            scopes,
+            addresses,
+            published,
+            host_addresses,
+            stale,
+            listening,
+            ..Names::default()
+        };
         (names, drawn)
     })
 }

@@ -1,0 +1,117 @@
+//! The four classes of a service port, live beside Docker and again from the recording.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::daemon::Daemon;
+use crate::engine::Lab;
+use crate::recorded::{Recorder, carried, read, replay};
+
+/// What the container of the test documents, 80 and 443, and what it serves; Docker's resolver listens in it too.
+const SERVES: [&str; 3] = ["serve", "tcp/80", "tcp/9229"];
+
+/// Writes `80/tcp documented_used yes (image EXPOSE)` for each service port of `app`.
+fn classes(listeners: &Value) -> Vec<String> {
+    let all = listeners.as_array().expect("listeners");
+    let of_app = all.iter().filter(|listener| listener["service"] == "app");
+    let line = |it: &Value| {
+        let by: Vec<&str> = it["documented"]
+            .as_array()
+            .expect("sources")
+            .iter()
+            .map(|documented| documented["source"]["kind"].as_str().expect("a kind"))
+            .collect();
+        let word = |name: &str| it[name].as_str().unwrap_or("-").to_owned();
+        format!("{} {} {} by {by:?}", it["port"]["port"], word("class"), word("listens"))
+    };
+    of_app.map(line).collect()
+}
+
+fn findings(answer: &Value) -> Vec<String> {
+    let all = answer["findings"].as_array().expect("findings");
+    all.iter()
+        .map(|it| {
+            format!(
+                "{} {}:{}",
+                it["kind"].as_str().unwrap(),
+                it["responder"].as_str().unwrap(),
+                it["port"]["port"]
+            )
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "needs root and Docker: scripts/prepare test"]
+fn a_port_nobody_documented_is_seen_before_it_is_called_and_again_from_the_recording() {
+    let lab = Lab::up();
+    lab.build_image();
+    let root = lab.directory().join("root.tar").to_string_lossy().into_owned();
+    lab.docker(["import", "-c", "ENTRYPOINT [\"/peer\"]", "-c", "EXPOSE 80 443", &root, "lab/app:1.0"]);
+    lab.docker(["network", "create", "net"]);
+    let socket = lab.docker_socket().to_string_lossy().into_owned();
+    let mut recorder = Recorder::start(&lab.host(), &socket, "", &[]);
+    // Behind Landlock and without any capability the tables can be read all the same.
+    let mut daemon = Daemon::beside(&lab.host(), &lab.docker_socket(), &["--sandbox", "strict"]);
+    let run = ["run", "-d", "--name", "app", "--network", "net", "lab/app:1.0"];
+    lab.docker(run.iter().chain(&SERVES).copied());
+
+    let idle = [
+        "80 documented_idle yes by [\"image\"]",
+        "443 documented_idle no by [\"image\"]",
+        "9229 undocumented_listening yes by []",
+    ];
+    daemon.eventually("nobody has called yet", |daemon| {
+        classes(&daemon.json("/api/v1/findings")["listeners"]) == idle
+    });
+    daemon.eventually("a finding says so", |daemon| {
+        findings(&daemon.json("/api/v1/findings")) == ["undocumented_listener app:9229"]
+    });
+    // Long enough for the recorder to have seen the same.
+    thread::sleep(Duration::from_secs(5));
+
+    let call = ["run", "--rm", "--network", "net", "lab/peer:1.0", "call", "app", "9229", "1", "10", "20"];
+    lab.docker(call);
+    let used = [
+        "80 documented_idle yes by [\"image\"]",
+        "443 documented_idle no by [\"image\"]",
+        "9229 undocumented_used yes by []",
+    ];
+    daemon.eventually("one call later", |daemon| {
+        classes(&daemon.json("/api/v1/findings")["listeners"]) == used
+    });
+    daemon.eventually("the finding is another", |daemon| {
+        findings(&daemon.json("/api/v1/findings")) == ["undocumented_port app:9229"]
+    });
+    thread::sleep(Duration::from_secs(2));
+    let ended = daemon.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let history = |events: &mut dyn Iterator<Item = Value>| -> Vec<String> {
+        let ours =
+            events.filter(|event| event["event_type"] == "listener" && event["listener"]["service"] == "app");
+        let ours = ours
+            .filter(|event| event["listener"]["port"]["port"] == 9229 || event["listener"]["port"] == 9229);
+        ours.map(|event| event["listener"]["class"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let expected = ["undocumented_listening", "undocumented_used"];
+    assert_eq!(history(&mut ended.events.iter().cloned()), expected, "{:?}", ended.events);
+
+    recorder.signal(Signal::TERM);
+    let ended = recorder.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let (again, events, _) = replay(&[carried(&recorder, &elsewhere)], "1");
+    assert_eq!(classes(&again["assessment"]["listeners"]), used);
+    assert_eq!(read(&recorder.folder.join("live.result"))["assessment"], again["assessment"]);
+    let mut events = events.lines().map(|line| serde_json::from_str(line).expect("an event"));
+    assert_eq!(
+        history(&mut events),
+        expected,
+        "{}",
+        fs::read_to_string(recorder.folder.join("live.ndjson")).unwrap()
+    );
+}
