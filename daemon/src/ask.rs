@@ -19,9 +19,9 @@ use crate::result;
 /// Returns why neither can be done.
 pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, Failure> {
     if let Some(publication) = result::read(path)? {
-        if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() {
+        if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() || !knowledge.compose.is_empty() {
             return Err(Failure::usage(format!(
-                "{}: a result is already named and judged; --roster and --contract go with a capture",
+                "{}: a result is already named and judged; --roster, --contract and --compose go with a capture",
                 path.display()
             )));
         }
@@ -118,7 +118,7 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<(), Failure> {
     print(out, &text)
 }
 
-fn publication_of(asked: &AskedArgs) -> Result<Publication, Failure> {
+pub(crate) fn publication_of(asked: &AskedArgs) -> Result<Publication, Failure> {
     match &asked.from {
         Some(path) => from_file(path, &asked.knowledge),
         None => of_daemon(asked),
@@ -127,8 +127,10 @@ fn publication_of(asked: &AskedArgs) -> Result<Publication, Failure> {
 
 fn of_daemon(asked: &AskedArgs) -> Result<Publication, Failure> {
     let AskedArgs { server, knowledge, ca_file, password_file, .. } = asked;
-    if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() {
-        return Err(Failure::usage("--roster and --contract go with --from CAPTURE; the daemon has its own"));
+    if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() || !knowledge.compose.is_empty() {
+        return Err(Failure::usage(
+            "--roster, --contract and --compose go with --from CAPTURE; the daemon has its own",
+        ));
     }
     let address: client::Server =
         server.parse().map_err(|error: client::UnknownServer| Failure::usage(error.to_string()))?;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portolan_policy::Severity;
 
+use crate::judge::cli::{PolicyCommand, RulesCommand, WhyArgs};
+
 /// The chart of who talks to whom on a Docker host, and of what should not be talking.
 #[derive(Debug, Parser)]
 #[command(
@@ -91,6 +93,28 @@ pub enum Command {
         after_help = "Examples:\n  sudo portolan doctor\n  portolan doctor --docker-socket /run/user/1000/docker.sock"
     )]
     Doctor(DoctorArgs),
+    /// Check contracts, try them on captures, compare them, suggest one
+    #[command(after_help = "Examples:\n  portolan policy check contracts.d\n  \
+        portolan policy test stricter.toml --against recorded.pcapng\n  \
+        portolan policy diff contract.toml stricter.toml\n  \
+        portolan policy suggest --from shop.pcapng --roster inspect.json > contract.toml\n\n\
+        The language of contracts: docs/policy.md.")]
+    Policy {
+        /// What to do.
+        #[command(subcommand)]
+        what: PolicyCommand,
+    },
+    /// List and explain the standard rules
+    #[command(after_help = "Examples:\n  portolan rules list\n  portolan rules show undocumented_port")]
+    Rules {
+        /// What to do.
+        #[command(subcommand)]
+        what: RulesCommand,
+    },
+    /// Explain an edge: what was seen, who documents it, which line decided
+    #[command(after_help = "Examples:\n  portolan why 'reports -> db:5432/tcp'\n  \
+        portolan why 'web -> cart' --from shop.pcapng --roster inspect.json --contract contract.toml")]
+    Why(Box<WhyArgs>),
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  \
         portolan completions bash > /etc/bash_completion.d/portolan\n  \
@@ -204,9 +228,12 @@ pub struct KnowledgeArgs {
     /// Who is who: docker inspect output or TOML; repeatable
     #[arg(long, value_name = "FILE")]
     pub roster: Vec<PathBuf>,
-    /// What was documented: a contract in TOML; repeatable
+    /// What was documented: a contract in TOML, or a folder of them; repeatable
     #[arg(long, value_name = "FILE")]
     pub contract: Vec<PathBuf>,
+    /// What was documented: a compose file; PROJECT is its folder's name where nothing is said; repeatable
+    #[arg(long, value_name = "[PROJECT=]FILE")]
+    pub compose: Vec<String>,
 }
 
 /// How captures are read.
@@ -371,9 +398,12 @@ pub struct LiveArgs {
     /// Configuration file
     #[arg(long, env = "PORTOLAN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// What was documented: a contract in TOML; repeatable
+    /// What was documented: a contract in TOML, or a folder of them; repeatable
     #[arg(long, env = "PORTOLAN_CONTRACT", value_name = "FILE", value_delimiter = ',')]
     pub contract: Vec<PathBuf>,
+    /// What was documented: a compose file; PROJECT is its folder's name where nothing is said; repeatable
+    #[arg(long, env = "PORTOLAN_COMPOSE", value_name = "[PROJECT=]FILE", value_delimiter = ',')]
+    pub compose: Vec<String>,
     /// Docker's socket
     #[arg(long, env = "PORTOLAN_DOCKER_SOCKET", value_name = "PATH")]
     pub docker_socket: Option<PathBuf>,

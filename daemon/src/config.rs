@@ -137,12 +137,22 @@ impl Default for Identity {
     }
 }
 
-/// Contracts.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+/// Contracts and compose files.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// Contract files.
     pub contracts: Vec<PathBuf>,
+    /// Compose files, as `[PROJECT=]FILE`.
+    pub compose: Vec<String>,
+    /// Whether compose files are read that containers' labels name.
+    pub compose_labels: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { contracts: Vec::new(), compose: Vec::new(), compose_labels: true }
+    }
 }
 
 /// HTTP and the socket.
@@ -283,6 +293,9 @@ impl Config {
         let mut config = from_file.with_environment(environment)?;
         if !live.contract.is_empty() {
             config.policy.contracts.clone_from(&live.contract);
+        }
+        if !live.compose.is_empty() {
+            config.policy.compose.clone_from(&live.compose);
         }
         if let Some(socket) = &live.docker_socket {
             config.identity.docker_socket.clone_from(socket);

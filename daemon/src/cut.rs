@@ -28,7 +28,7 @@ use crate::error::Failure;
 use crate::journal::Journal;
 use crate::replay::{Knowledge, Request, is_selected, journal_of, open, replay_watched};
 use marks::{Marks, Ties, Wanted};
-pub(crate) use subject::short_id;
+pub(crate) use subject::{edge_members, short_id};
 
 /// Cuts.
 ///

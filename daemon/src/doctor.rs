@@ -226,7 +226,9 @@ fn identity(picture: &Picture) -> Vec<Check> {
 }
 
 fn contract(config: &Config) -> Check {
-    match Contracts::read(&config.policy.contracts).map(|contracts| contracts.contract) {
+    match Contracts::read(&config.policy.contracts, &config.policy.compose)
+        .map(|contracts| contracts.contract)
+    {
         Ok(_) if config.policy.contracts.is_empty() => check(
             Level::Note,
             "contract",

@@ -8,6 +8,7 @@
 
 pub mod ask;
 pub mod cli;
+pub mod compose;
 pub mod config;
 pub mod cut;
 pub mod doctor;
@@ -16,6 +17,7 @@ pub mod engine;
 pub mod error;
 mod fault;
 pub mod journal;
+pub mod judge;
 pub mod live;
 pub mod look;
 mod means;
@@ -42,6 +44,7 @@ use portolan_policy::Severity;
 
 use cli::{Cli, Command, Format, ReplayArgs, SeverityArg};
 use error::Failure;
+use judge::cli::PolicyCommand;
 use report::Style;
 
 /// Runs the command line.
@@ -72,6 +75,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Findings(args) => ask::findings(&args, &mut out).map(|()| 0),
         Command::Graph(args) => ask::graph(&args, &mut out).map(|()| 0),
         Command::Status(args) => ask::status(&args, &mut out).map(|()| 0),
+        Command::Policy { what } => judge::policy(&what, &mut out),
+        Command::Rules { what } => judge::rules(&what, &mut out),
+        Command::Why(args) => judge::why(&args, &mut out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut script);
@@ -97,7 +103,11 @@ fn reads_files_alone(command: &Command) -> bool {
         Command::Flows(args) | Command::Findings(args) | Command::Status(args) => args.asked.from.is_some(),
         Command::Graph(args) => args.asked.from.is_some(),
         Command::Run(_) | Command::Look(_) | Command::Record(_) | Command::Doctor(_) => false,
-        Command::Completions { .. } | Command::Man => false,
+        Command::Policy { what: PolicyCommand::Suggest(args) } => args.asked.from.is_some(),
+        Command::Policy { what: PolicyCommand::Export(args) } => args.asked.from.is_some(),
+        Command::Policy { .. } => true,
+        Command::Why(args) => args.asked.from.is_some(),
+        Command::Completions { .. } | Command::Man | Command::Rules { .. } => false,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{result, signals};
 /// Returns why nothing can be captured, or why the answer cannot be written.
 pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let config = Config::load(&args.live)?;
-    let contracts = Contracts::read(&config.policy.contracts)?;
+    let contracts = Contracts::read(&config.policy.contracts, &config.policy.compose)?;
     let tick = Duration::from_millis(u64::from(config.daemon.tick_milliseconds));
     let privileges = Privileges::of_look(&config, args);
     let mut session = Session::start(SessionOptions { config, contracts, host: host_name(), privileges })?;

@@ -14,6 +14,7 @@ use rustix::fs::{Access, CWD, accessat};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{LiveArgs, LookArgs, RecordArgs, RunArgs};
+use crate::compose;
 use crate::config::Config;
 use crate::error::Failure;
 
@@ -99,7 +100,9 @@ impl Privileges {
             places.read.push(namespaces.unwrap_or(docker));
         }
         let mut wanted = vec![(config.identity.docker_socket.clone(), Access::WRITE_OK)];
-        for file in live.config.iter().chain(&config.policy.contracts) {
+        let compose: Vec<PathBuf> =
+            config.policy.compose.iter().map(|given| compose::path_of(given)).collect();
+        for file in live.config.iter().chain(&config.policy.contracts).chain(&compose) {
             wanted.push((file.clone(), Access::READ_OK));
             places.read.extend(
                 [Some(file.clone()), file.canonicalize().ok()].iter().flatten().map(|file| folder(file)),

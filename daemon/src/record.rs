@@ -47,7 +47,7 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
     if let Some(events) = &args.events {
         config.events.file.clone_from(events);
     }
-    let contracts = Contracts::read(&config.policy.contracts)?;
+    let contracts = Contracts::read(&config.policy.contracts, &config.policy.compose)?;
     let (host, own) = (host_name(), OwnMetrics::default());
     let events_file = config.events.file.clone();
     let privileges = Privileges::of_record(&config, args);
@@ -199,7 +199,8 @@ fn reload(session: &mut Session, args: &RecordArgs, events: Option<&EventWriter>
     if let Some(writer) = events {
         writer.reopen();
     }
-    let read = Config::load(&args.live).and_then(|fresh| Contracts::read(&fresh.policy.contracts));
+    let read = Config::load(&args.live)
+        .and_then(|fresh| Contracts::read(&fresh.policy.contracts, &fresh.policy.compose));
     match read {
         Ok(contracts) => session.set_contract(Some(contracts)),
         Err(failure) => {

@@ -42,7 +42,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     // What it writes (socket, events) is nobody else's to read.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let config = Config::load_run(args)?;
-    let contracts = Contracts::read(&config.policy.contracts)?;
+    let contracts = Contracts::read(&config.policy.contracts, &config.policy.compose)?;
     let serving = serve_options(&config)?;
     if args.print_config {
         let text = toml::to_string(&config)
@@ -270,7 +270,7 @@ fn reload(session: &mut Session, config: &Config, args: &RunArgs, events: Option
         writer.reopen();
     }
     let read = Config::load_run(args).and_then(|fresh| {
-        let contracts = Contracts::read(&fresh.policy.contracts)?;
+        let contracts = Contracts::read(&fresh.policy.contracts, &fresh.policy.compose)?;
         Ok((fresh, contracts))
     });
     match read {

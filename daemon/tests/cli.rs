@@ -72,7 +72,7 @@ fn bad_input_is_named_and_answered_with_a_remedy() {
     const LINKS: &str = "link type 147 cannot be read; portolan reads Ethernet, Linux cooked (SLL, SLL2), raw IP, NULL, LOOP and PPP";
     let links = format!("portolan: {LINKS}");
     #[rustfmt::skip]
-    let cases: [(&str, i32, &str); 33] = [
+    let cases: [(&str, i32, &str); 39] = [
         // Captures.
         ("replay none.pcap", 1, "portolan: none.pcap: no such file"),
         ("replay empty.pcap", 1, "portolan: empty.pcap: the file is empty; a capture without packets still has a header"),
@@ -91,11 +91,18 @@ fn bad_input_is_named_and_answered_with_a_remedy() {
         ("replay good.pcapng --roster cut.roster.json", 1, "portolan: cut.roster.json:2:1: cut off in the middle: EOF while parsing a value; collect the roster again"),
         // Contracts.
         ("replay good.pcapng --contract none.toml", 1, "portolan: none.toml: cannot be read: No such file or directory (os error 2)"),
-        ("replay good.pcapng --contract key.contract.toml", 1, "portolan: key.contract.toml:3:1: unknown key \"port\" in a service: expected service, image, label, network, project, ports, initiators, rule; did you mean \"ports\"?"),
+        ("replay good.pcapng --contract key.contract.toml", 1, "portolan: key.contract.toml:3:1: unknown key \"port\" in a service: expected service, image, label, network, project, ports, initiators, rule, mode; did you mean \"ports\"?"),
         ("replay good.pcapng --contract port.contract.toml", 1, "portolan: port.contract.toml:3:10: unknown protocol \"tpc\" in port \"8080/tpc\": expected tcp, udp or sctp; did you mean \"8080/tcp\"?"),
+        ("replay good.pcapng --compose none.yaml", 1, "portolan: none.yaml: cannot be read: No such file or directory (os error 2)"),
+        ("replay good.pcapng --compose shop=roster.toml", 1, "portolan: roster.toml:3:1: a compose file is a map, not a list"),
+        // Policy.
+        ("policy check none.toml", 1, "portolan: none.toml: cannot be read: No such file or directory (os error 2)"),
+        ("policy diff contract.toml folder", 1, "portolan: folder: no *.toml in this folder"),
+        ("policy test contract.toml --against good.pcapng", 1, "portolan: good.pcapng: nobody says which address belongs to which service: contracts judge nothing\n  give a roster:  --roster inspect.json"),
+        ("why nonsense --from good.pcapng", 2, "portolan: \"nonsense\": not an edge; write 'reports -> db:5432', 'shop/reports -> shop/db:5432/tcp' or '10.0.0.1 -> [fd00::2]:80'"),
         // Configuration.
         ("run --check --config none.toml", 1, "portolan: none.toml: cannot be read: No such file or directory (os error 2)"),
-        ("run --check --contract key.contract.toml", 1, "portolan: key.contract.toml:3:1: unknown key \"port\" in a service: expected service, image, label, network, project, ports, initiators, rule; did you mean \"ports\"?"),
+        ("run --check --contract key.contract.toml", 1, "portolan: key.contract.toml:3:1: unknown key \"port\" in a service: expected service, image, label, network, project, ports, initiators, rule, mode; did you mean \"ports\"?"),
         ("run --check --listen nonsense", 2, "portolan: --listen \"nonsense\": not an address and port; write 127.0.0.1:9414 or [::1]:9414"),
         // What is asked for.
         ("replay good.pcapng --filter tcp_prt_80", 1, "portolan: filter \"tcp prt 80\" on link type LINUX_SLL2: libpcap error: can't parse filter expression: syntax error"),
@@ -108,7 +115,7 @@ fn bad_input_is_named_and_answered_with_a_remedy() {
         ("flows --from new.result", 1, "portolan: new.result: a result of form 99, this portolan reads form 1"),
         ("graph --from new.result", 1, "portolan: new.result: a result of form 99, this portolan reads form 1"),
         ("status --from cut.pcap", 0, "portolan: cut.pcap: truncated in the middle of packet 212 (file ends at byte 20,000); everything before it was counted"),
-        ("findings --roster roster.toml", 2, "portolan: --roster and --contract go with --from CAPTURE; the daemon has its own"),
+        ("findings --roster roster.toml", 2, "portolan: --roster, --contract and --compose go with --from CAPTURE; the daemon has its own"),
         ("flows --server ftp://here", 2, "portolan: \"ftp://here\" names no daemon: give a socket file or http://HOST:PORT, or https:// likewise"),
         ("flows --server /none/portolan.sock", 1, "portolan: no daemon answers at /none/portolan.sock: start one with: sudo portolan run"),
         ("graph --server /none/portolan.sock", 1, "portolan: no daemon answers at /none/portolan.sock: start one with: sudo portolan run"),
@@ -276,7 +283,7 @@ fn a_result_answers_like_its_capture() {
         (again.status.code(), said(&again).as_str()),
         (
             Some(2),
-            "portolan: good.result: a result is already named and judged; --roster and --contract go with a capture\n"
+            "portolan: good.result: a result is already named and judged; --roster, --contract and --compose go with a capture\n"
         )
     );
 }

@@ -512,6 +512,7 @@ fn documented_edges(publication: &Publication) -> Vec<(EdgeKey, String)> {
             DocumentSource::Publish { .. } => true,
             DocumentSource::Image
             | DocumentSource::Run
+            | DocumentSource::Compose { .. }
             | DocumentSource::Label { .. }
             | DocumentSource::Roster { .. }
             | DocumentSource::Contract { .. } => false,

@@ -50,6 +50,7 @@ impl Publication {
             listeners: Vec::new(),
             listening_not_checked: Vec::new(),
             exposures: Vec::new(),
+            rules: Vec::new(),
             undeclared: Vec::new(),
             warnings: Vec::new(),
             contract: String::new(),

@@ -5,6 +5,7 @@ use portolan_policy::{FindingKind, ListenerClass, Severity};
 /// Every finding kind, so that a series exists before the first finding does.
 pub const FINDING_KINDS: [FindingKind; 10] = [
     FindingKind::SpoofedSource,
+    FindingKind::Denied,
     FindingKind::UnexpectedPeer,
     FindingKind::UndocumentedPort,
     FindingKind::UndocumentedListener,

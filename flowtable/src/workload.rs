@@ -104,6 +104,11 @@ pub enum DocumentSource {
         /// Host address and port, `0.0.0.0:8080`; empty where Docker had not chosen yet.
         host: String,
     },
+    /// A compose file.
+    Compose {
+        /// `file:line`.
+        place: String,
+    },
     /// A `portolan.ports` label.
     Label {
         /// The label's key.
@@ -130,7 +135,7 @@ impl std::fmt::Display for DocumentSource {
             Self::Publish { host } if host.is_empty() => f.write_str("published"),
             Self::Publish { host } => write!(f, "published {host}"),
             Self::Label { key } => write!(f, "label {key}"),
-            Self::Roster { place } | Self::Contract { place } => f.write_str(place),
+            Self::Compose { place } | Self::Roster { place } | Self::Contract { place } => f.write_str(place),
         }
     }
 }

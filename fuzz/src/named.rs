@@ -163,6 +163,7 @@ fn conversation(at: usize, initiator: Peer, responder: Peer, name: &str) -> Judg
         },
         verdict: Verdict::UnexpectedPeer,
         documented_by: Some(DocumentSource::Roster { place: name.to_owned() }),
+        decided_by: String::new(),
         finding: Some(name.to_owned()),
     }
 }

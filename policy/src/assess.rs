@@ -11,6 +11,7 @@ use crate::assessment::{Assessment, Finding, FindingKind, Judged, Severity};
 use crate::contract::{Contract, hinted, nearest};
 use crate::exposures;
 use crate::listeners::{self, listeners};
+use crate::rules::{Mode, RuleUse};
 use crate::scan::{self, Pattern, ScanLimits};
 use crate::selector::{Initiator, Trait};
 use crate::stable::StableHash;
@@ -40,6 +41,11 @@ impl Contract {
         let rulings: Vec<Ruling> =
             conversations.iter().map(|conversation| intent.judge(conversation)).collect();
         let patterns = scan::patterns(&conversations, snapshot.at, limits);
+        let patterns: Vec<Pattern> = patterns
+            .into_iter()
+            .filter(|pattern| self.wants_pattern(pattern, &conversations, snapshot.at))
+            .collect();
+        let rulings = self.wanted(rulings, &conversations, snapshot.at);
         let gathered = gather(&conversations, &rulings, &patterns);
         let mut findings: Vec<Finding> = gathered
             .drafts
@@ -51,6 +57,8 @@ impl Contract {
         findings.extend(listeners::findings(&intent, &listeners, &snapshot));
         let exposures = exposures::exposures(&snapshot, &conversations);
         findings.extend(exposures::findings(&exposures, &snapshot));
+        findings.retain(|finding| self.rules.is_enabled(finding.kind));
+        let rules = self.rule_uses(&rulings, &conversations, snapshot.at);
         findings.sort_by(|a, b| {
             b.severity
                 .cmp(&a.severity)
@@ -73,6 +81,7 @@ impl Contract {
                 conversation,
                 verdict: ruling.verdict,
                 documented_by: ruling.documented_by,
+                decided_by: ruling.decided_by,
                 finding,
             })
             .collect();
@@ -85,6 +94,7 @@ impl Contract {
             listening_not_checked,
             exposures,
             undeclared,
+            rules,
             warnings,
             contract,
         }
@@ -92,6 +102,51 @@ impl Contract {
 }
 
 impl Contract {
+    /// Leaves out the charges that standard rules are switched off for, or exempt from. The verdict stays: it says how
+    /// things are.
+    fn wanted(&self, rulings: Vec<Ruling>, conversations: &[Conversation], at: Timestamp) -> Vec<Ruling> {
+        if self.rules.standard.is_empty() {
+            return rulings;
+        }
+        let mut rulings = rulings;
+        for (ruling, conversation) in rulings.iter_mut().zip(conversations) {
+            ruling.charges.retain(|charge| {
+                self.rules.is_enabled(charge.kind) && !self.rules.exempts(charge.kind, conversation, at)
+            });
+        }
+        rulings
+    }
+
+    /// A pattern is exempt where the first of its conversations is.
+    fn wants_pattern(&self, pattern: &Pattern, conversations: &[Conversation], at: Timestamp) -> bool {
+        let first = pattern.conversations.first().and_then(|number| conversations.get(*number));
+        self.rules.is_enabled(pattern.kind)
+            && !first.is_some_and(|conversation| self.rules.exempts(pattern.kind, conversation, at))
+    }
+
+    fn rule_uses(&self, rulings: &[Ruling], conversations: &[Conversation], at: Timestamp) -> Vec<RuleUse> {
+        let mut uses: Vec<RuleUse> = self
+            .rules
+            .list
+            .iter()
+            .map(|rule| RuleUse {
+                id: rule.id.clone(),
+                place: rule.place.line(),
+                action: rule.action,
+                conversations: 0,
+                last_used: None,
+                is_over: rule.scope.is_over(at),
+            })
+            .collect();
+        for (ruling, conversation) in rulings.iter().zip(conversations) {
+            if let Some(used) = ruling.rule.and_then(|number| uses.get_mut(number)) {
+                used.conversations += 1;
+                used.last_used = used.last_used.max(Some(conversation.last_at));
+            }
+        }
+        uses
+    }
+
     /// Returns the numbers of the conversations each finding rests on, ascending, by the finding's id. For a scan
     /// that is also what did not fit into conversations of its own.
     pub fn grounds(&self, snapshot: &Snapshot, limits: &ScanLimits) -> BTreeMap<String, Vec<usize>> {
@@ -99,7 +154,9 @@ impl Contract {
         let conversations = &snapshot.conversations;
         let rulings: Vec<Ruling> =
             conversations.iter().map(|conversation| intent.judge(conversation)).collect();
-        let patterns = scan::patterns(conversations, snapshot.at, limits);
+        let rulings = self.wanted(rulings, conversations, snapshot.at);
+        let mut patterns = scan::patterns(conversations, snapshot.at, limits);
+        patterns.retain(|pattern| self.wants_pattern(pattern, conversations, snapshot.at));
         let drafts = gather(conversations, &rulings, &patterns).drafts.into_iter();
         let mut grounds: BTreeMap<String, Vec<usize>> =
             drafts.map(|(key, draft)| (key.id(), draft.members.into_iter().collect())).collect();
@@ -249,6 +306,7 @@ fn key_of(kind: FindingKind, conversation: &Conversation) -> Key {
         FindingKind::UnlistedSource => (conversation.responder.service(), None),
         FindingKind::UnexpectedPeer
         | FindingKind::UndocumentedPort
+        | FindingKind::Denied
         | FindingKind::UndocumentedListener
         | FindingKind::UnusedExposure
         | FindingKind::PortScan
@@ -407,6 +465,7 @@ impl Draft {
                 };
                 format!("{connections}, {reached}{through}; no rule expects {}", key.initiator)
             }
+            FindingKind::Denied => format!("{connections}, {reached}; it is denied"),
             FindingKind::UndocumentedListener
             | FindingKind::UnusedExposure
             | FindingKind::PortScan
@@ -467,6 +526,7 @@ fn without_contract(intent: &Intent<'_>) -> String {
             DocumentSource::Image => "images",
             DocumentSource::Run => "run options",
             DocumentSource::Publish { .. } => "published ports",
+            DocumentSource::Compose { .. } => "compose files",
             DocumentSource::Label { .. } => "labels",
             DocumentSource::Roster { .. } => "the roster",
             DocumentSource::Contract { .. } => "contracts",
@@ -490,10 +550,46 @@ fn hint(written: usize, name: &str, candidates: &mut dyn Iterator<Item = &str>) 
     if written < WARNINGS_MAX { hinted(nearest(name, candidates).as_deref()) } else { String::new() }
 }
 
+impl Contract {
+    /// Returns what is to be known of the contract by itself at this time: what it asks for and does not get, and what is
+    /// over.
+    pub fn remarks(&self, at: Timestamp) -> Vec<String> {
+        let mut remarks = Vec::new();
+        for entry in &self.entries {
+            if let Some((Mode::Enforce, place)) = &entry.mode {
+                remarks.push(format!(
+                    "{place}: mode enforce is not enforced: what is denied is reported and not blocked"
+                ));
+            }
+        }
+        for rule in self.rules.list.iter().filter(|rule| rule.scope.is_over(at)) {
+            remarks.push(format!("{}: the time of this rule is over; it decides nothing", rule.place));
+        }
+        for standard in &self.rules.standard {
+            for exemption in standard.exempt.iter().filter(|it| it.scope.is_over(at)) {
+                let (place, reason) = (&exemption.place, &exemption.reason);
+                remarks.push(format!("{place}: the time of this exemption is over: {reason}"));
+            }
+        }
+        remarks
+    }
+}
+
 /// Returns what the operator should know about the contract, each once, in its order.
 fn warnings(contract: &Contract, intent: &Intent<'_>, snapshot: &Snapshot) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
-    if !contract.is_empty() && !snapshot.has_roster {
+    warnings.extend(contract.remarks(snapshot.at));
+    for (name, service) in intent.services() {
+        for what in &service.unresolved {
+            warnings.push(format!(
+                "intent incomplete: {name} is not judged by ports nobody documents: {what}; give the output of docker compose config"
+            ));
+        }
+    }
+    for what in contract.compose.unresolved_peers() {
+        warnings.push(format!("intent incomplete: peers are not judged by the compose file of {what}; name one that can be read: --compose"));
+    }
+    if contract.title().is_some() && !snapshot.has_roster {
         warnings.push(
             "nobody says which address belongs to which service: the contract judges nothing".to_owned(),
         );

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use portolan_flowtable::{Conversation, DocumentSource, DocumentedPort, ServicePort, Snapshot, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::rules::RuleUse;
+
 /// How a conversation stands with what was documented.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -14,6 +16,10 @@ pub enum Verdict {
     /// Nothing says who may call the port, or there is nothing to judge: nobody answered on an undocumented port,
     /// the responder is no workload, the protocol has no ports, it is a proxy's leg.
     Unjudged,
+    /// A rule or a default of the operator allows it.
+    Allowed,
+    /// A rule or a default of the operator denies it.
+    Denied,
     /// The port is documented, but not for this initiator.
     UnexpectedPeer,
     /// The responder serves a port no source documents.
@@ -30,13 +36,15 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict, gravest first.
-    pub const BY_GRAVITY: [Self; 8] = [
+    pub const BY_GRAVITY: [Self; 10] = [
         Self::SpoofedSource,
+        Self::Denied,
         Self::UnexpectedPeer,
         Self::UndocumentedPort,
         Self::Unattributed,
         Self::Undeclared,
         Self::Unjudged,
+        Self::Allowed,
         Self::Documented,
         Self::Backscatter,
     ];
@@ -44,12 +52,14 @@ impl Verdict {
     /// Returns how grave it is; more is graver.
     pub fn gravity(self) -> u8 {
         match self {
-            Self::SpoofedSource => 7,
-            Self::UnexpectedPeer => 6,
-            Self::UndocumentedPort => 5,
-            Self::Unattributed => 4,
-            Self::Undeclared => 3,
-            Self::Unjudged => 2,
+            Self::SpoofedSource => 9,
+            Self::Denied => 8,
+            Self::UnexpectedPeer => 7,
+            Self::UndocumentedPort => 6,
+            Self::Unattributed => 5,
+            Self::Undeclared => 4,
+            Self::Unjudged => 3,
+            Self::Allowed => 2,
             Self::Documented => 1,
             Self::Backscatter => 0,
         }
@@ -58,10 +68,13 @@ impl Verdict {
     /// Returns whether it is a finding by itself.
     pub fn is_finding(self) -> bool {
         match self {
-            Self::SpoofedSource | Self::UnexpectedPeer | Self::UndocumentedPort => true,
-            Self::Unattributed | Self::Undeclared | Self::Unjudged | Self::Documented | Self::Backscatter => {
-                false
-            }
+            Self::SpoofedSource | Self::Denied | Self::UnexpectedPeer | Self::UndocumentedPort => true,
+            Self::Unattributed
+            | Self::Undeclared
+            | Self::Unjudged
+            | Self::Allowed
+            | Self::Documented
+            | Self::Backscatter => false,
         }
     }
 
@@ -70,6 +83,8 @@ impl Verdict {
         match self {
             Self::Documented => "documented",
             Self::Unjudged => "unjudged",
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
             Self::UnexpectedPeer => "unexpected peer",
             Self::UndocumentedPort => "undocumented port",
             Self::Undeclared => "undeclared",
@@ -84,6 +99,8 @@ impl Verdict {
         match self {
             Self::Documented => "documented",
             Self::Unjudged => "unjudged",
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
             Self::UnexpectedPeer => "unexpected_peer",
             Self::UndocumentedPort => "undocumented_port",
             Self::Undeclared => "undeclared",
@@ -100,6 +117,8 @@ impl Verdict {
 pub enum FindingKind {
     /// A sender used an address that another holds.
     SpoofedSource,
+    /// A rule or a default of the operator denies it.
+    Denied,
     /// An initiator nobody expected.
     UnexpectedPeer,
     /// A service port nobody documented, in use.
@@ -121,10 +140,25 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::SpoofedSource,
+        Self::Denied,
+        Self::UnexpectedPeer,
+        Self::UndocumentedPort,
+        Self::UndocumentedListener,
+        Self::UnusedExposure,
+        Self::PortScan,
+        Self::HostSweep,
+        Self::SynFlood,
+        Self::UnlistedSource,
+    ];
+
     /// Returns its name for machines, as serialised: `unexpected_peer`.
     pub fn name(self) -> &'static str {
         match self {
             Self::SpoofedSource => "spoofed_source",
+            Self::Denied => "denied",
             Self::UnexpectedPeer => "unexpected_peer",
             Self::UndocumentedPort => "undocumented_port",
             Self::UndocumentedListener => "undocumented_listener",
@@ -141,6 +175,7 @@ impl FindingKind {
     pub fn words(self) -> &'static str {
         match self {
             Self::SpoofedSource => "spoofed source",
+            Self::Denied => "denied",
             Self::UnexpectedPeer => "unexpected peer",
             Self::UndocumentedPort => "undocumented port",
             Self::UndocumentedListener => "undocumented listener",
@@ -234,6 +269,9 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Who documents its port, first match.
     pub documented_by: Option<DocumentSource>,
+    /// The line that decided, or why nothing did: `contract.toml:12 lists shop/cart`, `nothing says who may call`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub decided_by: String,
     /// Id of the finding it belongs to.
     pub finding: Option<String>,
 }
@@ -362,6 +400,9 @@ pub struct Assessment {
     pub exposures: Vec<Exposure>,
     /// Services for which no source documents any port, sorted.
     pub undeclared: Vec<String>,
+    /// Rules of the contract and how often each decided, as written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleUse>,
     /// Things the operator should know about the contract: services absent here, ...
     pub warnings: Vec<String>,
     /// What the traffic was held against, in one line: `contract.toml, 2 services`, `none: documented ports come

@@ -19,6 +19,10 @@
 //! - An entry's initiators are expected on its ports; on ports no entry names, the initiators of all entries for
 //!   the service are.
 //! - A list of one may be written without brackets.
+//!
+//! `[[rule]]`, `[defaults]`, `[groups]` and `[standard]` are of `docs/policy.md`.
+
+mod rules;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -29,8 +33,11 @@ use ipnet::IpNet;
 use portolan_flowtable::{DocumentSource, DocumentedPort, Port, Protocol, ServicePort, Workload};
 use toml_edit::{Document, Item, TableLike, Value};
 
+use crate::compose::{ComposeFile, ComposeProjects, UnreadCompose};
+use crate::rules::{Mode, Rules};
 use crate::selector::{Glob, Initiator, Trait};
 use crate::stable::StableHash;
+use rules::Groups;
 
 /// Most services in one contract file.
 const SERVICES_MAX: usize = 10_000;
@@ -45,6 +52,8 @@ const LIKENESS_BYTES_MAX: usize = 128;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contract {
     pub(crate) entries: Vec<Entry>,
+    pub(crate) compose: ComposeProjects,
+    pub(crate) rules: Rules,
     files: Vec<ContractFile>,
 }
 
@@ -63,6 +72,7 @@ pub(crate) struct Entry {
     pub(crate) ports: Option<Vec<DocumentedPort>>,
     pub(crate) initiators: Option<Expected>,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) mode: Option<(Mode, Place)>,
 }
 
 /// One `[[service.rule]]`.
@@ -166,12 +176,17 @@ impl Contract {
     /// an unknown key, a value of the wrong type, a port, range or prefix that does not exist, a service that
     /// selects nothing.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, Vec<ContractError>> {
-        let mut reader = Reader { text, file_name, errors: Vec::new() };
-        let entries = reader.read();
+        Self::parse_with(text, file_name, &Groups::new())
+    }
+
+    /// Reads one contract that may name groups of addresses that another one of the same set defines.
+    fn parse_with(text: &str, file_name: &str, groups: &Groups) -> Result<Self, Vec<ContractError>> {
+        let mut reader = Reader { text, file_name, errors: Vec::new(), groups: groups.clone() };
+        let (entries, rules) = reader.read();
         if reader.errors.is_empty() {
             let hash = StableHash::new().field(text).digits();
             let file = ContractFile { name: file_name.to_owned(), services: entries.len(), hash };
-            Ok(Self { entries, files: vec![file] })
+            Ok(Self { entries, rules, files: vec![file], compose: ComposeProjects::default() })
         } else {
             reader.errors.sort_by_key(|error| (error.line, error.column));
             Err(reader.errors)
@@ -186,10 +201,18 @@ impl Contract {
     pub fn parse_all<'a>(
         files: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Vec<ContractError>> {
+        let files: Vec<(&str, &str)> = files.into_iter().collect();
         let mut merged = Self::default();
         let mut errors = Vec::new();
+        let mut groups = Groups::new();
+        for (name, text) in &files {
+            let mut reader = Reader { text, file_name: name, errors: Vec::new(), groups: Groups::new() };
+            // What is wrong with them is said below.
+            let own = Document::parse(*text).map(|document| reader.groups(document.as_table()));
+            groups.extend(own.unwrap_or_default());
+        }
         for (name, text) in files {
-            match Self::parse(text, name) {
+            match Self::parse_with(text, name, &groups) {
                 Ok(contract) => merged.merge(contract),
                 Err(more) => errors.extend(more),
             }
@@ -200,23 +223,40 @@ impl Contract {
     /// Adds another contract's word to this one's.
     pub fn merge(&mut self, other: Self) {
         self.entries.extend(other.entries);
+        self.rules.merge(other.rules);
+        self.compose.merge(other.compose);
         self.files.extend(other.files);
     }
 
-    /// Returns whether nothing was documented by contract.
+    /// Adds what a compose file of this project says.
+    pub fn add_compose(&mut self, project: &str, file: ComposeFile) {
+        self.compose.add(project, file);
+    }
+
+    /// Notes that a compose file of a project could not be read: what it would say is not judged.
+    pub fn add_unread_compose(&mut self, unread: UnreadCompose) {
+        self.compose.add_unread(unread);
+    }
+
+    /// Returns whether nothing was documented by contract; compose files are none.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// Returns 16 hexadecimal digits that change with the text; empty without a contract.
+    /// Returns 16 hexadecimal digits that change with the text, of compose files with what is read of it; empty
+    /// without either.
     pub fn hash(&self) -> String {
-        if self.files.is_empty() {
+        let compose: Vec<String> =
+            self.compose.files().map(|(project, file)| format!("{project} {file:?}")).collect();
+        let files = self.files.iter().map(|file| file.hash.as_str());
+        let mut parts = files.chain(compose.iter().map(String::as_str)).peekable();
+        if parts.peek().is_none() {
             return String::new();
         }
-        self.files.iter().fold(StableHash::new(), |hash, file| hash.field(&file.hash)).digits()
+        parts.fold(StableHash::new(), StableHash::field).digits()
     }
 
-    /// Returns `contract.toml, 2 services`; `None` without a contract.
+    /// Returns `contract.toml, 2 services`, compose files among them; `None` without either.
     pub fn title(&self) -> Option<String> {
         let titles: Vec<String> = self
             .files
@@ -225,6 +265,10 @@ impl Contract {
                 let services = crate::words::count(file.services.try_into().unwrap_or(u64::MAX), "service");
                 format!("{}, {services}", file.name)
             })
+            .chain(self.compose.files().map(|(_, file)| {
+                let count = file.services.len().try_into().unwrap_or(u64::MAX);
+                format!("{}, {}", file.file, crate::words::count(count, "service"))
+            }))
             .collect();
         (!titles.is_empty()).then(|| titles.join("; "))
     }
@@ -238,7 +282,9 @@ impl Contract {
 fn service_name(selector: &Trait) -> Option<&str> {
     match selector {
         Trait::Service(name) => Some(name),
-        Trait::Image(_) | Trait::Label(..) | Trait::Network(_) | Trait::Project(_) => None,
+        Trait::Image(_) | Trait::Label(..) | Trait::Network(_) | Trait::Project(_) | Trait::Container(_) => {
+            None
+        }
     }
 }
 
@@ -281,27 +327,35 @@ struct Reader<'a> {
     text: &'a str,
     file_name: &'a str,
     errors: Vec<ContractError>,
+    groups: Groups,
 }
 
-const ROOT_KEYS: [&str; 1] = ["service"];
-const SERVICE_KEYS: [&str; 8] =
-    ["service", "image", "label", "network", "project", "ports", "initiators", "rule"];
+const ROOT_KEYS: [&str; 5] = ["service", "rule", "defaults", "groups", "standard"];
+const SERVICE_KEYS: [&str; 9] =
+    ["service", "image", "label", "network", "project", "ports", "initiators", "rule", "mode"];
 const RULE_KEYS: [&str; 2] = ["from", "ports"];
-const PREFIXES: [&str; 4] = ["network:", "project:", "label:", "image:"];
+const PREFIXES: [&str; 6] = ["network:", "project:", "label:", "image:", "container:", "group:"];
 const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
 impl Reader<'_> {
-    fn read(&mut self) -> Vec<Entry> {
+    fn read(&mut self) -> (Vec<Entry>, Rules) {
         let document = match Document::parse(self.text) {
             Ok(document) => document,
             Err(error) => {
                 let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
                 self.report(error.span(), message, None);
-                return Vec::new();
+                return (Vec::new(), Rules::default());
             }
         };
         let root: &dyn TableLike = document.as_table();
         self.check_keys(root, &ROOT_KEYS, "a contract");
+        let own = self.groups(root);
+        self.groups.extend(own);
+        let rules = self.rules(root);
+        (self.services(root), rules)
+    }
+
+    fn services(&mut self, root: &dyn TableLike) -> Vec<Entry> {
         let Some(services) = root.get("service") else { return Vec::new() };
         let tables = self.tables(services, "service", "[[service]]");
         if tables.len() > SERVICES_MAX {
@@ -344,7 +398,22 @@ impl Reader<'_> {
             }
             None => Vec::new(),
         };
-        Entry { place: self.place(span), selectors, ports, initiators, rules }
+        let mode = table.get("mode").and_then(|item| self.mode(item));
+        Entry { place: self.place(span), selectors, ports, initiators, rules, mode }
+    }
+
+    fn mode(&mut self, item: &Item) -> Option<(Mode, Place)> {
+        let text = self.text_of(item, "mode")?;
+        let found = Mode::ALL.into_iter().find(|mode| mode.name() == text);
+        if found.is_none() {
+            let hint = nearest(&text, Mode::ALL.map(Mode::name));
+            self.report(
+                item.span(),
+                format!("unknown mode {text:?}: expected off, learn, monitor, enforce"),
+                hint,
+            );
+        }
+        found.map(|mode| (mode, self.place(item.span())))
     }
 
     fn rule(&mut self, table: &dyn TableLike, span: Option<Range<usize>>) -> Rule {
@@ -388,6 +457,8 @@ impl Reader<'_> {
         match text {
             "host" => return Some(Initiator::Host),
             "external" => return Some(Initiator::External),
+            "multicast" => return Some(Initiator::Multicast),
+            "any" => return Some(Initiator::Any),
             "" => {
                 self.report(span, "an empty initiator means nobody: leave it out".to_owned(), None);
                 return None;
@@ -400,6 +471,8 @@ impl Reader<'_> {
                 "project" => Trait::Project(rest.to_owned()),
                 "label" => label(rest),
                 "image" => Trait::Image(Glob::new(rest)),
+                "container" => Trait::Container(Glob::new(rest)),
+                "group" => return self.group(rest, span),
                 _ => {
                     let hint = nearest(prefix, PREFIXES.map(|known| known.trim_end_matches(':')))
                         .map(|known| format!("{known}:{rest}"));
@@ -425,6 +498,16 @@ impl Reader<'_> {
             return None;
         }
         Some(Initiator::Workload(Trait::Service(text.to_owned())))
+    }
+
+    fn group(&mut self, name: &str, span: Option<Range<usize>>) -> Option<Initiator> {
+        if let Some(ranges) = self.groups.get(name) {
+            return Some(Initiator::Group(ranges.clone()));
+        }
+        let hint =
+            nearest(name, self.groups.keys().map(String::as_str)).map(|known| format!("group:{known}"));
+        self.report(span, format!("unknown group {name:?}: define it in [groups]"), hint);
+        None
     }
 
     fn ports(&mut self, item: &Item) -> Vec<DocumentedPort> {

@@ -88,7 +88,7 @@ fn initiators(expected: &Expected, workloads: &[Arc<Workload>]) -> BTreeSet<Expe
             Initiator::External => {
                 ends.insert(word("external"));
             }
-            Initiator::Addresses(_) => {}
+            Initiator::Addresses(_) | Initiator::Group(_) | Initiator::Multicast | Initiator::Any => {}
         }
     }
     ends

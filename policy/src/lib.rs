@@ -30,22 +30,35 @@
 
 mod assess;
 mod assessment;
+mod catalogue;
+mod compose;
 mod contract;
 mod expected;
+mod export;
 mod exposures;
+mod facts;
 mod listeners;
 mod register;
+mod rules;
 mod scan;
 mod selector;
 mod stable;
 mod stolen;
+mod suggest;
 mod verdict;
 mod words;
 
 pub use assess::{FINDINGS_MAX, wireshark_filter};
 pub use assessment::*;
+pub use catalogue::{StandardRule, standard_rules};
+pub use compose::{
+    ComposeFile, ComposeNetwork, ComposePort, ComposeService, Published, UnreadCompose, Unresolved,
+};
 pub use contract::{Contract, ContractError};
 pub use expected::{EXPECTED_EDGES_MAX, ExpectedEdge, ExpectedEnd};
+pub use export::Form;
+pub use facts::Change;
 pub use register::{REGISTER_MAX, Register};
+pub use rules::{Action, Mode, Relation, RuleUse};
 pub use scan::ScanLimits;
 pub use verdict::{Charge, Intent, Ruling};

@@ -192,7 +192,7 @@ pub(crate) fn findings(intent: &Intent<'_>, listeners: &[Listener], snapshot: &S
     let mut findings = Vec::new();
     for listener in listeners.iter().filter(|it| it.class == ListenerClass::UndocumentedListening) {
         let Some(service) = intent.services().get(&listener.service) else { continue };
-        if service.is_undeclared() {
+        if service.is_undeclared() || !service.unresolved.is_empty() {
             continue;
         }
         let first_at = listener.listens_since.unwrap_or(snapshot.at);

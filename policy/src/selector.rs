@@ -9,6 +9,12 @@ use portolan_flowtable::{Peer, Workload};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Glob(Vec<char>);
 
+impl std::fmt::Display for Glob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|letter| write!(f, "{letter}"))
+    }
+}
+
 impl Glob {
     pub(crate) fn new(pattern: &str) -> Self {
         Self(pattern.chars().collect())
@@ -71,6 +77,23 @@ pub(crate) enum Trait {
     Network(String),
     /// Compose or stack project.
     Project(String),
+    /// Container name.
+    Container(Glob),
+}
+
+/// As a contract writes it.
+impl std::fmt::Display for Trait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Service(name) => f.write_str(name),
+            Self::Image(glob) => write!(f, "image:{glob}"),
+            Self::Label(key, None) => write!(f, "label:{key}"),
+            Self::Label(key, Some(value)) => write!(f, "label:{key}={value}"),
+            Self::Network(name) => write!(f, "network:{name}"),
+            Self::Project(name) => write!(f, "project:{name}"),
+            Self::Container(glob) => write!(f, "container:{glob}"),
+        }
+    }
 }
 
 impl Trait {
@@ -82,6 +105,7 @@ impl Trait {
             Self::Label(key, Some(value)) => workload.labels.get(key) == Some(value),
             Self::Network(name) => workload.networks.contains(name),
             Self::Project(name) => workload.project == *name,
+            Self::Container(glob) => glob.fits(&workload.container),
         }
     }
 }
@@ -97,6 +121,12 @@ pub(crate) enum Initiator {
     External,
     /// Whoever holds an address of this range.
     Addresses(IpNet),
+    /// Whoever holds an address of one of these ranges, by the name of a group.
+    Group(Vec<IpNet>),
+    /// A group of addresses, as a responder.
+    Multicast,
+    /// Anybody with a name, and anybody without.
+    Any,
 }
 
 impl Initiator {
@@ -107,6 +137,9 @@ impl Initiator {
             Self::Host => matches!(peer, Peer::Host { .. }),
             Self::External => matches!(peer, Peer::External { .. }),
             Self::Addresses(range) => range.contains(&canonical(peer.address())),
+            Self::Group(ranges) => ranges.iter().any(|range| range.contains(&canonical(peer.address()))),
+            Self::Multicast => matches!(peer, Peer::Group { .. }),
+            Self::Any => true,
         }
     }
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::{
     Conversation, DocumentSource, DocumentedPort, Outcomes, Peer, Port, Protocol, ServicePort, Snapshot,
-    Workload,
+    Timestamp, Workload,
 };
 
 use crate::assessment::{FindingKind, Severity, Verdict};
+use crate::compose::Word;
 use crate::contract::{Contract, Expected};
+use crate::rules::{Action, Mode};
 use crate::words;
 
 /// Most port ranges of one service that are looked at; single ports are not limited. A label may list thousands.
@@ -25,6 +27,7 @@ const SPELLED_OUT_MAX: usize = 4;
 pub struct Intent<'a> {
     contract: &'a Contract,
     services: BTreeMap<String, ServiceIntent>,
+    at: Timestamp,
 }
 
 /// What is documented for one service.
@@ -39,6 +42,12 @@ pub(crate) struct ServiceIntent {
     entries: BTreeSet<usize>,
     /// Whether somebody documented its ports, be it that there is none.
     is_declared: bool,
+    /// How findings about it are treated, where a contract says.
+    pub(crate) mode: Option<Mode>,
+    /// Whether compose files were not asked yet.
+    is_new: bool,
+    /// What has to be resolved before its intent is known: `compose.yaml:3: a variable in "ports"`.
+    pub(crate) unresolved: Vec<String>,
 }
 
 /// How a conversation stands, and why.
@@ -48,6 +57,10 @@ pub struct Ruling {
     pub verdict: Verdict,
     /// Who documents its port, the most deliberate source.
     pub documented_by: Option<DocumentSource>,
+    /// The line that decided, or why nothing did.
+    pub decided_by: String,
+    /// Number of the rule that decided, if one did.
+    pub(crate) rule: Option<usize>,
     /// What it gives rise to.
     pub charges: Vec<Charge>,
 }
@@ -64,15 +77,16 @@ pub struct Charge {
 }
 
 impl Ruling {
-    fn plain(verdict: Verdict) -> Self {
-        Self { verdict, documented_by: None, charges: Vec::new() }
+    fn plain(verdict: Verdict, why: &str) -> Self {
+        let decided_by = why.to_owned();
+        Self { verdict, documented_by: None, decided_by, rule: None, charges: Vec::new() }
     }
 }
 
 impl<'a> Intent<'a> {
     /// Collects what is documented for the workloads of a snapshot, ends of its conversations included.
     pub fn new(contract: &'a Contract, snapshot: &Snapshot) -> Self {
-        let mut intent = Self { contract, services: BTreeMap::new() };
+        let mut intent = Self { contract, services: BTreeMap::new(), at: snapshot.at };
         let mut seen: BTreeSet<*const Workload> = BTreeSet::new();
         let ends = snapshot
             .conversations
@@ -92,13 +106,24 @@ impl<'a> Intent<'a> {
     }
 
     fn add(&mut self, workload: &Workload) {
-        let service = self.services.entry(workload.qualified()).or_default();
+        let service = self
+            .services
+            .entry(workload.qualified())
+            .or_insert_with(|| ServiceIntent { is_new: true, ..ServiceIntent::default() });
         service.project.clone_from(&workload.project);
         service.documented.extend(workload.documented.iter().cloned());
+        if service.is_new {
+            service.is_new = false;
+            let compose = &self.contract.compose;
+            service.documented.extend(compose.documented(&workload.project, &workload.service));
+            service.unresolved = compose.unresolved(&workload.project, &workload.service);
+        }
         for (number, entry) in self.contract.entries.iter().enumerate() {
             if entry.names(workload) && service.entries.insert(number) {
                 service.documented.extend(entry.documented().cloned());
                 service.is_declared |= entry.ports.is_some();
+                // The first word counts.
+                service.mode = service.mode.or(entry.mode.as_ref().map(|(mode, _)| *mode));
             }
         }
     }
@@ -112,7 +137,12 @@ impl<'a> Intent<'a> {
     pub fn judge(&self, conversation: &Conversation) -> Ruling {
         match conversation.claim {
             Claim::Spoofed => return spoofed(conversation),
-            Claim::Backscatter => return Ruling::plain(Verdict::Backscatter),
+            Claim::Backscatter => {
+                return Ruling::plain(
+                    Verdict::Backscatter,
+                    "an answer that somebody else's forgery provoked",
+                );
+            }
             Claim::Own | Claim::Unlisted => {}
         }
         let mut ruling = self.judge_roles(conversation);
@@ -129,7 +159,10 @@ impl<'a> Intent<'a> {
 
     fn judge_roles(&self, conversation: &Conversation) -> Ruling {
         if conversation.is_proxy_leg {
-            return Ruling::plain(Verdict::Unjudged);
+            return Ruling::plain(
+                Verdict::Unjudged,
+                "the host's or docker-proxy's leg towards a published port",
+            );
         }
         let is_named = |peer: &Peer| match peer {
             Peer::Unclaimed { .. } | Peer::Ambiguous { .. } => false,
@@ -142,21 +175,72 @@ impl<'a> Intent<'a> {
         let (initiator, responder) = (&conversation.initiator, &conversation.responder);
         // A group never opens anything, and without a roster there is nobody to judge.
         let is_bare = matches!(initiator, Peer::Bare { .. }) || matches!(responder, Peer::Bare { .. });
-        if is_bare || matches!(responder, Peer::Group { .. }) {
-            return Ruling::plain(Verdict::Unjudged);
+        if is_bare {
+            return Ruling::plain(Verdict::Unjudged, "nobody says which address belongs to whom");
         }
-        if !conversation.evidence.is_proof() || !is_named(initiator) || !is_named(responder) {
-            return Ruling::plain(Verdict::Unattributed);
+        let is_group = matches!(responder, Peer::Group { .. });
+        if !is_group && (!is_named(initiator) || !is_named(responder)) {
+            return Ruling::plain(Verdict::Unattributed, "an end could not be named");
         }
-        let Some(workload) = responder.workload() else { return Ruling::plain(Verdict::Unjudged) };
-        if conversation.port.protocol.is_icmp() {
-            return Ruling::plain(Verdict::Unjudged);
+        if !is_group && !conversation.evidence.is_proof() {
+            return Ruling::plain(Verdict::Unattributed, "who called whom is a guess");
         }
-        let name = workload.qualified();
-        match self.services.get(&name) {
-            Some(service) => self.judge_port_and_peer(conversation, &name, service),
-            None => Ruling::plain(Verdict::Unattributed),
+        let service = responder.workload().and_then(|workload| self.services.get(&workload.qualified()));
+        let mode = service.and_then(|service| service.mode).unwrap_or_default();
+        if mode == Mode::Off {
+            return Ruling::plain(Verdict::Unjudged, "the service's mode is off");
         }
+        if let Some(ruling) = self.by_rule(Action::Deny, conversation) {
+            return ruling;
+        }
+        if let Some(ruling) = self.by_rule(Action::Allow, conversation) {
+            return ruling;
+        }
+        let ruling = match (responder.workload(), service) {
+            (Some(_), _) if conversation.port.protocol.is_icmp() => {
+                Ruling::plain(Verdict::Unjudged, "its protocol has no ports")
+            }
+            (Some(workload), Some(service)) => {
+                self.judge_port_and_peer(conversation, &workload.qualified(), service)
+            }
+            (Some(_), None) => Ruling::plain(Verdict::Unattributed, "nothing is known of the service"),
+            (None, _) => Ruling::plain(Verdict::Unjudged, "nothing says what it may be called for"),
+        };
+        let ruling = match mode {
+            Mode::Learn if !ruling.charges.is_empty() => {
+                Ruling::plain(Verdict::Unjudged, "the service's mode is learn")
+            }
+            Mode::Learn | Mode::Monitor | Mode::Enforce | Mode::Off => ruling,
+        };
+        let is_open =
+            ruling.charges.is_empty() && matches!(ruling.verdict, Verdict::Unjudged | Verdict::Undeclared);
+        if is_open && mode != Mode::Learn { self.by_default(conversation).unwrap_or(ruling) } else { ruling }
+    }
+
+    fn by_rule(&self, action: Action, conversation: &Conversation) -> Option<Ruling> {
+        let (number, rule) = self.contract.rules.first(action, conversation, self.at)?;
+        let says = rule.says();
+        let source = DocumentSource::Contract { place: rule.place.line() };
+        Some(match action {
+            Action::Deny => denied(conversation, &says, rule.severity, Some(number)),
+            Action::Allow => Ruling {
+                verdict: Verdict::Allowed,
+                documented_by: Some(source),
+                decided_by: says,
+                rule: Some(number),
+                charges: Vec::new(),
+            },
+        })
+    }
+
+    fn by_default(&self, conversation: &Conversation) -> Option<Ruling> {
+        let (relation, default) = self.contract.rules.default_of(conversation)?;
+        let says =
+            format!("{}: {} is {} by default", default.place.line(), relation.name(), default.action.name());
+        Some(match default.action {
+            Action::Deny => denied(conversation, &says, Severity::Medium, None),
+            Action::Allow => Ruling::plain(Verdict::Allowed, &says),
+        })
     }
 
     fn judge_port_and_peer(
@@ -170,7 +254,8 @@ impl<'a> Intent<'a> {
         // A port that could not be read cannot be undocumented.
         let is_undocumented =
             service.is_declared && documented_by.is_none() && conversation.port.port.is_some();
-        if is_undocumented && conversation.connections.answered > 0 {
+        // What a source would say that could not be read may be just this port.
+        if is_undocumented && conversation.connections.answered > 0 && service.unresolved.is_empty() {
             charges.push(Charge {
                 kind: FindingKind::UndocumentedPort,
                 severity: Severity::Medium,
@@ -178,11 +263,21 @@ impl<'a> Intent<'a> {
             });
         }
         let expectations = self.expectations(service, conversation.port);
-        let is_expected = expectations
-            .iter()
-            .flat_map(|expected| &expected.initiators)
-            .any(|written| written.initiator.is(&conversation.initiator));
-        if !expectations.is_empty() && !is_expected {
+        let expecting = expectations.iter().find(|expected| {
+            expected.initiators.iter().any(|written| written.initiator.is(&conversation.initiator))
+        });
+        let mut expected_by = expecting.map(|expected| expected.place.line());
+        if expectations.is_empty() {
+            match self.compose_says(conversation) {
+                Word::Expected(place) => expected_by = Some(place),
+                Word::Unexpected(against) => charges.push(Charge {
+                    kind: FindingKind::UnexpectedPeer,
+                    severity: peer_severity(&conversation.connections),
+                    against,
+                }),
+                Word::Silent => {}
+            }
+        } else if expected_by.is_none() {
             charges.push(Charge {
                 kind: FindingKind::UnexpectedPeer,
                 severity: peer_severity(&conversation.connections),
@@ -194,6 +289,7 @@ impl<'a> Intent<'a> {
             Some(
                 FindingKind::UnexpectedPeer
                 | FindingKind::SpoofedSource
+                | FindingKind::Denied
                 | FindingKind::UndocumentedListener
                 | FindingKind::UnusedExposure
                 | FindingKind::PortScan
@@ -203,10 +299,40 @@ impl<'a> Intent<'a> {
                 | FindingKind::StolenMac,
             ) => Verdict::UnexpectedPeer,
             None if !service.is_declared => Verdict::Undeclared,
-            None if documented_by.is_some() && is_expected => Verdict::Documented,
+            None if documented_by.is_some() && expected_by.is_some() => Verdict::Documented,
             None => Verdict::Unjudged,
         };
-        Ruling { verdict, documented_by, charges }
+        let gravest =
+            charges.iter().max_by_key(|charge| charge.severity).map(|charge| charge.against.clone());
+        let decided_by = gravest.unwrap_or_else(|| match (&expected_by, &documented_by) {
+            (Some(place), Some(source)) => format!("{place} expects it; port: {source}"),
+            (Some(place), None) => format!("{place} expects it; nothing documents the port"),
+            (None, _) if !service.unresolved.is_empty() => "intent incomplete".to_owned(),
+            (None, Some(source)) => format!("nothing says who may call; port: {source}"),
+            (None, None) => "nothing documents any port of it".to_owned(),
+        });
+        Ruling { verdict, documented_by, decided_by, rule: None, charges }
+    }
+
+    /// Says what compose files say of two ends, where no contract names who may call.
+    fn compose_says(&self, conversation: &Conversation) -> Word {
+        let Some(responder) = conversation.responder.workload() else { return Word::Silent };
+        let compose = &self.contract.compose;
+        match &conversation.initiator {
+            // Replicas of one service may talk to each other: no file speaks of it.
+            Peer::Workload { workload, .. } if workload.qualified() == responder.qualified() => Word::Silent,
+            Peer::Workload { workload, .. } => compose
+                .joins((&workload.project, &workload.service), (&responder.project, &responder.service)),
+            Peer::External { .. } if conversation.via.is_some() => {
+                compose.publishes(&responder.project, &responder.service, conversation.port)
+            }
+            Peer::External { .. }
+            | Peer::Host { .. }
+            | Peer::Unclaimed { .. }
+            | Peer::Group { .. }
+            | Peer::Ambiguous { .. }
+            | Peer::Bare { .. } => Word::Silent,
+        }
     }
 
     /// Returns the lists of initiators that apply to a port: those that speak of the port itself; where there is
@@ -271,7 +397,7 @@ impl ServiceIntent {
 }
 
 /// Writes `8080/tcp` or `7000-7010/udp`.
-fn ports(documented: &DocumentedPort) -> String {
+pub(crate) fn ports(documented: &DocumentedPort) -> String {
     if documented.first == documented.last {
         format!("{}/{}", documented.first, documented.protocol)
     } else {
@@ -296,6 +422,18 @@ fn lists(expectations: &[&Expected]) -> String {
     words::list(&sentences, SPELLED_OUT_MAX, "")
 }
 
+/// Raised low where nobody answered.
+fn denied(conversation: &Conversation, says: &str, severity: Severity, rule: Option<usize>) -> Ruling {
+    let severity = if conversation.connections.answered > 0 { severity } else { severity.min(Severity::Low) };
+    Ruling {
+        verdict: Verdict::Denied,
+        documented_by: None,
+        decided_by: says.to_owned(),
+        rule,
+        charges: vec![Charge { kind: FindingKind::Denied, severity, against: says.to_owned() }],
+    }
+}
+
 fn spoofed(conversation: &Conversation) -> Ruling {
     let by = conversation.initiator.workload().map_or_else(
         || "the interface its frames came in by".to_owned(),
@@ -304,6 +442,8 @@ fn spoofed(conversation: &Conversation) -> Ruling {
     Ruling {
         verdict: Verdict::SpoofedSource,
         documented_by: None,
+        decided_by: by.clone(),
+        rule: None,
         charges: vec![Charge { kind: FindingKind::SpoofedSource, severity: Severity::High, against: by }],
     }
 }

@@ -39,11 +39,11 @@ fn every_mistake_is_named_with_its_place_and_what_was_meant() {
         (
             "[[service]]\nservise = \"db\"\nservice = \"db\"\n",
             "contract.toml:2:1: unknown key \"servise\" in a service: expected service, image, label, network, project, \
-             ports, initiators, rule; did you mean \"service\"?",
+             ports, initiators, rule, mode; did you mean \"service\"?",
         ),
         (
             "[[servce]]\nservice = \"db\"\n",
-            "contract.toml:1:3: unknown key \"servce\" in a contract: expected service; did you mean \"service\"?",
+            "contract.toml:1:3: unknown key \"servce\" in a contract: expected service, rule, defaults, groups, standard; did you mean \"service\"?",
         ),
         (
             "[[service]]\nservice = \"db\"\nports = [\"5432/tpc\"]\n",
@@ -76,7 +76,7 @@ fn every_mistake_is_named_with_its_place_and_what_was_meant() {
         ),
         (
             "[[service]]\nservice = \"db\"\ninitiators = [\"netwerk:x\"]\n",
-            "contract.toml:3:15: unknown kind of initiator \"netwerk:x\": expected network:, project:, label:, image:; \
+            "contract.toml:3:15: unknown kind of initiator \"netwerk:x\": expected network:, project:, label:, image:, container:, group:; \
              did you mean \"network:x\"?",
         ),
         (
@@ -108,7 +108,7 @@ fn every_mistake_is_named_with_its_place_and_what_was_meant() {
         ),
         (
             "[[service]]\nservice = \"größe\"\ninitiators = [\"ä\", \"lable:x\"]\n",
-            "contract.toml:3:20: unknown kind of initiator \"lable:x\": expected network:, project:, label:, image:; \
+            "contract.toml:3:20: unknown kind of initiator \"lable:x\": expected network:, project:, label:, image:, container:, group:; \
              did you mean \"label:x\"?",
         ),
         (

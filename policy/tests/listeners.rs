@@ -1,5 +1,7 @@
 //! The four classes of a service port, and what is said of ports nobody called.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot read is its failure")]
+
 #[expect(dead_code, reason = "the other targets use the rest of it")]
 mod support;
 

@@ -230,6 +230,7 @@ mod tests {
             let knowledge = Knowledge::read(&KnowledgeArgs {
                 roster: there(&["docker-inspect.json", "roster.toml", "interfaces.toml"]),
                 contract: there(&["contract.toml"]),
+                ..KnowledgeArgs::default()
             })
             .unwrap();
             let flows_max = if case == "table-full" { 64 } else { 131_072 };

@@ -114,17 +114,36 @@ fn ends(finding: &Finding) -> String {
 ///
 /// Returns the nearest edges, where there is none of that name or several services bear it.
 pub(super) fn edge(asked: &Edge, publication: &Publication) -> Result<Subject, Failure> {
+    let found = edge_members(asked, publication)?;
+    let judged = &publication.assessment.judged;
+    let pairs: BTreeSet<String> = found
+        .iter()
+        .filter_map(|number| judged.get(*number))
+        .map(|judged| wireshark_filter(&judged.conversation))
+        .collect();
+    let all: Vec<Conversation> = judged.iter().map(|judged| judged.conversation.clone()).collect();
+    Ok(Subject {
+        conversations: with_backscatter(found.into_iter().collect(), &all),
+        filter: pairs.into_iter().take(PAIRS_MAX).collect::<Vec<_>>().join(" || "),
+        title: format!("edge {}", escape::terminal(&asked.to_string())),
+    })
+}
+
+/// Returns the numbers of an edge's conversations, ascending, without what forged packets provoked.
+///
+/// # Errors
+///
+/// Returns the nearest edges, where there is none of that name or several services bear it.
+pub(crate) fn edge_members(asked: &Edge, publication: &Publication) -> Result<Vec<usize>, Failure> {
     let all: Vec<&Conversation> =
         publication.assessment.judged.iter().map(|judged| &judged.conversation).collect();
     let edges = || all.iter().enumerate().filter(|(_, it)| it.claim != Claim::Backscatter);
     let mut found: BTreeSet<usize> = BTreeSet::new();
     let mut titles: BTreeSet<(String, String)> = BTreeSet::new();
-    let mut pairs: BTreeSet<String> = BTreeSet::new();
     for (number, conversation) in edges() {
         if is_asked_for(asked, conversation) {
             found.insert(number);
             titles.insert((conversation.initiator.service(), conversation.responder.service()));
-            pairs.insert(wireshark_filter(conversation));
         }
     }
     if titles.len() > 1 {
@@ -149,12 +168,7 @@ pub(super) fn edge(asked: &Edge, publication: &Publication) -> Result<Subject, F
         let asked = asked.to_string();
         return Err(Failure::error(format!("no edge {asked:?}{nearest}")));
     }
-    let all: Vec<Conversation> = all.into_iter().cloned().collect();
-    Ok(Subject {
-        conversations: with_backscatter(found, &all),
-        filter: pairs.into_iter().take(PAIRS_MAX).collect::<Vec<_>>().join(" || "),
-        title: format!("edge {}", escape::terminal(&asked.to_string())),
-    })
+    Ok(found.into_iter().collect())
 }
 
 fn is_asked_for(asked: &Edge, conversation: &Conversation) -> bool {
@@ -225,9 +239,12 @@ mod tests {
         let contract = tempfile::tempdir().unwrap();
         let path = contract.path().join("contract.toml");
         std::fs::write(&path, "[[service]]\nservice = \"target\"\ninitiators = [\"host\"]\n").unwrap();
-        let knowledge =
-            Knowledge::read(&KnowledgeArgs { roster: vec![case.join("roster.toml")], contract: vec![path] })
-                .unwrap();
+        let knowledge = Knowledge::read(&KnowledgeArgs {
+            roster: vec![case.join("roster.toml")],
+            contract: vec![path],
+            ..KnowledgeArgs::default()
+        })
+        .unwrap();
         let read = ReadArgs { flows_max: 131_072, flows_kept: 100, ..ReadArgs::default() };
         let request = Request {
             files: &[case.join("capture.pcap")],

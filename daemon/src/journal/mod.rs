@@ -16,6 +16,8 @@ use portolan_flowtable::{Blindness, Limits, Tally, Timestamp};
 use portolan_identity::PicturePatch;
 use serde::{Deserialize, Serialize};
 
+use crate::compose::ComposeText;
+
 pub use play::{Ending, Player, Stage, Turned, parse};
 pub use read::{Journal, JournalError};
 
@@ -106,8 +108,11 @@ pub struct Begin {
 pub struct ContractText {
     /// File it came from, as findings name it.
     pub name: String,
-    /// Its text.
+    /// Its text; empty for a compose file, of which only what matters is kept.
     pub text: String,
+    /// What a compose file says of ports and peers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compose: Option<ComposeText>,
 }
 
 /// The end of a tick in the data plane.

@@ -385,7 +385,9 @@ impl Player {
 /// Returns every place that is wrong: a journal holds contracts that were good when it was written.
 pub fn parse(contracts: &[ContractText]) -> Result<Contracts, Failure> {
     let escaped = |it: &ContractText| (escape::terminal(&it.name).into_owned(), it.text.clone());
-    Contracts::parse(contracts.iter().map(escaped).collect())
+    let (compose, plain): (Vec<_>, Vec<_>) = contracts.iter().partition(|it| it.compose.is_some());
+    let compose = compose.into_iter().filter_map(|it| it.compose.clone()).collect();
+    Contracts::parse(plain.into_iter().map(escaped).collect(), compose)
 }
 
 impl From<JournalError> for Failure {

@@ -23,6 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::intake::{Command, Intake, IntakeParts, Report};
+use crate::compose::Labelled;
 use crate::config::Config;
 use crate::engine::{
     Chart, ChartOptions, DELTAS_PER_COMMAND, Losses, Meter, RunFacts, Source, Turn, Who, vitals,
@@ -88,6 +89,8 @@ pub struct Session {
     bridges_seen: Option<Arc<Picture>>,
     seed: u64,
     recording: Option<TurnNotes>,
+    /// Compose files that containers' labels name.
+    labelled: Labelled,
 }
 
 /// What of the control plane goes into a journal.
@@ -199,6 +202,7 @@ impl Session {
             reloaded: (true, started_at),
             bridges_seen: None,
             seed,
+            labelled: Labelled::default(),
             recording: notes.map(|notes| TurnNotes { notes, contracts: None, blind: Vec::new() }),
         })
     }
@@ -242,11 +246,20 @@ impl Session {
     pub fn set_contract(&mut self, contracts: Option<Contracts>) {
         self.reloaded = (contracts.is_some(), clock());
         if let Some(contracts) = contracts {
-            if let Some(recording) = &mut self.recording {
-                recording.contracts = Some(contracts.texts());
-            }
-            self.chart.set_contract(contracts.contract);
+            self.options.contracts = contracts;
+            self.labelled.read_again();
+            self.bridges_seen = None;
+            self.put_in_force();
         }
+    }
+
+    /// Lets what was given and what labels name decide from the next turn on.
+    fn put_in_force(&mut self) {
+        let contracts = self.options.contracts.with_compose(self.labelled.texts());
+        if let Some(recording) = &mut self.recording {
+            recording.contracts = Some(contracts.texts());
+        }
+        self.chart.set_contract(contracts.contract);
     }
 
     /// Returns how the engine was built, as a journal's first row says it.
@@ -369,6 +382,12 @@ impl Session {
         if is_new {
             self.chart.set_names(Arc::clone(&picture.names), at);
             self.bridges_seen = Some(Arc::clone(&picture));
+            if self.options.config.policy.compose_labels {
+                let given = self.options.contracts.compose_projects();
+                if self.labelled.look(&picture.names.workloads, &given) {
+                    self.put_in_force();
+                }
+            }
         }
         let mut remarks = Vec::new();
         if let Some(failure) = &report.failure {

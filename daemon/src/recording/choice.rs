@@ -357,7 +357,7 @@ mod tests {
                 edge: Some(edge.to_owned()),
                 write: write.clone(),
                 every_sighting: true,
-                knowledge: KnowledgeArgs { roster: rosters(), contract: Vec::new() },
+                knowledge: KnowledgeArgs { roster: rosters(), ..KnowledgeArgs::default() },
                 read: ReadArgs { flows_max: 131_072, ..ReadArgs::default() },
                 ..CutArgs::default()
             };

@@ -297,6 +297,7 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
         FindingKind::SpoofedSource | FindingKind::StolenMac => format!("{initiator}  as {responder}"),
         FindingKind::UnlistedSource => initiator,
         FindingKind::UnexpectedPeer
+        | FindingKind::Denied
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::SynFlood => {
@@ -372,7 +373,9 @@ fn documented(edge: &Edge) -> String {
     }
     match edge.verdict {
         Verdict::UndocumentedPort | Verdict::UnexpectedPeer | Verdict::SpoofedSource => "nothing".to_owned(),
-        Verdict::Documented
+        Verdict::Denied
+        | Verdict::Allowed
+        | Verdict::Documented
         | Verdict::Unjudged
         | Verdict::Undeclared
         | Verdict::Backscatter
@@ -404,12 +407,13 @@ fn remark(edge: &Edge) -> String {
         words.push("roles guessed".to_owned());
     }
     match edge.verdict {
-        Verdict::UnexpectedPeer
+        Verdict::Denied
+        | Verdict::UnexpectedPeer
         | Verdict::UndocumentedPort
         | Verdict::SpoofedSource
         | Verdict::Undeclared
         | Verdict::Unattributed => words.push(text::spaced(&edge.verdict)),
-        Verdict::Documented | Verdict::Unjudged | Verdict::Backscatter => {}
+        Verdict::Documented | Verdict::Allowed | Verdict::Unjudged | Verdict::Backscatter => {}
     }
     words.join(", ")
 }

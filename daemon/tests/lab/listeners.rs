@@ -37,8 +37,8 @@ fn findings(answer: &Value) -> Vec<String> {
         .map(|it| {
             format!(
                 "{} {}:{}",
-                it["kind"].as_str().unwrap(),
-                it["responder"].as_str().unwrap(),
+                it["kind"].as_str().expect("a kind"),
+                it["responder"].as_str().expect("a name"),
                 it["port"]["port"]
             )
         })

@@ -1,0 +1,31 @@
+//! `portolan policy diff`.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use portolan_exporter::escape;
+
+use super::cli::{AnswerFormat, DiffArgs};
+use super::{DIFFERENT, print_json};
+use crate::ask::print;
+use crate::error::Failure;
+use crate::replay::Contracts;
+
+/// Says what two contracts state differently; returns 3 where that is something.
+pub(super) fn diff(args: &DiffArgs, out: &mut impl Write) -> Result<u8, Failure> {
+    let read = |path| Contracts::read(std::slice::from_ref(path), &[]);
+    let (before, after) = (read(&args.before)?, read(&args.after)?);
+    let changes = before.contract.changes_to(&after.contract);
+    if args.format == AnswerFormat::Json {
+        print_json(out, &changes)?;
+    } else {
+        let mut text = String::new();
+        for change in &changes {
+            let sign = if change.is_added { '+' } else { '-' };
+            let (fact, place) = (escape::terminal(&change.fact), escape::terminal(&change.place));
+            let _ = writeln!(text, "{sign} {fact}   {place}");
+        }
+        print(out, text)?;
+    }
+    Ok(if changes.is_empty() { 0 } else { DIFFERENT })
+}

@@ -1,0 +1,258 @@
+//! `portolan policy`, `rules` and `why` by their words, on the shop's capture.
+
+#![allow(clippy::unwrap_used, reason = "what a test cannot read is its failure")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const ROSTERS: [&str; 4] = ["--roster", "docker-inspect.json", "--roster", "interfaces.toml"];
+
+fn shop() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../pcaps/shop")
+}
+
+fn portolan(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_portolan"))
+        .args(arguments)
+        .current_dir(shop())
+        .output()
+        .expect("portolan runs")
+}
+
+/// Runs it and returns what it prints; any other exit code fails the test.
+fn said(code: i32, arguments: &[&str]) -> String {
+    let output = portolan(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn on_the_shop(code: i32, arguments: &[&str]) -> String {
+    said(code, &[arguments, &ROSTERS].concat())
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Every judged conversation of a replay: ends, port and verdict, in order.
+fn verdicts(contract: &str) -> Vec<String> {
+    let text = on_the_shop(0, &["replay", "capture.pcapng", "--format", "json", "--contract", contract]);
+    let judged = json(&text)["assessment"]["judged"].as_array().expect("conversations").clone();
+    judged
+        .iter()
+        .map(|it| {
+            format!("{} {}", it["conversation"]["first_frame"], it["verdict"].as_str().expect("a verdict"))
+        })
+        .collect()
+}
+
+#[test]
+fn a_test_lists_exactly_what_a_replay_with_the_same_contract_judges_differently() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("stricter.toml");
+    let text = "[defaults]\nto_external = \"deny\"\n[[rule]]\naction = \"deny\"\nid = \"no-registry\"\nto = \"shop/registry\"\nfrom = \"network:shop_back\"\n\
+                [[rule]]\naction = \"allow\"\nfrom = \"shop/reports\"\nto = \"shop/db\"\n[[service]]\nservice = \"shop/web\"\ninitiators = [\"external\"]\n";
+    fs::write(&path, text).expect("a contract");
+    let stricter = path.to_string_lossy();
+    let before = verdicts("contract.toml");
+    let after = verdicts(&stricter);
+    let expected: Vec<(&String, &String)> =
+        before.iter().zip(&after).filter(|(one, other)| one != other).collect();
+    let arguments = [
+        "policy",
+        "test",
+        &stricter,
+        "--against",
+        "capture.pcapng",
+        "--contract",
+        "contract.toml",
+        "--format",
+        "json",
+    ];
+    let listed = json(&on_the_shop(3, &arguments));
+    let listed = listed.as_array().expect("a list");
+    assert_eq!(listed.len(), expected.len(), "{listed:?}");
+    for (flip, (one, other)) in listed.iter().zip(&expected) {
+        let word = |text: &str| text.split(' ').nth(1).expect("a verdict").to_owned();
+        assert_eq!(
+            (flip["before"].as_str().unwrap().to_owned(), flip["after"].as_str().unwrap().to_owned()),
+            (word(one), word(other))
+        );
+    }
+    let words: Vec<&str> = listed.iter().map(|it| it["after"].as_str().unwrap()).collect();
+    for wanted in ["denied", "allowed", "unexpected_peer", "unjudged"] {
+        assert!(words.contains(&wanted), "{wanted}: {words:?}");
+    }
+    // Against what it was judged by, nothing changes.
+    let same =
+        ["policy", "test", "contract.toml", "--against", "capture.pcapng", "--contract", "contract.toml"];
+    assert!(on_the_shop(0, &same).starts_with("0 of "));
+}
+
+#[test]
+fn replaying_with_the_suggested_contract_finds_nothing_that_was_answered() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("suggested.toml");
+    fs::write(&path, on_the_shop(0, &["policy", "suggest", "--from", "capture.pcapng"])).expect("a contract");
+    let path = path.to_string_lossy();
+    assert!(said(0, &["policy", "check", &path]).starts_with("fine: "));
+    let text = on_the_shop(0, &["replay", "capture.pcapng", "--format", "json", "--contract", &path]);
+    let findings = json(&text)["assessment"]["findings"].as_array().expect("findings").clone();
+    let told: Vec<String> = findings
+        .iter()
+        .map(|it| format!("{} {}", it["kind"].as_str().unwrap(), it["reached"].as_str().unwrap()))
+        .collect();
+    // The forger stays one, and so does who tried where nothing was ever answered.
+    assert_eq!(told, ["spoofed_source attempted", "unexpected_peer blocked"]);
+}
+
+#[test]
+fn mistakes_are_said_with_file_line_and_column() {
+    let folder = tempfile::tempdir().expect("a directory");
+    for (name, text) in [
+        ("20-b.toml", "[[rule]]\naction = \"dney\"\nfrom = \"a\"\n"),
+        ("10-a.toml", "[[service]]\nservise = \"a\"\n"),
+        ("note.txt", "no contract\n"),
+    ] {
+        fs::write(folder.path().join(name), text).expect("a contract");
+    }
+    let path = folder.path().to_string_lossy();
+    let text = said(1, &["policy", "check", &path]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with(&format!("{path}/10-a.toml:1:1: ")), "{text}");
+    assert!(
+        lines[1].starts_with(&format!("{path}/10-a.toml:2:1: unknown key \"servise\""))
+            && lines[1].ends_with("did you mean \"service\"?"),
+        "{text}"
+    );
+    assert_eq!(
+        lines[2],
+        format!("{path}/20-b.toml:2:10: \"action\" is deny or allow, not \"dney\"; did you mean \"deny\"?")
+    );
+    let mistakes = json(&said(1, &["policy", "check", &path, "--format", "json"]));
+    assert_eq!(
+        (
+            &mistakes["mistakes"][2]["line"],
+            &mistakes["mistakes"][2]["column"],
+            &mistakes["mistakes"][2]["hint"]
+        ),
+        (&2.into(), &10.into(), &"deny".into())
+    );
+    assert_eq!(said(0, &["policy", "check", "contract.toml"]), "fine: contract.toml, 7 services\n");
+    let empty = tempfile::tempdir().expect("a directory");
+    let output = portolan(&["policy", "check", &empty.path().to_string_lossy()]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no *.toml in this folder"));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_contract_is_no_different_from_itself_in_another_order() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let text = fs::read_to_string(shop().join("contract.toml")).expect("the shop's contract");
+    let mut parts: Vec<&str> = text.split("\n[[service]]").collect();
+    parts[1..].reverse();
+    let reordered = folder.path().join("reordered.toml");
+    fs::write(&reordered, parts.join("\n[[service]]")).expect("a contract");
+    let reordered = reordered.to_string_lossy();
+    assert_eq!(said(0, &["policy", "diff", "contract.toml", &reordered]), "");
+    let other = folder.path().join("other.toml");
+    fs::write(&other, text.replace("\"shop/cart\"]", "\"shop/cart\", \"shop/reports\"]"))
+        .expect("a contract");
+    let other = other.to_string_lossy();
+    let changes = said(3, &["policy", "diff", "contract.toml", &other]);
+    assert_eq!(
+        changes,
+        format!(
+            "+ shop/db expects shop/reports on any port   {other}:13\n+ shop/ledger expects shop/reports on any port   {other}:21\n"
+        )
+    );
+    assert_eq!(
+        json(&said(3, &["policy", "diff", "contract.toml", &other, "--format", "json"]))
+            .as_array()
+            .expect("a list")
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn why_names_the_line_that_decided() {
+    let why = |edge: &str, more: &[&str]| {
+        on_the_shop(
+            0,
+            &[&["why", edge, "--from", "capture.pcapng", "--contract", "contract.toml"], more].concat(),
+        )
+    };
+    let text = why("reports -> db:5432/tcp", &[]);
+    for line in [
+        "shop/reports -> shop/db:5432/tcp   unexpected peer, high  F-d6c963",
+        " seen        3 answered, ",
+        " documented  port 5432/tcp: image EXPOSE",
+        " decided by  contract.toml:13 lists shop/cart",
+        " coverage    complete while it was seen",
+        " to allow    add to a contract:  [[rule]] action = \"allow\", from = \"shop/reports\", to = \"shop/db\", ports = \"5432/tcp\"",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(
+        why("cart -> db:5432", &[]).contains(" decided by  contract.toml:13 expects it; port: image EXPOSE")
+    );
+    let answer = json(&why("cart -> db:5432", &["--format", "json"]));
+    assert_eq!(
+        (&answer[0]["verdict"], &answer[0]["connections"]["answered"]),
+        (&"documented".into(), &58.into())
+    );
+    let compose = [
+        "why",
+        "reports -> db",
+        "--from",
+        "capture.pcapng",
+        "--compose",
+        "shop=../../policy/tests/compose/20-a-whole-shop.yaml",
+    ];
+    let text = on_the_shop(0, &compose);
+    assert!(text.contains("20-a-whole-shop.yaml:15 puts shop/db on no network of shop/reports"), "{text}");
+    let output = portolan(&[&["why", "reports -> dbb", "--from", "capture.pcapng"], &ROSTERS[..]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nearest\n  shop/reports -> shop/db:5432/tcp"));
+}
+
+#[test]
+fn policies_are_exported_and_need_names() {
+    for (form, wanted) in [
+        ("kubernetes", "kind: NetworkPolicy"),
+        ("nftables", "tcp dport 5432 accept"),
+        ("compose", "name: \"shop\""),
+    ] {
+        let text = on_the_shop(
+            0,
+            &["policy", "export", "--to", form, "--from", "capture.pcapng", "--contract", "contract.toml"],
+        );
+        assert!(text.contains(wanted), "{text}");
+        assert!(
+            text.contains("# left out, a finding: shop/reports -> shop/db 5432/tcp: unexpected peer"),
+            "{text}"
+        );
+    }
+    let output = portolan(&["policy", "suggest", "--from", "capture.pcapng"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("give a roster:  --roster inspect.json"));
+}
+
+#[test]
+fn every_standard_rule_is_listed_and_explained() {
+    let rules = json(&said(0, &["rules", "list", "--format", "json"]));
+    for rule in rules.as_array().expect("rules") {
+        let id = rule["id"].as_str().expect("an id");
+        let text = said(0, &["rules", "show", id]);
+        for key in ["severity", "title", "rationale", "condition", "remedy"] {
+            assert!(text.contains(rule[key].as_str().expect("a text")), "{id}: {key}: {text}");
+        }
+    }
+    assert!(said(0, &["rules", "list"]).contains("undocumented_listener"));
+    assert_eq!(portolan(&["rules", "show", "nothing"]).status.code(), Some(2));
+}

@@ -1,0 +1,103 @@
+//! The standard rules: what is raised without anybody writing a rule, why, and what to do about it.
+
+use crate::assessment::{FindingKind, Severity};
+
+/// A rule that holds without being written.
+#[derive(Clone, Copy, Debug)]
+pub struct StandardRule {
+    /// What it raises; its name is the rule's id.
+    pub kind: FindingKind,
+    /// The gravest it gets.
+    pub severity: Severity,
+    /// What it says, in one line.
+    pub title: &'static str,
+    /// Why it matters.
+    pub rationale: &'static str,
+    /// What to do about a finding.
+    pub remedy: &'static str,
+    /// When it is raised, and when it is not.
+    pub condition: &'static str,
+}
+
+impl FindingKind {
+    /// Returns the standard rule that raises it; `None` for what the operator's own rules raise.
+    pub fn standard_rule(self) -> Option<StandardRule> {
+        let rule = |severity, title, rationale, condition, remedy| {
+            Some(StandardRule { kind: self, severity, title, rationale, remedy, condition })
+        };
+        match self {
+            Self::Denied => None,
+            Self::SpoofedSource => rule(
+                Severity::High,
+                "a container sends under an address that another one, a gateway or the host holds",
+                "Whoever forges a source wants answers to go astray, or actions to be charged to another.",
+                "The sender is the interface the frame came in by; 2 s around a hand-over of the address are left out.",
+                "Look into the container that sent; drop CAP_NET_RAW from it, which lets a process forge.",
+            ),
+            Self::UnexpectedPeer => rule(
+                Severity::High,
+                "somebody calls a service that expects others",
+                "A service that is reached by whom nobody had in mind is how one compromise becomes several.",
+                "A contract names the initiators, or compose files join neither end; high where answered, low where tried.",
+                "Find out why it calls; then add it to the contract, or part the networks.",
+            ),
+            Self::UndocumentedPort => rule(
+                Severity::Medium,
+                "a service answers on a port no source documents",
+                "Debuggers, consoles and back doors answer on ports nobody wrote down.",
+                "Answered calls alone count; services that document nothing are left out and listed as undeclared.",
+                "Document the port (EXPOSE, portolan.ports, contract), or stop what serves it.",
+            ),
+            Self::UndocumentedListener => rule(
+                Severity::Low,
+                "something listens on a port no source documents, and nobody has called it",
+                "It is the same door before somebody tries it.",
+                "Read from the container's socket tables every two seconds; loopback and Docker's resolver do not count.",
+                "Document the port, bind it to loopback, or stop what serves it.",
+            ),
+            Self::UnusedExposure => rule(
+                Severity::Info,
+                "a port is published on every address and nobody from outside has used it for a day",
+                "Docker opens published ports past the host's INPUT rules; an open door that nobody needs is only a risk.",
+                "24 h without a caller from outside and without a known loss.",
+                "Publish on 127.0.0.1, or not at all: containers of one network need no published port.",
+            ),
+            Self::PortScan => rule(
+                Severity::Medium,
+                "one initiator tries many ports of one responder in vain",
+                "It is how somebody finds out what there is to attack.",
+                "10 ports refused, unanswered or blocked within 60 s.",
+                "Look into who scans; exempt scanners of your own, with a reason.",
+            ),
+            Self::HostSweep => rule(
+                Severity::Medium,
+                "one initiator tries many responders",
+                "It is how somebody finds out whom there is to attack.",
+                "10 responders on one port, or 30 on any, of which a share fails, within 60 s.",
+                "Look into who sweeps; exempt discovery of your own, with a reason.",
+            ),
+            Self::SynFlood => rule(
+                Severity::High,
+                "many handshakes to one port stay unanswered within a second",
+                "It takes a service away from everybody else.",
+                "100 in one second to one port, counted by the initiator's name, as floods forge their addresses.",
+                "Stop the sender by its interface; SYN cookies and connection limits help the one who is called.",
+            ),
+            Self::UnlistedSource => rule(
+                Severity::Info,
+                "a container sends under an address nobody holds",
+                "Mostly a container with an address of its own making; sometimes a forgery.",
+                "Only for senders whose own addresses are known.",
+                "Give the address to the container through Docker, or look why it uses it.",
+            ),
+        }
+    }
+}
+
+/// Lists the standard rules, gravest first.
+pub fn standard_rules() -> Vec<StandardRule> {
+    let mut rules: Vec<StandardRule> =
+        FindingKind::ALL.into_iter().filter_map(FindingKind::standard_rule).collect();
+    rules.sort_by_key(|rule| std::cmp::Reverse(rule.severity));
+    rules
+}
