@@ -56,9 +56,9 @@ def udp(source, sport, target, dport, payload):
 
 
 class Container:
-    def __init__(self, service, address, index, ports=()):
-        self.service, self.address, self.index, self.ports = service, address, index, ports
-        self.name = "shop-%s-1" % service
+    def __init__(self, service, address, index, ports=(), project="shop"):
+        self.service, self.address, self.index, self.ports, self.project = service, address, index, ports, project
+        self.name = "%s-%s-1" % (project, service)
         self.mac = bytes([0x02, 0x42]) + socket.inet_aton(address)
 
 
@@ -201,14 +201,15 @@ class Lab:
                         'container = "%s"\n' % (c.index, c.index, c.name))
             if addresses:
                 ports = '\nports = [%s]' % ", ".join('"%s"' % port for port in c.ports) if c.ports else ""
-                rows.append('[[address]]\naddress = "%s"\nnetwork = "shop_front"\ncontainer = "%s"\nproject = "shop"\n'
-                            'service = "%s"\nimage = "shop/%s:1"%s\n' % (c.address, c.name, c.service, c.service, ports))
+                rows.append('[[address]]\naddress = "%s"\nnetwork = "shop_front"\ncontainer = "%s"\nproject = "%s"\n'
+                            'service = "%s"\nimage = "%s/%s:1"%s\n'
+                            % (c.address, c.name, c.project, c.service, c.project, c.service, ports))
         rows.append('[[host]]\naddresses = ["198.51.100.1"]\n')
         return "\n".join(rows)
 
 
 def edge(initiator, responder, port, protocol="tcp"):
-    full = lambda end: end if end in ("host", "external", "multicast") else "shop/" + end
+    full = lambda end: end if end in ("host", "external", "multicast", "unclaimed") or "/" in end else "shop/" + end
     return full(initiator), full(responder), port, protocol
 
 
@@ -354,6 +355,33 @@ def table_full():
     lab.write("table-full", totals=False)
 
 
+# Per standard rule that one conversation suffices for: who calls whom, at which address, on which port; first as it
+# should not be, then as it may.
+OUTSIDE, RESOLVER = "203.0.113.9", "203.0.113.53"
+STANDARD = [
+    # id                  raised                                           silent
+    ("foreign_database",  ("tool", "db", None, 5432),                      ("web", "db", None, 5432)),
+    ("docker_api",        ("web", "host", Lab.gateway, 2375),              ("web", "host", Lab.gateway, 2374)),
+    ("cloud_metadata",    ("web", "unclaimed", "169.254.169.254", 80),     ("web", "unclaimed", "169.254.169.253", 80)),
+    ("internal_outbound", ("worker", "external", OUTSIDE, 443),            ("web", "external", OUTSIDE, 443)),
+    ("foreign_resolver",  ("web", "external", OUTSIDE, 53),                ("web", "external", RESOLVER, 53)),
+    ("cleartext_admin",   ("web", "old", None, 23),                        ("web", "old", None, 22)),
+]
+
+
+def standard_rules():
+    for case, column in [("standard-rules-raised", 1), ("standard-rules-silent", 2)]:
+        lab = Lab(Container("web", "172.20.0.4", 17), Container("db", "172.20.0.5", 19), Container("old", "172.20.0.6", 21),
+                  Container("worker", "172.20.0.7", 23), Container("tool", "172.20.0.8", 25, project="ops"))
+        for row in STANDARD:
+            caller, called, address, port = row[column]
+            initiator, responder = lab.containers[caller], lab.containers.get(called)
+            names = edge("ops/tool" if caller == "tool" else caller, called, port)
+            lab.connection(initiator, responder, port, names, target=address)
+        lab.write(case)
+
+
 if __name__ == "__main__":
-    for make in [undocumented_debug_port, spoofed_source, open_before_start, published_port, fragments, table_full]:
+    for make in [undocumented_debug_port, spoofed_source, open_before_start, published_port, fragments, table_full,
+                 standard_rules]:
         make()

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot read is its failure")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -255,4 +256,55 @@ fn every_standard_rule_is_listed_and_explained() {
     }
     assert!(said(0, &["rules", "list"]).contains("undocumented_listener"));
     assert_eq!(portolan(&["rules", "show", "nothing"]).status.code(), Some(2));
+}
+
+/// Kinds of findings expected of each golden capture.
+fn golden() -> BTreeMap<String, BTreeSet<String>> {
+    let pcaps = shop().join("..");
+    let mut kinds = BTreeMap::new();
+    for entry in fs::read_dir(&pcaps).expect("pcaps/").flatten() {
+        let Ok(text) = fs::read_to_string(entry.path().join("expected/findings.json")) else { continue };
+        let found = json(&text).as_array().expect("findings").clone();
+        let found =
+            found.iter().map(|finding| finding["kind"].as_str().expect("a kind").to_owned()).collect();
+        kinds.insert(entry.file_name().to_string_lossy().into_owned(), found);
+    }
+    kinds
+}
+
+#[test]
+fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() {
+    let raised = "standard-rules-raised";
+    #[rustfmt::skip]
+    let captures: [(&str, &[&str]); 14] = [
+        ("spoofed_source",        &["shop", "shop-recorded", "spoofed-source"]),
+        ("unexpected_peer",       &["shop", "shop-bridge", "shop-inside", "shop-recorded"]),
+        ("undocumented_port",     &["shop", "shop-recorded", "undocumented-debug-port"]),
+        ("port_scan",             &["port-scan"]),
+        ("syn_flood",             &["syn-flood"]),
+        ("unlisted_source",       &["spoofed-source"]),
+        ("foreign_database",      &[raised]),
+        ("docker_api",            &[raised]),
+        ("cloud_metadata",        &[raised]),
+        ("internal_outbound",     &[raised]),
+        ("foreign_resolver",      &[raised]),
+        ("cleartext_admin",       &[raised]),
+        // No packets make these: they are shown beside Docker and in `policy/tests/listeners.rs`.
+        ("undocumented_listener", &[]),
+        ("unused_exposure",       &[]),
+    ];
+    let golden = golden();
+    let mut wrong = Vec::new();
+    for (rule, expected) in captures {
+        let found: Vec<&str> =
+            golden.iter().filter(|(_, kinds)| kinds.contains(rule)).map(|(case, _)| case.as_str()).collect();
+        if found != expected {
+            wrong.push(format!("{rule}: {found:?}, not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(golden["standard-rules-silent"], BTreeSet::new());
+    // Sweeps have theirs in `policy/tests/scans.rs`.
+    let rules = json(&said(0, &["rules", "list", "--format", "json"]));
+    assert_eq!(rules.as_array().expect("rules").len(), captures.len() + 1);
 }

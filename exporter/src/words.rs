@@ -3,13 +3,19 @@
 use portolan_policy::{FindingKind, ListenerClass, Severity};
 
 /// Every finding kind, so that a series exists before the first finding does.
-pub const FINDING_KINDS: [FindingKind; 10] = [
+pub const FINDING_KINDS: [FindingKind; 16] = [
     FindingKind::SpoofedSource,
     FindingKind::Denied,
     FindingKind::UnexpectedPeer,
     FindingKind::UndocumentedPort,
     FindingKind::UndocumentedListener,
     FindingKind::UnusedExposure,
+    FindingKind::ForeignDatabase,
+    FindingKind::DockerApi,
+    FindingKind::CloudMetadata,
+    FindingKind::InternalOutbound,
+    FindingKind::ForeignResolver,
+    FindingKind::CleartextAdmin,
     FindingKind::PortScan,
     FindingKind::HostSweep,
     FindingKind::SynFlood,

@@ -272,7 +272,9 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
         for charge in &ruling.charges {
             let is_scanned = is_part.get(number).copied().unwrap_or_default();
             // A scan of a thousand ports is one finding, not a thousand and one.
-            if charge.kind == FindingKind::UnexpectedPeer && charge.severity == Severity::Low && is_scanned {
+            let is_of_the_call =
+                charge.kind != FindingKind::UnlistedSource && charge.kind != FindingKind::SpoofedSource;
+            if is_of_the_call && charge.severity == Severity::Low && is_scanned {
                 continue;
             }
             let key = key_of(charge.kind, conversation);
@@ -309,6 +311,12 @@ fn key_of(kind: FindingKind, conversation: &Conversation) -> Key {
         | FindingKind::Denied
         | FindingKind::UndocumentedListener
         | FindingKind::UnusedExposure
+        | FindingKind::ForeignDatabase
+        | FindingKind::DockerApi
+        | FindingKind::CloudMetadata
+        | FindingKind::InternalOutbound
+        | FindingKind::ForeignResolver
+        | FindingKind::CleartextAdmin
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::SynFlood
@@ -466,6 +474,14 @@ impl Draft {
                 format!("{connections}, {reached}{through}; no rule expects {}", key.initiator)
             }
             FindingKind::Denied => format!("{connections}, {reached}; it is denied"),
+            FindingKind::ForeignDatabase
+            | FindingKind::DockerApi
+            | FindingKind::CloudMetadata
+            | FindingKind::InternalOutbound
+            | FindingKind::ForeignResolver
+            | FindingKind::CleartextAdmin => {
+                format!("{connections}, {reached}")
+            }
             FindingKind::UndocumentedListener
             | FindingKind::UnusedExposure
             | FindingKind::PortScan

@@ -127,6 +127,18 @@ pub enum FindingKind {
     UndocumentedListener,
     /// A port published on every address, and nobody from outside used it for a day.
     UnusedExposure,
+    /// A database called by somebody who is not of its project.
+    ForeignDatabase,
+    /// A container called Docker's API.
+    DockerApi,
+    /// A container called the address where clouds hand out credentials.
+    CloudMetadata,
+    /// A service whose networks are all internal called somebody outside.
+    InternalOutbound,
+    /// A container asked another resolver than the ones that are meant.
+    ForeignResolver,
+    /// A protocol that sends passwords in the clear was answered.
+    CleartextAdmin,
     /// Many ports of one peer tried.
     PortScan,
     /// One port of many peers tried.
@@ -141,13 +153,19 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::SpoofedSource,
         Self::Denied,
         Self::UnexpectedPeer,
         Self::UndocumentedPort,
         Self::UndocumentedListener,
         Self::UnusedExposure,
+        Self::ForeignDatabase,
+        Self::DockerApi,
+        Self::CloudMetadata,
+        Self::InternalOutbound,
+        Self::ForeignResolver,
+        Self::CleartextAdmin,
         Self::PortScan,
         Self::HostSweep,
         Self::SynFlood,
@@ -163,6 +181,12 @@ impl FindingKind {
             Self::UndocumentedPort => "undocumented_port",
             Self::UndocumentedListener => "undocumented_listener",
             Self::UnusedExposure => "unused_exposure",
+            Self::ForeignDatabase => "foreign_database",
+            Self::DockerApi => "docker_api",
+            Self::CloudMetadata => "cloud_metadata",
+            Self::InternalOutbound => "internal_outbound",
+            Self::ForeignResolver => "foreign_resolver",
+            Self::CleartextAdmin => "cleartext_admin",
             Self::PortScan => "port_scan",
             Self::HostSweep => "host_sweep",
             Self::SynFlood => "syn_flood",
@@ -180,6 +204,12 @@ impl FindingKind {
             Self::UndocumentedPort => "undocumented port",
             Self::UndocumentedListener => "undocumented listener",
             Self::UnusedExposure => "unused exposure",
+            Self::ForeignDatabase => "foreign database",
+            Self::DockerApi => "Docker API",
+            Self::CloudMetadata => "cloud metadata",
+            Self::InternalOutbound => "internal outbound",
+            Self::ForeignResolver => "foreign resolver",
+            Self::CleartextAdmin => "cleartext admin",
             Self::PortScan => "port scan",
             Self::HostSweep => "host sweep",
             Self::SynFlood => "SYN flood",

@@ -54,6 +54,8 @@ pub struct Contract {
     pub(crate) entries: Vec<Entry>,
     pub(crate) compose: ComposeProjects,
     pub(crate) rules: Rules,
+    /// Named groups of addresses.
+    pub(crate) groups: Groups,
     files: Vec<ContractFile>,
 }
 
@@ -61,6 +63,7 @@ pub struct Contract {
 struct ContractFile {
     name: String,
     services: usize,
+    rules: usize,
     hash: String,
 }
 
@@ -185,8 +188,14 @@ impl Contract {
         let (entries, rules) = reader.read();
         if reader.errors.is_empty() {
             let hash = StableHash::new().field(text).digits();
-            let file = ContractFile { name: file_name.to_owned(), services: entries.len(), hash };
-            Ok(Self { entries, rules, files: vec![file], compose: ComposeProjects::default() })
+            let file = ContractFile {
+                name: file_name.to_owned(),
+                services: entries.len(),
+                rules: rules.list.len(),
+                hash,
+            };
+            let groups = reader.groups;
+            Ok(Self { entries, rules, groups, files: vec![file], compose: ComposeProjects::default() })
         } else {
             reader.errors.sort_by_key(|error| (error.line, error.column));
             Err(reader.errors)
@@ -224,6 +233,7 @@ impl Contract {
     pub fn merge(&mut self, other: Self) {
         self.entries.extend(other.entries);
         self.rules.merge(other.rules);
+        self.groups.extend(other.groups);
         self.compose.merge(other.compose);
         self.files.extend(other.files);
     }
@@ -263,7 +273,13 @@ impl Contract {
             .iter()
             .map(|file| {
                 let services = crate::words::count(file.services.try_into().unwrap_or(u64::MAX), "service");
-                format!("{}, {services}", file.name)
+                let rules = file.rules.try_into().unwrap_or(u64::MAX);
+                let rules = if rules == 0 {
+                    String::new()
+                } else {
+                    format!(", {}", crate::words::count(rules, "rule"))
+                };
+                format!("{}, {services}{rules}", file.name)
             })
             .chain(self.compose.files().map(|(_, file)| {
                 let count = file.services.len().try_into().unwrap_or(u64::MAX);

@@ -43,6 +43,7 @@ mod rules;
 mod scan;
 mod selector;
 mod stable;
+mod standard;
 mod stolen;
 mod suggest;
 mod verdict;

@@ -13,7 +13,7 @@ use crate::assessment::{FindingKind, Severity, Verdict};
 use crate::compose::Word;
 use crate::contract::{Contract, Expected};
 use crate::rules::{Action, Mode};
-use crate::words;
+use crate::{standard, words};
 
 /// Most port ranges of one service that are looked at; single ports are not limited. A label may list thousands.
 const RANGES_MAX: usize = 256;
@@ -61,6 +61,8 @@ pub struct Ruling {
     pub decided_by: String,
     /// Number of the rule that decided, if one did.
     pub(crate) rule: Option<usize>,
+    /// Whether standard rules have nothing to say: it cannot be judged, or is not to be.
+    pub(crate) is_left_alone: bool,
     /// What it gives rise to.
     pub charges: Vec<Charge>,
 }
@@ -77,9 +79,20 @@ pub struct Charge {
 }
 
 impl Ruling {
+    fn left_alone(why: &str) -> Self {
+        Self { is_left_alone: true, ..Self::plain(Verdict::Unjudged, why) }
+    }
+
     fn plain(verdict: Verdict, why: &str) -> Self {
         let decided_by = why.to_owned();
-        Self { verdict, documented_by: None, decided_by, rule: None, charges: Vec::new() }
+        Self {
+            verdict,
+            documented_by: None,
+            decided_by,
+            rule: None,
+            is_left_alone: false,
+            charges: Vec::new(),
+        }
     }
 }
 
@@ -146,6 +159,28 @@ impl<'a> Intent<'a> {
             Claim::Own | Claim::Unlisted => {}
         }
         let mut ruling = self.judge_roles(conversation);
+        match ruling.verdict {
+            Verdict::Documented
+            | Verdict::Unjudged
+            | Verdict::Undeclared
+            | Verdict::UnexpectedPeer
+            | Verdict::UndocumentedPort
+                if !ruling.is_left_alone =>
+            {
+                ruling.charges.extend(standard::charges(self.contract, conversation, ruling.verdict));
+                ruling.charges.extend(standard::metadata(conversation));
+            }
+            Verdict::Unattributed => ruling.charges.extend(standard::metadata(conversation)),
+            Verdict::Documented
+            | Verdict::Unjudged
+            | Verdict::Undeclared
+            | Verdict::UnexpectedPeer
+            | Verdict::UndocumentedPort
+            | Verdict::Allowed
+            | Verdict::Denied
+            | Verdict::SpoofedSource
+            | Verdict::Backscatter => {}
+        }
         if conversation.claim == Claim::Unlisted {
             let address = conversation.claimed.as_deref().unwrap_or(&conversation.initiator).address();
             ruling.charges.push(Charge {
@@ -159,10 +194,7 @@ impl<'a> Intent<'a> {
 
     fn judge_roles(&self, conversation: &Conversation) -> Ruling {
         if conversation.is_proxy_leg {
-            return Ruling::plain(
-                Verdict::Unjudged,
-                "the host's or docker-proxy's leg towards a published port",
-            );
+            return Ruling::left_alone("the host's or docker-proxy's leg towards a published port");
         }
         let is_named = |peer: &Peer| match peer {
             Peer::Unclaimed { .. } | Peer::Ambiguous { .. } => false,
@@ -176,7 +208,7 @@ impl<'a> Intent<'a> {
         // A group never opens anything, and without a roster there is nobody to judge.
         let is_bare = matches!(initiator, Peer::Bare { .. }) || matches!(responder, Peer::Bare { .. });
         if is_bare {
-            return Ruling::plain(Verdict::Unjudged, "nobody says which address belongs to whom");
+            return Ruling::left_alone("nobody says which address belongs to whom");
         }
         let is_group = matches!(responder, Peer::Group { .. });
         if !is_group && (!is_named(initiator) || !is_named(responder)) {
@@ -188,7 +220,7 @@ impl<'a> Intent<'a> {
         let service = responder.workload().and_then(|workload| self.services.get(&workload.qualified()));
         let mode = service.and_then(|service| service.mode).unwrap_or_default();
         if mode == Mode::Off {
-            return Ruling::plain(Verdict::Unjudged, "the service's mode is off");
+            return Ruling::left_alone("the service's mode is off");
         }
         if let Some(ruling) = self.by_rule(Action::Deny, conversation) {
             return ruling;
@@ -207,10 +239,9 @@ impl<'a> Intent<'a> {
             (None, _) => Ruling::plain(Verdict::Unjudged, "nothing says what it may be called for"),
         };
         let ruling = match mode {
-            Mode::Learn if !ruling.charges.is_empty() => {
-                Ruling::plain(Verdict::Unjudged, "the service's mode is learn")
-            }
-            Mode::Learn | Mode::Monitor | Mode::Enforce | Mode::Off => ruling,
+            Mode::Learn if !ruling.charges.is_empty() => Ruling::left_alone("the service's mode is learn"),
+            Mode::Learn => Ruling { is_left_alone: true, ..ruling },
+            Mode::Monitor | Mode::Enforce | Mode::Off => ruling,
         };
         let is_open =
             ruling.charges.is_empty() && matches!(ruling.verdict, Verdict::Unjudged | Verdict::Undeclared);
@@ -228,6 +259,7 @@ impl<'a> Intent<'a> {
                 documented_by: Some(source),
                 decided_by: says,
                 rule: Some(number),
+                is_left_alone: true,
                 charges: Vec::new(),
             },
         })
@@ -292,6 +324,12 @@ impl<'a> Intent<'a> {
                 | FindingKind::Denied
                 | FindingKind::UndocumentedListener
                 | FindingKind::UnusedExposure
+                | FindingKind::ForeignDatabase
+                | FindingKind::DockerApi
+                | FindingKind::CloudMetadata
+                | FindingKind::InternalOutbound
+                | FindingKind::ForeignResolver
+                | FindingKind::CleartextAdmin
                 | FindingKind::PortScan
                 | FindingKind::HostSweep
                 | FindingKind::SynFlood
@@ -311,7 +349,7 @@ impl<'a> Intent<'a> {
             (None, Some(source)) => format!("nothing says who may call; port: {source}"),
             (None, None) => "nothing documents any port of it".to_owned(),
         });
-        Ruling { verdict, documented_by, decided_by, rule: None, charges }
+        Ruling { verdict, documented_by, decided_by, rule: None, is_left_alone: false, charges }
     }
 
     /// Says what compose files say of two ends, where no contract names who may call.
@@ -430,6 +468,7 @@ fn denied(conversation: &Conversation, says: &str, severity: Severity, rule: Opt
         documented_by: None,
         decided_by: says.to_owned(),
         rule,
+        is_left_alone: true,
         charges: vec![Charge { kind: FindingKind::Denied, severity, against: says.to_owned() }],
     }
 }
@@ -444,6 +483,7 @@ fn spoofed(conversation: &Conversation) -> Ruling {
         documented_by: None,
         decided_by: by.clone(),
         rule: None,
+        is_left_alone: true,
         charges: vec![Charge { kind: FindingKind::SpoofedSource, severity: Severity::High, against: by }],
     }
 }

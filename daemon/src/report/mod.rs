@@ -298,6 +298,12 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
         FindingKind::UnlistedSource => initiator,
         FindingKind::UnexpectedPeer
         | FindingKind::Denied
+        | FindingKind::ForeignDatabase
+        | FindingKind::DockerApi
+        | FindingKind::CloudMetadata
+        | FindingKind::InternalOutbound
+        | FindingKind::ForeignResolver
+        | FindingKind::CleartextAdmin
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::SynFlood => {

@@ -158,6 +158,23 @@ impl ComposeProjects {
         ))
     }
 
+    /// Returns the place that puts a service on internal networks alone, if its files do.
+    pub(crate) fn is_internal(&self, project: &str, service: &str) -> Option<String> {
+        if self.is_incomplete(project, service) {
+            return None;
+        }
+        let described: Vec<_> = self.services(project, service).collect();
+        let is_internal = |file: &ComposeFile, network: &String| {
+            file.networks.get(network).is_some_and(|network| network.is_internal && !network.is_external)
+        };
+        let mut all =
+            described.iter().flat_map(|(file, service)| service.networks.iter().map(move |it| (file, it)));
+        let has_networks = described.iter().any(|(_, service)| !service.networks.is_empty());
+        let (file, service) = described.first()?;
+        (has_networks && all.all(|(file, network)| is_internal(file, network)))
+            .then(|| place(file, service.line))
+    }
+
     /// Says whether somebody outside may be expected on a port: whoever publishes it, expects anybody.
     pub(crate) fn publishes(&self, project: &str, service: &str, port: ServicePort) -> Word {
         let mut ports = self.services(project, service).flat_map(|(file, service)| {
