@@ -239,7 +239,7 @@ mod tests {
         let path = folder.path().join("compose.yaml");
         std::fs::write(&path, "services:\n  web:\n    ports: [none]\n").unwrap();
         let name = path.display().to_string();
-        let message = super::given(&[name.clone()]).unwrap_err().message;
+        let message = super::given(std::slice::from_ref(&name)).unwrap_err().message;
         assert!(message.starts_with(&format!("{name}:3:13: \"none\" is no port")), "{message}");
         let message = super::given(&[format!("{name}.absent")]).unwrap_err().message;
         assert!(message.contains("compose.yaml.absent"), "{message}");

@@ -115,3 +115,58 @@ fn a_port_nobody_documented_is_seen_before_it_is_called_and_again_from_the_recor
         fs::read_to_string(recorder.folder.join("live.ndjson")).unwrap()
     );
 }
+
+#[test]
+#[ignore = "needs root and Docker: scripts/prepare test"]
+fn a_compose_file_that_labels_name_says_who_may_call_live_and_from_the_recording() {
+    let lab = Lab::up();
+    lab.build_image();
+    let compose = lab.directory().join("compose.yaml");
+    // They are on one network here, which is what the file does not say.
+    let text = "services:\n  web: {networks: [front]}\n  db:\n    networks: [back]\nnetworks: {front: {}, back: {}}\n";
+    fs::write(&compose, text).expect("a compose file");
+    lab.docker(["network", "create", "net"]);
+    let socket = lab.docker_socket().to_string_lossy().into_owned();
+    let mut recorder = Recorder::start(&lab.host(), &socket, "", &[]);
+    let run = |service: &str, steps: &[&str]| {
+        let label = |key: &str, value: &str| format!("--label=com.docker.compose.{key}={value}");
+        let mut arguments: Vec<String> =
+            ["run", "-d", "--network", "net", "--name", service].map(str::to_owned).into();
+        arguments.extend([
+            label("project", "shop"),
+            label("service", service),
+            label("config-hash", service),
+            label("project.config_files", "compose.yaml"),
+            label("project.working_dir", &lab.directory().to_string_lossy()),
+        ]);
+        arguments.push("lab/peer:1.0".to_owned());
+        arguments.extend(steps.iter().map(|step| (*step).to_owned()));
+        lab.docker(arguments);
+    };
+    run("db", &["serve", "tcp/5432"]);
+    let mut daemon = Daemon::beside(&lab.host(), &lab.docker_socket(), &[]);
+    run("web", &["call", "db", "5432", "1", "10", "20", "then", "wait"]);
+    daemon.eventually("the file is read and decides", |daemon| {
+        findings(&daemon.json("/api/v1/findings")).contains(&"unexpected_peer shop/db:5432".to_owned())
+    });
+    let found = daemon.json("/api/v1/findings")["findings"].clone();
+    let all = found.as_array().expect("findings");
+    let unexpected = all.iter().find(|it| it["kind"] == "unexpected_peer").expect("the one there is");
+    let against = format!(
+        "{}:3 puts shop/db on no network of shop/web, which does not depend on it",
+        compose.display()
+    );
+    assert_eq!(unexpected["against"], against.as_str());
+    thread::sleep(Duration::from_secs(2));
+    recorder.signal(Signal::TERM);
+    let ended = recorder.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let journal = fs::read_to_string(recorder.folder.join("live.journal.ndjson")).expect("a journal");
+    assert!(journal.contains("\"is_of_a_label\":true"), "{journal}");
+    // The recording does not need the file.
+    fs::remove_file(&compose).expect("a file");
+    let (again, _, _) = replay(&[carried(&recorder, &elsewhere)], "1");
+    assert_eq!(read(&recorder.folder.join("live.result"))["assessment"], again["assessment"]);
+    assert!(findings(&again["assessment"]).contains(&"unexpected_peer shop/db:5432".to_owned()));
+}
