@@ -99,7 +99,7 @@ impl std::fmt::Display for Trait {
 impl Trait {
     pub(crate) fn is_of(&self, workload: &Workload) -> bool {
         match self {
-            Self::Service(name) => *name == workload.service || *name == workload.qualified(),
+            Self::Service(name) => *name == workload.service || is_qualified(name, workload),
             Self::Image(glob) => glob.fits_image(&workload.image),
             Self::Label(key, None) => workload.labels.contains_key(key),
             Self::Label(key, Some(value)) => workload.labels.get(key) == Some(value),
@@ -108,6 +108,13 @@ impl Trait {
             Self::Container(glob) => glob.fits(&workload.container),
         }
     }
+}
+
+/// Returns whether `name` is `project/service` of a workload; asked for every pair of rule and conversation, so without
+/// building the text.
+fn is_qualified(name: &str, workload: &Workload) -> bool {
+    let service = name.strip_prefix(workload.project.as_str()).and_then(|rest| rest.strip_prefix('/'));
+    !workload.project.is_empty() && service == Some(workload.service.as_str())
 }
 
 /// Somebody a contract expects to call.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use portolan_flowtable::{Conversation, Peer};
 use portolan_policy::{Assessment, ComposeFile, ComposePort, Contract, FindingKind, UnreadCompose, Verdict};
+use proptest::prelude::*;
 use support::*;
 
 fn folder() -> PathBuf {
@@ -216,4 +217,33 @@ fn a_file_that_a_label_names_and_nobody_can_read_silences_no_port() {
           denied (os error 13); name one that can be read: --compose"
         ]
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_text_is_read_or_refused_without_a_panic(text in any::<String>()) {
+        let _ = ComposeFile::parse(&text, "compose.yaml");
+    }
+
+    #[test]
+    fn any_text_close_to_a_compose_file_is_read_or_refused_without_a_panic(
+        cuts in prop::collection::vec((0..SHOP.len(), 0..SHOP.len(), prop_oneof![
+            Just("&a "), Just("*a"), Just("<<: *a\n"), Just("[{"), Just("- "), Just(": "), Just("'"), Just("!x "), Just("\t"), Just("$"), Just("---\n"),
+        ]), 0..8),
+    ) {
+        let mut text = SHOP.to_owned();
+        for (from, to, put) in cuts {
+            let (from, to) = (from.min(text.len()), to.min(text.len()));
+            if from <= to && to - from < 12 {
+                text.replace_range(from..to, put);
+            } else {
+                text.insert_str(from, put);
+            }
+        }
+        if let Err(errors) = ComposeFile::parse(&text, "compose.yaml") {
+            prop_assert!(errors.iter().all(|error| error.line > 0 && error.column > 0 && !error.message.is_empty()));
+        }
+    }
 }
