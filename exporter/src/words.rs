@@ -3,7 +3,7 @@
 use portolan_policy::{FindingKind, ListenerClass, Severity};
 
 /// Every finding kind, so that a series exists before the first finding does.
-pub const FINDING_KINDS: [FindingKind; 16] = [
+pub const FINDING_KINDS: [FindingKind; 17] = [
     FindingKind::SpoofedSource,
     FindingKind::Denied,
     FindingKind::UnexpectedPeer,

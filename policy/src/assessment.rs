@@ -153,7 +153,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SpoofedSource,
         Self::Denied,
         Self::UnexpectedPeer,
@@ -170,6 +170,7 @@ impl FindingKind {
         Self::HostSweep,
         Self::SynFlood,
         Self::UnlistedSource,
+        Self::StolenMac,
     ];
 
     /// Returns its name for machines, as serialised: `unexpected_peer`.

@@ -125,6 +125,13 @@ impl FindingKind {
                 "100 in one second to one port, counted by the initiator's name, as floods forge their addresses.",
                 "Stop the sender by its interface; SYN cookies and connection limits help the one who is called.",
             ),
+            Self::StolenMac => rule(
+                Severity::High,
+                "a container sends from the hardware address of another one, or of the gateway",
+                "Whoever takes a hardware address is sent what was meant for its holder.",
+                "The sender is the interface the frame came in by, the holder whoever Docker gave the address to.",
+                "Look into the container that sent; drop CAP_NET_RAW and CAP_NET_ADMIN from it.",
+            ),
             Self::UnlistedSource => rule(
                 Severity::Info,
                 "a container sends under an address nobody holds",

@@ -122,12 +122,12 @@ fn a_compose_file_that_labels_name_says_who_may_call_live_and_from_the_recording
     let lab = Lab::up();
     lab.build_image();
     let compose = lab.directory().join("compose.yaml");
-    // They are on one network here, which is what the file does not say.
+    // Landlock would keep files from it that nobody named at the start. They are on one network here, which is what the file does not say.
     let text = "services:\n  web: {networks: [front]}\n  db:\n    networks: [back]\nnetworks: {front: {}, back: {}}\n";
     fs::write(&compose, text).expect("a compose file");
     lab.docker(["network", "create", "net"]);
     let socket = lab.docker_socket().to_string_lossy().into_owned();
-    let mut recorder = Recorder::start(&lab.host(), &socket, "", &[]);
+    let mut recorder = Recorder::start(&lab.host(), &socket, "", &["--sandbox", "off"]);
     let run = |service: &str, steps: &[&str]| {
         let label = |key: &str, value: &str| format!("--label=com.docker.compose.{key}={value}");
         let mut arguments: Vec<String> =
@@ -144,7 +144,7 @@ fn a_compose_file_that_labels_name_says_who_may_call_live_and_from_the_recording
         lab.docker(arguments);
     };
     run("db", &["serve", "tcp/5432"]);
-    let mut daemon = Daemon::beside(&lab.host(), &lab.docker_socket(), &[]);
+    let mut daemon = Daemon::beside(&lab.host(), &lab.docker_socket(), &["--sandbox", "off"]);
     run("web", &["call", "db", "5432", "1", "10", "20", "then", "wait"]);
     daemon.eventually("the file is read and decides", |daemon| {
         findings(&daemon.json("/api/v1/findings")).contains(&"unexpected_peer shop/db:5432".to_owned())
