@@ -28,6 +28,8 @@ impl Following {
         let book = RosterBook::new(&[], Path::new("/proc"));
         let options = FollowOptions {
             docker_socket: Some(directory.path().join("docker.sock")),
+            // None of the processes here is one of its containers.
+            proc_root: directory.path().join("proc"),
             probe_every: Duration::from_millis(100),
             answer_within: Duration::from_secs(1),
             retry_within: Duration::from_millis(200),
