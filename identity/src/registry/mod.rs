@@ -41,6 +41,8 @@ const SEARCHES_MAX: u32 = SEARCHES_SOON + 20;
 /// read of its processes, and these may not live long.
 const SEARCH_SOON: i64 = 20 * Timestamp::MILLISECOND;
 const SEARCHES_SOON: u32 = 20;
+/// How long after its end a container's namespace is still looked for: Docker tells of the end before it is taken down.
+const ENDED_ASKED: i64 = Timestamp::SECOND;
 /// Most containers, networks and images kept. A host that runs more is named incompletely, and says so.
 const OBJECTS_MAX: usize = 100_000;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use portolan_flowtable::{Timestamp, Workload};
 
 use super::{
-    Attachment, Drawn, Joint, Known, MatchedBy, NAMED_WITHIN, Objects, SEARCH_AGAIN, SEARCH_SOON,
-    SEARCHES_MAX, SEARCHES_SOON,
+    Attachment, Drawn, ENDED_ASKED, Joint, Known, MatchedBy, NAMED_WITHIN, Objects, SEARCH_AGAIN,
+    SEARCH_SOON, SEARCHES_MAX, SEARCHES_SOON,
 };
 use crate::directory::link_local;
 use crate::inventory::unobservable;
@@ -43,7 +43,7 @@ impl Joint {
                 continue;
             }
             let mut attachment = attachment.clone();
-            attachment.container = self.search(&mut attachment, is_due, objects, &mut by_index);
+            attachment.container = self.search(&mut attachment, is_due, objects, &mut by_index, now);
             attachment.searched_change = self.docker_changes;
             if is_due {
                 attachment.searched_at = now;
@@ -59,12 +59,17 @@ impl Joint {
         may_scan: bool,
         objects: &Objects,
         by_index: &mut Option<BTreeMap<u32, BTreeSet<String>>>,
+        now: Timestamp,
     ) -> Option<(String, MatchedBy)> {
         let netns_id = attachment.netns_id?;
         // A dead veth's number may be another container's by this time: only what was seen while it lived counts.
         let mut unanswered: Vec<(&String, Whereabouts)> = Vec::new();
         if attachment.is_inhabited() {
-            let mut running: Vec<_> = objects.containers.values().collect();
+            // Whoever ended a while ago lives nowhere, and the number of its process may be another's by this time. Of
+            // these there may be hundreds, and the look at all processes below is in a hurry.
+            let lives =
+                |known: &&Arc<Known>| known.ended_at.is_none_or(|ended| now.since(ended) < ENDED_ASKED);
+            let mut running: Vec<_> = objects.containers.values().filter(lives).collect();
             running.sort_by_key(|known| std::cmp::Reverse(known.taken_at));
             for known in running {
                 let Some(of) = known.whereabouts() else { continue };

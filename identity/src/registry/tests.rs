@@ -365,6 +365,21 @@ fn short_life(process: impl FnOnce(&mut TableRows, String), is_vacated: bool) {
 }
 
 #[test]
+fn whoever_ended_lends_its_name_to_nobody_who_has_its_process_number() {
+    let mut host = Host::new();
+    host.tell(seconds(1));
+    host.network(seconds(1));
+    host.inspect(container("earlier", "172.18.0.2", seconds(1)), seconds(1));
+    host.book.container_mentioned("id-earlier", &HashMap::new(), "die", seconds(2), seconds(2));
+    // Process 100 is another container's, which nobody has told of.
+    host.namespaces.0.lock().unwrap().2.insert(100, 7);
+    host.veth(8, 9);
+    assert_eq!(named(&host.tell(seconds(5)), 8), "");
+    host.book.pass_time(seconds(9));
+    assert_eq!(named(&host.book.picture(), 8), "");
+}
+
+#[test]
 fn of_two_containers_whose_own_ends_have_one_index_neither_is_named_by_it() {
     let mut host = Host::new();
     host.tell(seconds(1));
