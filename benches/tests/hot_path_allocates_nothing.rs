@@ -133,7 +133,7 @@ fn refusing_a_frame_allocates_nothing() {
                 for kept in 0..frame.bytes.len() {
                     let cut = Frame { bytes: &frame.bytes[..kept], link, ..frame };
                     if let Err(error) = parse(&cut, &ParseOptions::default()) {
-                        table.reject(error.reason(), cut.original_bytes);
+                        table.reject(error.reason(), cut.at, cut.original_bytes);
                     }
                 }
             }
@@ -203,7 +203,7 @@ fn the_meter_allocates_nothing() {
             for frame in traffic.frames() {
                 match parse(&frame, &ParseOptions::default()) {
                     Ok(seen) => meter.frame(seen, &mut sink),
-                    Err(error) => meter.reject(error.reason(), frame.original_bytes),
+                    Err(error) => meter.reject(error.reason(), frame.at, frame.original_bytes),
                 }
             }
             meter.tick(None, None, &mut sink);

@@ -26,6 +26,7 @@ pub mod history;
 pub mod interfaces;
 mod key;
 pub mod ledger;
+pub mod missed;
 pub mod naming;
 pub mod observation;
 pub mod plain;
@@ -44,6 +45,7 @@ pub use flow::{End, Flow, IcmpError, InitiatorEvidence, Outcome, Side};
 pub use history::{ConnState, History};
 pub use interfaces::{InterfaceEntry, InterfaceId, InterfaceTable, Role, Sighting};
 pub use ledger::{Blindness, Completeness, Ledger, NotCounted, Rejected, Tally};
+pub use missed::{Missed, Missing};
 pub use naming::Occasion;
 pub use observation::{
     Direction, Fragment, IcmpFacts, MacAddr, Network, NonIp, Observation, Packet, TcpFacts,

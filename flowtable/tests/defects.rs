@@ -9,8 +9,9 @@ use portolan_flowtable::flow::{Claim, Side};
 use portolan_flowtable::observation::Quoted;
 use portolan_flowtable::{
     AttachmentId, Conversations, Delta, DeltaSink, Direction, Directory, FlowTable, Fragment, Holder,
-    IcmpFacts, InitiatorEvidence, InterfaceEntry, InterfaceId, InterfaceTable, Limits, MacAddr, Network,
-    Observation, Outcome, Packet, Port, Protocol, Role, ScopeId, ServicePort, Tally, TcpFacts, Timestamp,
+    IcmpFacts, InitiatorEvidence, InterfaceEntry, InterfaceId, InterfaceTable, Limits, MacAddr, Missed,
+    Network, Observation, Outcome, Packet, Port, Protocol, Rejected, Role, ScopeId, ServicePort, Tally,
+    TcpFacts, Timestamp,
 };
 
 const SYN: u8 = TcpFacts::SYN;
@@ -475,4 +476,31 @@ fn a_flood_leaves_room_for_the_flows_others_open_while_nobody_takes_its_endings(
     assert!(turned_away > 0, "it was no flood: {flooded} opened");
     let others = (0..1_000).fold((0, 0), |_, number| open(2, number));
     assert_eq!(others, (flooded + 1_000, turned_away));
+}
+
+#[test]
+fn what_is_missed_has_the_time_of_its_own_frames() {
+    let mut table = FlowTable::new(Limits { flows_max: 2_048, ..Limits::default() }, 1);
+    table.reject(Rejected::Malformed, at(7), 60);
+    table.reject(Rejected::Truncated, at(5), 60);
+    let unknown = observation(&(3, 99, "10.0.0.1:1", "10.9.9.9:1", Udp));
+    table.observe(&[unknown], &interfaces(), &STEADY);
+    let of = |from, until| Some((at(from), at(until)));
+    // What is held for a role is not missed yet.
+    assert_eq!(table.take_missed().spans(), [of(5, 7), None, None, None]);
+    table.give_up_held();
+    assert_eq!(table.take_missed().spans(), [None, of(3, 3), None, None]);
+    for number in 0..20_000_u16 {
+        let mut seen = observation(&(1_000 + i64::from(number), 1, "10.0.0.1:0", "10.9.9.9:0", Udp));
+        let Network::Ip(packet) = &mut seen.network else { panic!("a packet") };
+        packet.ports = Some((Port(number + 1), Port(7)));
+        table.observe(&[seen], &interfaces(), &STEADY);
+    }
+    // Evicted from the first frame of the oldest attempt to the frame that took its room; turned away from then on.
+    let [None, None, Some(turned_away), Some(evicted)] = table.take_missed().spans() else {
+        panic!("it was no flood");
+    };
+    assert_eq!((evicted.0, turned_away.1), (at(1_000), at(20_999)));
+    assert!(evicted.1 <= turned_away.1, "{evicted:?} {turned_away:?}");
+    assert_eq!(table.take_missed(), Missed::default());
 }

@@ -44,7 +44,7 @@ pub fn flow_table(bytes: &[u8]) {
             6 => {
                 let wire_bytes = input.word();
                 offered.count(wire_bytes);
-                table.reject(Rejected::Malformed, wire_bytes);
+                table.reject(Rejected::Malformed, now, wire_bytes);
             }
             7 => {
                 let wire_bytes = input.word();

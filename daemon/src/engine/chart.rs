@@ -123,7 +123,7 @@ impl Chart {
         {
             let count = grouped(tally.frames);
             losses
-                .remarks
+                .details
                 .push(format!("{count} frames of {} found no room in the flow table", sender.container));
         }
         if turn.thefts.beyond() > 0 {

@@ -4,6 +4,7 @@ use portolan_flowtable::units::grouped;
 use portolan_flowtable::{Blindness, Completeness, Ledger};
 
 use super::flow_book::Unseen;
+use super::shortfalls::Shortfalls;
 
 /// Where frames come from, and what it says about losses.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,8 +24,12 @@ pub struct Losses {
     pub dropped: Option<u64>,
     /// When.
     pub blind: Vec<Blindness>,
+    /// When frames were missed that had arrived.
+    pub shortfalls: Shortfalls,
     /// Damage of the capture files, and vantages that count twice: sentences without a full stop.
     pub remarks: Vec<String>,
+    /// More about what `shortfalls` counts.
+    pub details: Vec<String>,
 }
 
 /// Weighs losses, and says them in words.
@@ -33,6 +38,7 @@ pub struct Losses {
 /// request, which are acknowledged too.
 pub fn judge_completeness(source: &Source, losses: &Losses, ledger: &Ledger, unseen: Unseen) -> Completeness {
     let mut reasons = losses.remarks.clone();
+    reasons.extend(losses.details.iter().cloned());
     let mut say = |count: u64, what: &str| {
         if count > 0 {
             reasons.push(format!("{} {what}", grouped(count)));
@@ -46,23 +52,32 @@ pub fn judge_completeness(source: &Source, losses: &Losses, ledger: &Ledger, uns
     say(ledger.overflow.frames, "frames found no room in the flow table");
     say(ledger.flows_evicted, "attempts made room for others before they could be answered");
     let is_silent = *source == Source::Silent;
-    if is_silent && unseen.flows > 0 && ledger.deselected.frames == 0 {
+    let is_unseen = is_silent && unseen.flows > 0 && ledger.deselected.frames == 0;
+    if is_unseen {
         reasons.push(format!(
             "at least {} of {} were acknowledged and never captured",
             counted(unseen.bytes, "byte"),
             counted(unseen.flows, "flow")
         ));
     }
-    // Of the frames the kernel dropped, and of nothing else, it is known when.
-    let dropped = losses.dropped.unwrap_or(0);
+    // Of what the kernel dropped and of what was missed here it is known when; of everything else it is not. And where
+    // nobody counted drops, nothing is known to be whole at any time.
     let dated: u64 = losses.blind.iter().filter_map(|interval| interval.frames).sum();
-    let is_undated = reasons.len() > usize::from(dropped > 0) || dated < dropped;
+    let is_undated = is_silent
+        || !losses.remarks.is_empty()
+        || dated < losses.dropped.unwrap_or(0)
+        || !losses.shortfalls.date_all_of(ledger);
+    let mut blind = losses.blind.clone();
+    if !is_silent {
+        blind.extend(losses.shortfalls.intervals());
+        blind.sort_by_key(|interval| interval.from);
+    }
     match (reasons.is_empty() && losses.blind.is_empty(), is_silent) {
         (true, false) => Completeness::Complete,
         (true, true) => {
             Completeness::Unknown { reasons: vec!["this kind of capture carries no drop counts".to_owned()] }
         }
-        (false, _) => Completeness::Incomplete { reasons, blind: losses.blind.clone(), is_undated },
+        (false, _) => Completeness::Incomplete { reasons, blind, is_undated },
     }
 }
 
@@ -72,7 +87,7 @@ fn counted(count: u64, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use portolan_flowtable::Timestamp;
+    use portolan_flowtable::{Missed, Missing, Timestamp};
 
     use super::*;
 
@@ -100,15 +115,23 @@ mod tests {
             frames: Some(7),
             cause: "ring full".to_owned(),
         };
-        let dated = Losses { dropped: Some(7), blind: vec![hole], remarks: Vec::new() };
+        let dated = Losses { dropped: Some(7), blind: vec![hole], ..Losses::default() };
         let more = Losses { dropped: Some(8), ..dated.clone() };
         let remarked = Losses { remarks: vec!["a file ended early".to_owned()], ..dated.clone() };
         let evicted = Ledger { flows_evicted: 1, ..Ledger::default() };
+        let mut missed = Missed::default();
+        missed.note(Missing::Evicted, Timestamp(12), Timestamp(18));
+        let mut told = dated.clone();
+        told.shortfalls.note(&missed, &evicted);
+        told.details.push("3 frames of web found no room in the flow table".to_owned());
+        let twice = Ledger { flows_evicted: 2, ..evicted };
         for (losses, ledger, elsewhere) in [
             (&dated, Ledger::default(), true),
             (&more, Ledger::default(), false),
             (&remarked, Ledger::default(), false),
             (&dated, evicted, false),
+            (&told, evicted, true),
+            (&told, twice, false),
         ] {
             let completeness = judged(&Source::Live, losses, &ledger);
             assert_eq!(
@@ -118,6 +141,10 @@ mod tests {
             );
             assert_eq!(completeness.between(Timestamp(15), Timestamp(40)), Some(false), "{completeness:?}");
         }
+        // Where nobody counted drops, no time is known to be whole.
+        let told = Losses { dropped: None, blind: Vec::new(), ..told };
+        let silent = judged(&Source::Silent, &told, &evicted);
+        assert_eq!(silent.between(Timestamp(30), Timestamp(40)), Some(false), "{silent:?}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use portolan_flowtable::{
 };
 use portolan_identity::RosterDirectory;
 
+use super::shortfalls::Shortfalls;
+
 /// Observations decoded before they are metered together.
 const BATCH: usize = 32;
 /// Deltas the data plane may hand over from one command of the control plane to the next. Counted by the data plane
@@ -66,6 +68,7 @@ pub struct Meter {
     /// Latest time seen since the clock last jumped.
     previous_at: Option<Timestamp>,
     skew: i64,
+    shortfalls: Shortfalls,
 }
 
 impl Meter {
@@ -80,6 +83,7 @@ impl Meter {
             engine_now: Timestamp(0),
             previous_at: None,
             skew: 0,
+            shortfalls: Shortfalls::default(),
         }
     }
 
@@ -110,8 +114,8 @@ impl Meter {
     }
 
     /// Counts a frame that could not be read.
-    pub fn reject(&mut self, reason: Rejected, wire_bytes: u32) {
-        self.table.reject(reason, wire_bytes);
+    pub fn reject(&mut self, reason: Rejected, at: Timestamp, wire_bytes: u32) {
+        self.table.reject(reason, at, wire_bytes);
     }
 
     /// Counts a frame left out before it could be metered.
@@ -159,7 +163,7 @@ impl Meter {
         self.table.release(self.engine_now, &self.interfaces, &self.who);
         self.table.tick(self.engine_now, last_loss);
         self.table.drain(deltas);
-        *self.table.ledger()
+        self.date_missed()
     }
 
     /// Gives up on held frames and hands every delta over: the last step of settlement.
@@ -168,7 +172,7 @@ impl Meter {
         self.table.release(self.engine_now, &self.interfaces, &self.who);
         self.table.give_up_held();
         self.table.drain(deltas);
-        *self.table.ledger()
+        self.date_missed()
     }
 
     /// Hands over what was left in the table because the ring was full.
@@ -190,6 +194,18 @@ impl Meter {
     /// Returns the hardware addresses that others than their holders sent from.
     pub fn thefts(&self) -> &Thefts {
         self.table.thefts()
+    }
+
+    /// Returns when frames were missed that had arrived, up to the last tick.
+    pub fn shortfalls(&self) -> &Shortfalls {
+        &self.shortfalls
+    }
+
+    fn date_missed(&mut self) -> Ledger {
+        let missed = self.table.take_missed();
+        let ledger = *self.table.ledger();
+        self.shortfalls.note(&missed, &ledger);
+        ledger
     }
 
     /// Returns (live flows, slots).

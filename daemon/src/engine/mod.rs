@@ -9,10 +9,12 @@ mod completeness;
 mod flow_book;
 mod meter;
 mod remembered;
+mod shortfalls;
 mod vitals;
 
 pub use chart::{Chart, ChartOptions, Turn};
 pub use completeness::{Losses, Source, judge_completeness};
 pub use flow_book::{FlowBook, Unseen};
 pub use meter::{DELTAS_PER_COMMAND, Meter, Who};
+pub use shortfalls::Shortfalls;
 pub use vitals::{RunFacts, vitals};

@@ -12,7 +12,7 @@ use portolan_identity::{Picture, PictureRecord};
 use portolan_policy::Alert;
 
 use super::{ContractText, EndRow, Entry, Journal, JournalError, TickRow, TurnRow};
-use crate::engine::{Chart, DELTAS_PER_COMMAND, Losses, Meter, RunFacts, Turn, Who, vitals};
+use crate::engine::{Chart, DELTAS_PER_COMMAND, Losses, Meter, RunFacts, Shortfalls, Turn, Who, vitals};
 use crate::error::Failure;
 use crate::replay::Contracts;
 
@@ -87,6 +87,7 @@ struct Closed {
     occupancy: (usize, usize),
     overflow_most: Option<(AttachmentId, Tally)>,
     thefts: Thefts,
+    shortfalls: Shortfalls,
 }
 
 /// Takes so many deltas from one command to the next and no more, as the ring did live.
@@ -315,7 +316,8 @@ impl Player {
         }
         let (occupancy, overflow_most) = (stage.meter.occupancy(), stage.meter.overflow_most());
         let thefts = stage.meter.thefts().clone();
-        self.closed = Some(Closed { ledger, occupancy, overflow_most, thefts });
+        let shortfalls = stage.meter.shortfalls().clone();
+        self.closed = Some(Closed { ledger, occupancy, overflow_most, thefts, shortfalls });
     }
 
     fn turn(&mut self, row: &TurnRow, chart: &mut Chart) -> Result<Turned, Failure> {
@@ -360,7 +362,13 @@ impl Player {
         let turn = Turn {
             at: row.at,
             ledger: closed.ledger,
-            losses: Losses { dropped: Some(row.dropped), blind: self.blind.clone(), remarks },
+            losses: Losses {
+                dropped: Some(row.dropped),
+                blind: self.blind.clone(),
+                shortfalls: closed.shortfalls,
+                remarks,
+                ..Losses::default()
+            },
             occupancy: closed.occupancy,
             overflow_most: closed.overflow_most,
             thefts: closed.thefts,

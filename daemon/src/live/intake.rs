@@ -14,7 +14,7 @@ use rtrb::Producer;
 
 use super::blind::BlindSpots;
 use super::session::clock;
-use crate::engine::{DELTAS_PER_COMMAND, Meter, Who};
+use crate::engine::{DELTAS_PER_COMMAND, Meter, Shortfalls, Who};
 use crate::journal::TickRow;
 use crate::recording::{Note, Recorder};
 
@@ -53,6 +53,8 @@ pub(super) struct Report {
     pub statistics: TapStatistics,
     /// When frames were lost.
     pub blind: Vec<Blindness>,
+    /// When frames were missed that had arrived.
+    pub shortfalls: Shortfalls,
     /// Live flows, slots.
     pub occupancy: (usize, usize),
     /// Whose frames most often found no room in the table.
@@ -326,6 +328,7 @@ impl Intake {
             pushed: self.sink.pushed,
             statistics: self.statistics,
             blind: self.blind.intervals().to_vec(),
+            shortfalls: self.meter.shortfalls().clone(),
             occupancy: self.meter.occupancy(),
             overflow_most: self.meter.overflow_most(),
             thefts: self.meter.thefts().clone(),
@@ -361,7 +364,7 @@ fn take(
     let frame = &Frame { number, ..*frame };
     match parse(frame, &ParseOptions::default()) {
         Ok(seen) => meter.frame(seen, sink),
-        Err(error) => meter.reject(error.reason(), frame.original_bytes),
+        Err(error) => meter.reject(error.reason(), frame.at, frame.original_bytes),
     }
 }
 

@@ -393,8 +393,13 @@ impl Session {
         if let Some(failure) = &report.failure {
             remarks.push(failure.clone());
         }
-        let losses =
-            Losses { dropped: Some(report.statistics.dropped), blind: report.blind.clone(), remarks };
+        let losses = Losses {
+            dropped: Some(report.statistics.dropped),
+            blind: report.blind.clone(),
+            shortfalls: report.shortfalls.clone(),
+            remarks,
+            ..Losses::default()
+        };
         let in_ring = u64::try_from(report.statistics.unsettled()).unwrap_or(0);
         let facts = RunFacts {
             host: self.options.host.clone(),

@@ -162,7 +162,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
                         self.unknown_links.push(text);
                     }
                 }
-                return self.meter.reject(reason, wire_bytes);
+                return self.meter.reject(reason, row.at, wire_bytes);
             }
         };
         if let Some(plain) = &mut self.plain {
@@ -292,7 +292,8 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         remarks.extend(self.damage.iter().cloned());
         let source = if kernel_dropped.is_some() { Source::StatedDrops } else { Source::Silent };
         self.chart.set_source(source);
-        let losses = Losses { dropped: kernel_dropped, blind: Vec::new(), remarks };
+        let shortfalls = self.meter.shortfalls().clone();
+        let losses = Losses { dropped: kernel_dropped, shortfalls, remarks, ..Losses::default() };
         let mut vitals = Vitals {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: title.to_owned(),

@@ -9,6 +9,7 @@ use crate::history::History;
 use crate::interfaces::{InterfaceTable, Sighting};
 use crate::key::FlowKey;
 use crate::ledger::{NotCounted, Tally};
+use crate::missed::Missing;
 use crate::observation::{Network, NonIp, Observation, Packet, TcpFacts};
 use crate::progress;
 use crate::progress::State;
@@ -451,6 +452,7 @@ impl FlowTable {
 
     pub(super) fn turn_away(&mut self, metering: &Metering<'_>) {
         self.ledger.overflow.count(metering.seen.wire_bytes);
+        self.missed.note(Missing::NoRoom, metering.seen.at, metering.seen.at);
         let row = match metering.sender {
             Sender::Veth { attachment, .. } => overflow_row(attachment),
             Sender::Bridge | Sender::Unknown => 0,

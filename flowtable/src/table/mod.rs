@@ -21,6 +21,7 @@ use crate::flow::Side;
 use crate::interfaces::{InterfaceId, InterfaceTable, Role};
 use crate::key::{Endpoint, FlowKey, Keyer};
 use crate::ledger::{Ledger, NotCounted, Rejected, Tally};
+use crate::missed::{Missed, Missing};
 use crate::observation::{Observation, Packet};
 use crate::sequence::Marks;
 use crate::theft::Thefts;
@@ -81,6 +82,7 @@ pub struct FlowTable {
     listeners: Box<[u64]>,
     overflow: Box<[Tally]>,
     thefts: Thefts,
+    missed: Missed,
     /// Counted frames and their flows, where somebody follows them.
     trace: Option<Vec<(u64, u64)>>,
 }
@@ -119,6 +121,7 @@ impl FlowTable {
             listeners: vec![0; LISTENERS].into_boxed_slice(),
             overflow: vec![Tally::default(); OVERFLOW_ROWS].into_boxed_slice(),
             thefts: Thefts::new(),
+            missed: Missed::default(),
             trace: None,
         }
     }
@@ -148,6 +151,11 @@ impl FlowTable {
         self.mask + 1
     }
 
+    /// Returns when frames were missed since this was last asked.
+    pub fn take_missed(&mut self) -> Missed {
+        std::mem::take(&mut self.missed)
+    }
+
     /// Returns the attachment most of whose frames found no room, and how many did not; `None` where all did, and
     /// where the sender is none or not told apart.
     pub fn overflow_most(&self) -> Option<(AttachmentId, Tally)> {
@@ -175,7 +183,8 @@ impl FlowTable {
     }
 
     /// Counts a frame the parser could not read.
-    pub fn reject(&mut self, reason: Rejected, wire_bytes: u32) {
+    pub fn reject(&mut self, reason: Rejected, at: Timestamp, wire_bytes: u32) {
+        self.missed.note(Missing::Rejected, at, at);
         self.ledger.delivered.count(wire_bytes);
         self.ledger.rejected(reason, wire_bytes);
     }
@@ -234,7 +243,7 @@ impl FlowTable {
             if is_known {
                 self.sight(&seen, interfaces, directory);
             } else {
-                self.ledger.not_counted(NotCounted::UnknownInterface, seen.wire_bytes);
+                self.miss_interface(&seen);
             }
         }
         self.held_spare = waiting;
@@ -295,8 +304,13 @@ impl FlowTable {
         self.held_interfaces.clear();
         for seen in std::mem::take(&mut self.held) {
             self.ledger.held = self.ledger.held - Tally { frames: 1, bytes: u64::from(seen.wire_bytes) };
-            self.ledger.not_counted(NotCounted::UnknownInterface, seen.wire_bytes);
+            self.miss_interface(&seen);
         }
+    }
+
+    fn miss_interface(&mut self, seen: &Observation) {
+        self.ledger.not_counted(NotCounted::UnknownInterface, seen.wire_bytes);
+        self.missed.note(Missing::UnknownInterface, seen.at, seen.at);
     }
 
     fn advance(&mut self, seen: &Observation) {
@@ -323,7 +337,7 @@ impl FlowTable {
             self.queue(seen);
             self.ledger.held.count(seen.wire_bytes);
         } else {
-            self.ledger.not_counted(NotCounted::UnknownInterface, seen.wire_bytes);
+            self.miss_interface(seen);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::directory::Holder;
 use crate::flow::{Outcome, Side};
 use crate::key::{Endpoint, FlowKey};
 use crate::ledger::Tally;
+use crate::missed::Missing;
 use crate::progress;
 use crate::progress::State;
 use crate::units::{Protocol, Timestamp};
@@ -73,13 +74,17 @@ impl FlowTable {
             return false;
         }
         let delta = self.settle_slot(slot, Some(reason));
+        let first_at = delta.flow.first_at;
         self.endings.push(delta);
         if let Some(tag) = self.tags.get_mut(slot) {
             *tag = 0;
         }
         self.live -= 1;
         match reason {
-            EndReason::Evicted => self.ledger.flows_evicted += 1,
+            EndReason::Evicted => {
+                self.ledger.flows_evicted += 1;
+                self.missed.note(Missing::Evicted, first_at.min(self.last_at), self.last_at.max(first_at));
+            }
             EndReason::Closed
             | EndReason::Idle
             | EndReason::Rebound
