@@ -1,3 +1,5 @@
-//! Reproducible traffic for benchmarks and for the test that a packet allocates nothing.
+//! Reproducible traffic for benchmarks, for the comparison with other programs, and for the test that a packet
+//! allocates nothing.
 
+pub mod captures;
 pub mod traffic;
