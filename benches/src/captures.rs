@@ -91,6 +91,43 @@ pub fn write(kind: Kind, packets: u64, flows: u64, seed: u64, into: &mut impl Wr
     Ok(file.truth)
 }
 
+/// Returns who is who in `micro`, as a roster in TOML: every container a service of its own.
+pub fn roster() -> String {
+    let mut text = String::new();
+    for network in 0..NETWORKS {
+        let subnet = 18 + network;
+        text.push_str(&format!("[[network]]\nname = \"n{network}\"\nsubnets = [\"172.{subnet}.0.0/16\"]\n"));
+        for host in 0..PER_NETWORK {
+            let (number, last) = (network * PER_NETWORK + host, 2 + host);
+            text.push_str(&format!(
+                "[[address]]\naddress = \"172.{subnet}.0.{last}\"\nnetwork = \"n{network}\"\n\
+                 container = \"c{number}\"\nproject = \"bench\"\nservice = \"s{number}\"\nimage = \"bench:1\"\n"
+            ));
+        }
+    }
+    text
+}
+
+/// Returns what is documented of `micro`, as a contract in TOML: every port, but those of every eighth server.
+pub fn contract() -> String {
+    let mut text = String::new();
+    for network in 0..NETWORKS {
+        for service in [Service::Http, Service::Redis, Service::Postgres, Service::Dns] {
+            let (first, count) = service.servers();
+            for host in first..first + count {
+                let number = network * PER_NETWORK + host;
+                let (port, protocol) = (service.port(), if service == Service::Dns { "udp" } else { "tcp" });
+                let port = if host % 8 == 7 { 1 } else { port };
+                text.push_str(&format!(
+                    "[[service]]\nservice = \"bench/s{number}\"\nports = [\"{port}/{protocol}\"]\n\
+                     initiators = [\"project:bench\"]\n"
+                ));
+            }
+        }
+    }
+    text
+}
+
 struct File<'w, W> {
     into: &'w mut W,
     frame: [u8; FRAME_MAX],

@@ -4,13 +4,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use portolan_benches::captures::{self, Kind};
 use portolan_benches::traffic::{self, Shape, Traffic};
-use portolan_capture::{Frame, LinkType, ParseOptions, parse};
+use portolan_capture::{Frame, LinkType, MergedFiles, ParseOptions, Polled, Tap, parse};
 use portolan_daemon::engine::{Meter, Who};
 use portolan_flowtable::directory::BareDirectory;
-use portolan_flowtable::{Delta, DeltaSink, FlowTable, InterfaceTable, Limits, Timestamp};
+use portolan_flowtable::{Delta, DeltaSink, FlowTable, InterfaceTable, Ledger, Limits, Timestamp};
 use portolan_identity::Roster;
 
 /// The system's allocator, counting what each thread asks of it.
@@ -212,4 +214,127 @@ fn the_meter_allocates_nothing() {
     };
     assert_eq!(pass(&opening), 0, "opening {FLOWS} flows");
     assert_eq!(pass(&data), 0, "data on {FLOWS} flows");
+}
+
+/// A frame on its own.
+struct Kept {
+    bytes: Vec<u8>,
+    frame: Frame<'static>,
+}
+
+impl Kept {
+    fn frame(&self) -> Frame<'_> {
+        Frame { bytes: &self.bytes, ..self.frame }
+    }
+}
+
+fn frames_of(path: &Path) -> Vec<Kept> {
+    let mut frames = Vec::new();
+    let mut tap = MergedFiles::open(&[path.display().to_string()]).expect("a capture");
+    while let Ok(Polled::Frames(_)) = tap.poll(&mut |frame| {
+        let Frame {
+            link, at, beyond_seconds, is_timed, number, interface, direction, original_bytes, ..
+        } = *frame;
+        let rest = Frame {
+            bytes: &[],
+            link,
+            at,
+            beyond_seconds,
+            is_timed,
+            number,
+            interface,
+            direction,
+            original_bytes,
+        };
+        frames.push(Kept { bytes: frame.bytes.to_vec(), frame: rest });
+    }) {}
+    frames
+}
+
+/// Captures below a folder.
+fn captures_in(folder: &Path) -> Vec<PathBuf> {
+    let mut captures = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            captures.extend(captures_in(&path));
+        } else if path.extension().is_some_and(|ending| ending == "pcap" || ending == "pcapng") {
+            captures.push(path);
+        }
+    }
+    captures
+}
+
+/// Frames through parser and meter, a tick, and everything handed over. Returns allocations and the accounts.
+fn metered<'f>(flows_max: usize, frames: impl Iterator<Item = Frame<'f>>) -> (u64, Ledger) {
+    let limits = Limits { flows_max, ..Limits::default() };
+    let mut meter = Meter::new(limits, 1, Arc::new(InterfaceTable::plain()), Who::Bare(BareDirectory));
+    let mut sink = Sink(Vec::with_capacity(200_000));
+    let mut ledger = Ledger::default();
+    let count = allocations(|| {
+        for frame in frames {
+            match parse(&frame, &ParseOptions::default()) {
+                Ok(seen) => meter.frame(seen, &mut sink),
+                Err(error) => meter.reject(error.reason(), frame.at, frame.original_bytes),
+            }
+        }
+        meter.tick(None, None, &mut sink);
+        ledger = meter.settle(&mut sink);
+    });
+    (count, ledger)
+}
+
+/// Link types, tunnels within tunnels, fragments, IPv6 extensions, damage: whatever other programs were tested with.
+#[test]
+fn odd_frames_allocate_nothing() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pcaps");
+    let mut seen = 0;
+    for part in ["oracle-cases", "fragments", "spoofed-source"] {
+        for path in captures_in(&folder.join(part)) {
+            let frames = frames_of(&path);
+            let (count, ledger) = metered(4_096, frames.iter().map(Kept::frame));
+            assert_eq!(count, 0, "{}", path.display());
+            assert_eq!(ledger.delivered.frames, frames.len() as u64, "{}", path.display());
+            seen += frames.len();
+        }
+    }
+    assert!(seen > 5_000, "{seen} frames");
+}
+
+/// Every seventh segment missing, every eleventh twice: holes stay open, and packets go the long way.
+#[test]
+fn lossy_flows_allocate_nothing() {
+    let traffic = Traffic::new(Shape { flows: 500, data_frames: 60, is_seen_twice: false, seed: 3 });
+    let interfaces = traffic::interfaces();
+    let mut table = FlowTable::new(limits(), 1);
+    let mut sink = Sink(Vec::with_capacity(1_000));
+    let count = allocations(|| {
+        for (at, frame) in traffic.frames().enumerate() {
+            let Ok(seen) = parse(&frame, &ParseOptions::default()) else { continue };
+            for _ in 0..[1, 2][usize::from(at % 11 == 0)] * usize::from(at % 7 != 0) {
+                table.observe(std::slice::from_ref(&seen), &interfaces, &BareDirectory);
+            }
+        }
+        table.drain(&mut sink);
+    });
+    assert_eq!(count, 0);
+    let resent = sink.0.iter().flat_map(|delta| delta.flow.retransmissions).sum::<u64>();
+    assert!(resent > 1_000, "{resent} resent");
+}
+
+/// Each kind of traffic that speed is measured on; IPv6 is in two of them, and a flood pushes out what it brought.
+#[test]
+fn measured_captures_allocate_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for kind in Kind::ALL {
+        let path = folder.path().join(kind.name());
+        let mut file = std::fs::File::create(&path).expect("a file");
+        let truth = captures::write(kind, 60_000, 6_000, captures::SEED, &mut file).expect("a capture");
+        let frames = frames_of(&path);
+        let flows_max = if kind == Kind::Syn { 8_192 } else { 32_768 };
+        let (count, ledger) = metered(flows_max, frames.iter().map(Kept::frame));
+        assert_eq!(count, 0, "{}", kind.name());
+        assert_eq!(ledger.accepted().frames, truth.packets, "{}", kind.name());
+        assert_eq!(ledger.flows_evicted > 0, kind == Kind::Syn, "{}", kind.name());
+    }
 }

@@ -60,9 +60,47 @@ pub fn write(path: &Path, publication: &Publication) -> Result<(), Failure> {
 ///
 /// Returns the writer's error.
 pub fn print(out: &mut impl Write, publication: &Publication) -> std::io::Result<()> {
-    let text = serde_json::to_string(&ResultFile { portolan_result: SCHEMA, publication })?;
-    out.write_all(escape::json(&text).as_bytes())?;
+    let mut escaping = Escaping { out, waiting: Vec::with_capacity(2 * ESCAPED_TOGETHER) };
+    serde_json::to_writer(&mut escaping, &ResultFile { portolan_result: SCHEMA, publication })?;
+    escaping.pass(escaping.waiting.len())?;
     out.write_all(b"\n")
+}
+
+/// Bytes escaped together. A result may be large, and is not held twice.
+const ESCAPED_TOGETHER: usize = 64 * 1024;
+
+/// Escapes JSON on its way.
+struct Escaping<'o, W> {
+    out: &'o mut W,
+    waiting: Vec<u8>,
+}
+
+impl<W: Write> Escaping<'_, W> {
+    /// Hands on what is waiting, up to a place between two characters.
+    fn pass(&mut self, until: usize) -> std::io::Result<()> {
+        let whole = self.waiting.get(..until).unwrap_or_default();
+        let text = std::str::from_utf8(whole).map_err(std::io::Error::other)?;
+        self.out.write_all(escape::json(text).as_bytes())?;
+        self.waiting.drain(..until);
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Escaping<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= ESCAPED_TOGETHER {
+            // What is no beginning of a character continues one.
+            let is_within = |byte: &u8| byte & 0xc0 == 0x80;
+            let last = self.waiting.iter().rposition(|byte| !is_within(byte)).unwrap_or(0);
+            self.pass(last)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Reads a result; `None` where the file is something else, a capture for example.
@@ -118,6 +156,22 @@ mod tests {
         publication.vitals.residual_frames = -1;
         write(&path, &publication).unwrap();
         assert_eq!(read(&path).unwrap(), Some(publication));
+    }
+
+    #[test]
+    fn a_printed_result_is_escaped_wherever_a_character_falls() {
+        for length in ESCAPED_TOGETHER - 700..ESCAPED_TOGETHER - 300 {
+            let name = format!("{}\u{202e}\u{1f980}é\u{7f}|", "x".repeat(length));
+            let publication = Publication::empty(&name, "0.1.0", Timestamp(7));
+            let whole =
+                serde_json::to_string(&ResultFile { portolan_result: SCHEMA, publication: &publication })
+                    .unwrap();
+            let mut printed = Vec::new();
+            print(&mut printed, &publication).unwrap();
+            let printed = String::from_utf8(printed).unwrap();
+            assert!(printed == format!("{}\n", escape::json(&whole)), "{length}");
+            assert!(printed.contains("\\u202e\u{1f980}é\\u007f|"), "{length}");
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ const OUTSIDE: [(&str, &[&str]); 45] = [
     ("toml", &["identity", "daemon"]),
     // Values that cross the process boundary, times as text, errors at the seams.
     ("jiff", &["flowtable", "exporter", "daemon"]),
-    ("serde", &["flowtable", "identity", "policy", "graphs", "exporter", "daemon"]),
+    ("serde", &["flowtable", "identity", "policy", "graphs", "exporter", "daemon", "benches"]),
     ("serde_json", &["identity", "graphs", "exporter", "daemon", "benches"]),
     ("thiserror", &["flowtable", "capture", "identity", "policy", "graphs", "exporter", "daemon"]),
     ("divan", &["benches"]),

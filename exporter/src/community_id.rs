@@ -46,21 +46,25 @@ pub fn community_id(protocol: Protocol, source: IpAddr, destination: IpAddr, por
         },
         Ports::Absent => (None, false),
     };
-    let (from, to) = (octets(source), octets(destination));
+    let (mut first, mut second) = ([0; 16], [0; 16]);
+    let (from, to) = (octets(source, &mut first), octets(destination, &mut second));
     let (from_port, to_port) = ports.map_or((None, None), |(from, to)| (Some(from), Some(to)));
-    let is_ordered = is_one_way || (&from, from_port) <= (&to, to_port);
+    let is_ordered = is_one_way || (from, from_port) <= (to, to_port);
     let ((first, first_port), (second, second_port)) =
         if is_ordered { ((from, from_port), (to, to_port)) } else { ((to, to_port), (from, from_port)) };
 
     let mut hash = Sha1::new();
     hash.update(SEED.to_be_bytes());
-    hash.update(&first);
-    hash.update(&second);
+    hash.update(first);
+    hash.update(second);
     hash.update([protocol.0, 0]);
     for port in [first_port, second_port].into_iter().flatten() {
         hash.update(port.to_be_bytes());
     }
-    format!("1:{}", STANDARD.encode(hash.finalize()))
+    let mut text = String::with_capacity(TEXT_BYTES);
+    text.push_str("1:");
+    STANDARD.encode_string(hash.finalize(), &mut text);
+    text
 }
 
 /// Returns the Community ID of a flow, or `None` where it hangs on an ICMP header that was not there.
@@ -84,10 +88,20 @@ pub fn of_flow(flow: &Flow) -> Option<String> {
 /// Telling deployments apart that watch the same addresses; nobody does.
 const SEED: u16 = 0;
 
-fn octets(address: IpAddr) -> Vec<u8> {
+/// `1:` and 20 bytes in base 64.
+const TEXT_BYTES: usize = 30;
+
+fn octets(address: IpAddr, into: &mut [u8; 16]) -> &[u8] {
     match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
+        IpAddr::V4(v4) => {
+            let (part, _) = into.split_at_mut(4);
+            part.copy_from_slice(&v4.octets());
+            part
+        }
+        IpAddr::V6(v6) => {
+            *into = v6.octets();
+            into
+        }
     }
 }
 

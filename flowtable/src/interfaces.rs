@@ -164,6 +164,7 @@ impl InterfaceTable {
     }
 
     /// Returns one row; the default row where nothing was set.
+    #[inline]
     pub fn get(&self, interface: InterfaceId) -> InterfaceEntry {
         let (page, row) = split(interface);
         match self.pages.get(page) {
@@ -187,6 +188,7 @@ impl InterfaceTable {
 
     /// Applies the vantage rule: count a frame iff it came in by a container's veth, or goes out on a container
     /// network's bridge with that bridge's own source address.
+    #[inline]
     pub fn sighting(&self, seen: &Observation) -> Sighting {
         let entry = self.get(seen.interface);
         match (entry.role, seen.direction) {

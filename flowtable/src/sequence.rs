@@ -63,6 +63,7 @@ impl Expected<'_> {
     /// Takes the packet that was expected: a segment that begins where the last one of its end stopped, of a kind that
     /// end has sent before, acknowledging nothing unseen, with an open window. Returns false, and takes nothing, for
     /// any other: it has to be read by [`read`].
+    #[inline]
     pub(crate) fn take(&mut self, side: Side, packet: &Packet) -> bool {
         const PLAIN: u8 = TcpFacts::SYN | TcpFacts::FIN | TcpFacts::RST | TcpFacts::ACK;
         const BOTH: u8 = Marks::NUMBERED | Marks::NUMBERED << 1;

@@ -1,5 +1,6 @@
 //! Conservation on arbitrary traffic: every byte is accounted for exactly once.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use portolan_flowtable::directory::BareDirectory;
@@ -222,6 +223,56 @@ proptest! {
         prop_assert_eq!(published + snapshot.withheld, ledger.metered);
         let connections: u64 = snapshot.conversations.iter().map(|it| it.connections.attempted()).sum();
         prop_assert_eq!(connections, ledger.flows_opened);
+    }
+
+    /// What merely grew may wait until the end: nobody who reads once can tell.
+    #[test]
+    fn changes_and_a_last_drain_come_to_what_drains_come_to(
+        packets in prop::collection::vec(observation(), 0..300),
+        batch in 1_usize..20,
+    ) {
+        let mut now = Timestamp(1_000_000_000_000);
+        let mut seen = Vec::new();
+        for (frame, (step, observation)) in packets.iter().enumerate() {
+            now = now.plus(*step);
+            seen.push(Observation { at: now, frame: frame as u64 + 1, ..*observation });
+        }
+        let roles = interfaces();
+        let come_to = |is_whole: bool| {
+            let mut table = FlowTable::new(Limits { flows_max: 64, ..Limits::default() }, 1);
+            let mut conversations = Conversations::new();
+            let mut handed: Vec<Delta> = Vec::new();
+            let mut told = BTreeSet::new();
+            for (round, part) in seen.chunks(batch).enumerate() {
+                table.observe(part, &roles, &Book { epoch: u16::try_from(round / 3).unwrap() });
+                table.tick(part[0].at, None);
+                match (is_whole, round % 3) {
+                    (true, _) => table.drain(&mut handed),
+                    (false, 0) => assert!(table.drain_endings(&mut handed)),
+                    (false, _) => table.drain_changes(&mut handed),
+                }
+                told.extend(handed.iter().map(|delta| delta.flow.id));
+                if is_whole || round % 3 > 0 {
+                    assert_eq!(told.len() as u64, table.ledger().flows_opened, "round {round}");
+                }
+                handed.drain(..).for_each(|delta| conversations.apply(&delta));
+                assert_eq!(table.ledger().residual(conversations.sum()), (0, 0));
+            }
+            table.give_up_held();
+            table.drain(&mut handed);
+            handed.drain(..).for_each(|delta| conversations.apply(&delta));
+            let ledger = *table.ledger();
+            let occasion = Occasion {
+                at: now, ledger, kernel_dropped: Some(0), completeness: Completeness::Complete, withhold: 0,
+            };
+            let mut snapshot = conversations.snapshot(occasion, &Names::default());
+            for conversation in &mut snapshot.conversations {
+                // Of an attempt that was answered before anybody heard of it nobody says that it once was one.
+                conversation.burst_unanswered = 0;
+            }
+            snapshot
+        };
+        prop_assert_eq!(come_to(true), come_to(false));
     }
 
     #[test]

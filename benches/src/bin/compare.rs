@@ -5,14 +5,15 @@
 //! prints, findings and all, is held against what the capture is known to hold, in every round.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use portolan_benches::captures::{self, Kind, Truth};
 use portolan_sys::usage::{Usage, wait_with_usage};
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 const USAGE: &str = "usage: compare [--full] [--rounds N] [--peer-rounds N] [--packets N] [--threads N] [--only KIND]...
                [--portolan PROGRAM] FOLDER
@@ -215,38 +216,83 @@ fn run(entrant: &mut Entrant, answer: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What is read of portolan's result.
+#[derive(Deserialize)]
+struct Answer {
+    assessment: Assessment,
+    vitals: Vitals,
+}
+
+#[derive(Deserialize)]
+struct Assessment {
+    snapshot: Snapshot,
+    judged: Vec<Judged>,
+    findings: Vec<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Snapshot {
+    ledger: Ledger,
+}
+
+#[derive(Deserialize)]
+struct Judged {
+    conversation: Conversation,
+}
+
+#[derive(Deserialize)]
+struct Conversation {
+    sent: Tally,
+    received: Tally,
+}
+
+#[derive(Deserialize)]
+struct Ledger {
+    metered: Tally,
+    overflow: Tally,
+    flows_opened: u64,
+    flows_evicted: u64,
+}
+
+#[derive(Default, Deserialize, Eq, PartialEq)]
+struct Tally {
+    frames: u64,
+    bytes: u64,
+}
+
+#[derive(Deserialize, Eq, PartialEq)]
+struct Vitals {
+    residual_frames: i64,
+    residual_bytes: i64,
+}
+
 /// Holds what portolan printed against what the capture holds. Of a flood there are more flows than slots: what has
 /// no room is counted, and all sums must hold.
 fn answer(path: &Path, kind: Kind, truth: &Truth) -> io::Result<(bool, String)> {
-    let text = fs::read_to_string(path)?;
-    let whole: Value = serde_json::from_str(&text)?;
-    let snapshot = &whole["assessment"]["snapshot"];
-    let ledger = &snapshot["ledger"];
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let opened = number(&ledger["flows_opened"]);
-    let (frames, bytes) = (number(&ledger["metered"]["frames"]), number(&ledger["metered"]["bytes"]));
-    let overflow = (number(&ledger["overflow"]["frames"]), number(&ledger["overflow"]["bytes"]));
-    let evicted = number(&ledger["flows_evicted"]);
-    let mut sum = (0, 0);
-    for conversation in snapshot["conversations"].as_array().into_iter().flatten() {
-        for way in ["sent", "received"] {
-            sum.0 += number(&conversation[way]["frames"]);
-            sum.1 += number(&conversation[way]["bytes"]);
-        }
+    // Read piece by piece: a child is said to have held at least what its parent held when it was started.
+    let whole: Answer = serde_json::from_reader(BufReader::new(File::open(path)?))?;
+    let Ledger { flows_opened: opened, flows_evicted: evicted, metered, overflow } =
+        whole.assessment.snapshot.ledger;
+    let mut sum = Tally::default();
+    for Judged { conversation: Conversation { sent, received } } in &whole.assessment.judged {
+        sum.frames += sent.frames + received.frames;
+        sum.bytes += sent.bytes + received.bytes;
     }
-    let is_balanced = sum == (frames, bytes)
-        && (frames + overflow.0, bytes + overflow.1) == (truth.packets, truth.bytes)
-        && whole["vitals"]["residual_frames"] == 0
-        && whole["vitals"]["residual_bytes"] == 0;
+    let offered = Tally { frames: metered.frames + overflow.frames, bytes: metered.bytes + overflow.bytes };
+    let is_balanced = sum == metered
+        && offered == Tally { frames: truth.packets, bytes: truth.bytes }
+        && whole.vitals == Vitals { residual_frames: 0, residual_bytes: 0 };
     let is_true = is_balanced
         && match kind {
-            Kind::Syn => opened + overflow.0 == truth.biflows,
-            Kind::Small | Kind::Imix | Kind::Micro => opened == truth.biflows && overflow.0 == 0,
+            Kind::Syn => opened + overflow.frames == truth.biflows,
+            Kind::Small | Kind::Imix | Kind::Micro => opened == truth.biflows && overflow.frames == 0,
         };
-    let findings = whole["assessment"]["findings"].as_array().map_or(0, Vec::len);
     let said = format!(
-        "{opened} flows, {frames} packets, {bytes} bytes; {evicted} evicted, {} overflow; {findings} findings: {}",
-        overflow.0,
+        "{opened} flows, {} packets, {} bytes; {evicted} evicted, {} overflow; {} findings: {}",
+        metered.frames,
+        metered.bytes,
+        overflow.frames,
+        whole.assessment.findings.len(),
         if is_true { "true" } else { "WRONG" }
     );
     Ok((is_true, said))

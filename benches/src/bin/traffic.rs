@@ -6,12 +6,18 @@ use std::io::{self, BufWriter, Write};
 use portolan_benches::captures::{self, Kind};
 
 const USAGE: &str = "usage: traffic micro|small|imix|syn PACKETS FILE [FLOWS [SEED]]
-  FLOWS is for small and imix; unsaid, a hundredth of the packets.
+       traffic roster|contract FILE
+  FLOWS is for small and imix; unsaid, a hundredth of the packets. roster and contract are those of micro.
 example: traffic micro 1000000 micro.pcap";
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let usage = || io::Error::new(io::ErrorKind::InvalidInput, USAGE);
+    match arguments.as_slice() {
+        [what, path] if what == "roster" => return std::fs::write(path, captures::roster()),
+        [what, path] if what == "contract" => return std::fs::write(path, captures::contract()),
+        _ => {}
+    }
     let [kind, packets, path, rest @ ..] = arguments.as_slice() else { return Err(usage()) };
     let kind = Kind::named(kind).ok_or_else(usage)?;
     let number = |text: &String| text.parse::<u64>().map_err(|_| usage());

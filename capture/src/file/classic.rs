@@ -5,7 +5,7 @@
 //! draft-ietf-opsawg-pcap; libpcap's `savefile.c` for what the draft leaves out: swapped lengths of versions before
 //! 2.4, and the modified format of Alexey Kuznetzov's patch.
 
-use portolan_flowtable::Direction;
+use portolan_flowtable::{Direction, Timestamp};
 
 use crate::file::window::Window;
 use crate::file::{Damage, FileInterface, Head, RECORD_BYTES_MAX, stamp, take};
@@ -24,7 +24,8 @@ const RESERVED_BITS: u32 = 0x03ff_0000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Classic {
     is_big_endian: bool,
-    nanoseconds_per_tick: i128,
+    /// Nanoseconds of one.
+    tick: i64,
     record_header_bytes: usize,
     minor: u16,
     link: LinkType,
@@ -42,7 +43,7 @@ impl Classic {
             return Err(Damage::HeaderCut { ends_at: window.ends_at() });
         }
         let header = window.bytes();
-        let Some((is_big_endian, nanoseconds_per_tick, record_header_bytes)) = layout(take(header, 0)) else {
+        let Some((is_big_endian, tick, record_header_bytes)) = layout(take(header, 0)) else {
             return Err(Damage::Corrupt { at: 0, what: "the magic number is unknown".into() });
         };
         let (major, minor) = (half(header, 4, is_big_endian), half(header, 6, is_big_endian));
@@ -65,7 +66,7 @@ impl Classic {
             file: 0,
         });
         window.consume(FILE_HEADER_BYTES);
-        Ok(Self { is_big_endian, nanoseconds_per_tick, record_header_bytes, minor, link })
+        Ok(Self { is_big_endian, tick, record_header_bytes, minor, link })
     }
 
     /// Reads one record into the window; `None` at the end of the file.
@@ -95,7 +96,7 @@ impl Classic {
         if window.fill(end)? < end {
             return Err(Damage::Cut { ends_at: window.ends_at() });
         }
-        let nanoseconds = i128::from(seconds) * 1_000_000_000 + i128::from(ticks) * self.nanoseconds_per_tick;
+        let nanoseconds = i128::from(seconds) * 1_000_000_000 + i128::from(ticks) * i128::from(self.tick);
         let (at, beyond_seconds) = stamp::split(nanoseconds);
         Ok(Some(Head {
             data: self.record_header_bytes..end,
@@ -108,6 +109,38 @@ impl Classic {
         }))
     }
 
+    /// Returns the link type of all records.
+    pub(super) fn link(&self) -> LinkType {
+        self.link
+    }
+
+    /// Hands over records that stand in the window whole, `most` of them, as (data, time, original length). Stops before
+    /// whatever needs more than that. Returns how many there were, their bytes, and the last one's time.
+    pub(super) fn walk(
+        &self,
+        window: &[u8],
+        most: usize,
+        each: &mut impl FnMut(&[u8], Timestamp, u32),
+    ) -> (usize, usize, Option<Timestamp>) {
+        let (mut count, mut rest, mut last_at) = (0, window, None);
+        while count < most
+            && let Some((header, data)) = rest.split_at_checked(self.record_header_bytes)
+        {
+            let field = |offset| word(header, offset, self.is_big_endian);
+            let (captured, original) = self.lengths(field(8), field(12));
+            let length = captured as usize;
+            if length > RECORD_BYTES_MAX {
+                break;
+            }
+            let Some((data, behind)) = data.split_at_checked(length) else { break };
+            // 32 bits of seconds and of ticks never leave what a timestamp holds.
+            let at = Timestamp(i64::from(field(0)) * Timestamp::SECOND + i64::from(field(4)) * self.tick);
+            each(data, at, original);
+            (count, rest, last_at) = (count + 1, behind, Some(at));
+        }
+        (count, window.len() - rest.len(), last_at)
+    }
+
     /// Before version 2.3 the two lengths stood the other way round; in 2.3 either way.
     fn lengths(self, captured: u32, original: u32) -> (u32, u32) {
         let is_swapped = self.minor < 3 || (self.minor == 3 && captured > original);
@@ -116,7 +149,7 @@ impl Classic {
 }
 
 /// Returns byte order, nanoseconds per tick and length of a record's header.
-fn layout(magic: [u8; 4]) -> Option<(bool, i128, usize)> {
+fn layout(magic: [u8; 4]) -> Option<(bool, i64, usize)> {
     let of = |magic: u32| match magic {
         0xa1b2_c3d4 => Some((1_000, RECORD_HEADER_BYTES)),
         0xa1b2_3c4d => Some((1, RECORD_HEADER_BYTES)),

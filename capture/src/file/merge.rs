@@ -123,6 +123,14 @@ impl MergedFiles {
         }
         tap.pass();
     }
+
+    fn walk(&mut self, file: usize, most: usize, each: &mut dyn FnMut(&Frame<'_>)) -> usize {
+        let number = self.numbering.get(file).and_then(|numbers| numbers.first());
+        let (Some(tap), Some(interface)) = (self.files.get_mut(file), number) else { return 0 };
+        let count = tap.walk(most, self.frames, *interface, each);
+        self.frames += count as u64;
+        count
+    }
 }
 
 impl Tap for MergedFiles {
@@ -139,8 +147,12 @@ impl Tap for MergedFiles {
         while count < FRAMES_PER_POLL {
             let Some(Reverse((_, file))) = self.heads.pop() else { break };
             self.deliver(file, each);
-            self.advance(file);
             count += 1;
+            if self.heads.is_empty() {
+                // Alone, a file is held against no other.
+                count += self.walk(file, FRAMES_PER_POLL - count, each);
+            }
+            self.advance(file);
         }
         Ok(if count == 0 { Polled::End } else { Polled::Frames(count) })
     }

@@ -220,6 +220,41 @@ impl FileTap {
         })
     }
 
+    /// Hands over, as frames of `interface` counted up from `number`, records that the window already holds behind the one
+    /// that was passed last; `most` at most. Where there is none, [`FileTap::advance`] says why. Returns how many.
+    fn walk(
+        &mut self,
+        most: usize,
+        number: u64,
+        interface: InterfaceId,
+        each: &mut dyn FnMut(&Frame<'_>),
+    ) -> usize {
+        let Format::Classic(classic) = &self.format else { return 0 };
+        if self.head.is_some() || self.is_over {
+            return 0;
+        }
+        let mut frame = Frame {
+            bytes: &[],
+            link: classic.link(),
+            at: self.last_at,
+            beyond_seconds: 0,
+            is_timed: true,
+            number,
+            interface,
+            direction: Direction::Unstated,
+            original_bytes: 0,
+        };
+        let (count, length, last_at) =
+            classic.walk(self.window.bytes(), most, &mut |bytes, at, original_bytes| {
+                frame.number += 1;
+                each(&Frame { bytes, at, original_bytes, ..frame });
+            });
+        self.window.consume(length);
+        self.packets += count as u64;
+        self.last_at = last_at.unwrap_or(self.last_at);
+        count
+    }
+
     /// Moves past the record that `advance` found.
     fn pass(&mut self) {
         if let Some(head) = self.head.take() {

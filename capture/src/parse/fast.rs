@@ -17,6 +17,7 @@ const IPV6: [u8; 2] = [0x86, 0xdd];
 const VLAN: [u8; 2] = [0x81, 0x00];
 
 /// Reads a frame, or returns `None` where it is not of the common kind.
+#[inline(always)]
 pub(super) fn parse(frame: &Frame<'_>) -> Option<Observation> {
     let mut located = Located::new(frame, Content::Other);
     let (ethertype, rest) = match frame.link {
@@ -69,6 +70,7 @@ struct Datagram<'a> {
     payload_claimed: usize,
 }
 
+#[inline(always)]
 fn ipv4(bytes: &[u8]) -> Option<Datagram<'_>> {
     let (header, rest) = bytes.split_first_chunk::<20>()?;
     let [0x45, _, l0, l1, _, _, f0, f1, _, protocol, _, _, a, b, c, d, e, f, g, h] = *header else {
@@ -88,6 +90,7 @@ fn ipv4(bytes: &[u8]) -> Option<Datagram<'_>> {
     })
 }
 
+#[inline(always)]
 fn ipv6(bytes: &[u8]) -> Option<Datagram<'_>> {
     let (header, rest) = bytes.split_first_chunk::<40>()?;
     let ([first, _, _, _, l0, l1, next, _], addresses) = header.split_first_chunk::<8>()?;
@@ -106,6 +109,7 @@ fn ipv6(bytes: &[u8]) -> Option<Datagram<'_>> {
 }
 
 impl Datagram<'_> {
+    #[inline(always)]
     fn packet(self, vlan: Option<u16>) -> Option<Packet> {
         let [s0, s1, d0, d1] = *self.payload.first_chunk()?;
         let source_port = Port(u16::from_be_bytes([s0, s1]));

@@ -125,6 +125,7 @@ pub(crate) const TUNNELS_MAX: usize = 8;
 /// [`ParseError::Malformed`] if a length or version field contradicts the header it stands in,
 /// [`ParseError::TooDeep`] if headers are nested beyond the limits, [`ParseError::UnknownLinkType`] if nobody here
 /// reads the frame's link type.
+#[inline(always)]
 pub fn parse(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, ParseError> {
     if !options.fingerprint
         && let Some(seen) = fast::parse(frame)
@@ -135,6 +136,7 @@ pub fn parse(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, P
 }
 
 /// Reads a frame layer by layer.
+#[inline(never)]
 fn walk(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, ParseError> {
     let located = link::locate(frame)?;
     let mut fingerprint = 0;
@@ -205,6 +207,7 @@ impl Frame<'_> {
     }
 }
 
+#[inline(always)]
 fn observation(frame: &Frame<'_>, located: &Located<'_>, fingerprint: u64, network: Network) -> Observation {
     Observation {
         at: frame.at,
@@ -220,6 +223,7 @@ fn observation(frame: &Frame<'_>, located: &Located<'_>, fingerprint: u64, netwo
 }
 
 impl<'a> Located<'a> {
+    #[inline(always)]
     fn new(frame: &Frame<'_>, content: Content<'a>) -> Self {
         Self {
             content,

@@ -1,6 +1,6 @@
 //! Live flows and the latest ended ones, for listings.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use portolan_exporter::{FlowEnd, FlowRecord, community_id};
 use portolan_flowtable::naming::Reader;
@@ -9,7 +9,10 @@ use portolan_flowtable::{Delta, EndReason, Flow, Names, Outcome, Peer, Tally};
 /// Copies of flows as their last delta had them. Bounded: the oldest ended flow is forgotten first, and counted.
 #[derive(Debug)]
 pub struct FlowBook {
-    live: BTreeMap<u64, Flow>,
+    /// Open flows, in no order.
+    live: Vec<(u32, Flow)>,
+    /// For each slot of the flow table, where its flow stands among the open ones, counted from 1; 0 for nowhere.
+    places: Vec<u32>,
     ended: VecDeque<(Flow, EndReason)>,
     kept_max: usize,
     forgotten: u64,
@@ -29,7 +32,8 @@ impl FlowBook {
     /// Builds a book that keeps `kept_max` ended flows; live ones are bounded by the flow table.
     pub fn new(kept_max: usize) -> Self {
         Self {
-            live: BTreeMap::new(),
+            live: Vec::new(),
+            places: Vec::new(),
             ended: VecDeque::new(),
             kept_max,
             forgotten: 0,
@@ -40,9 +44,9 @@ impl FlowBook {
     /// Takes one delta in.
     pub fn apply(&mut self, delta: &Delta) {
         let before = match delta.ended {
-            None => self.live.insert(delta.flow.id, delta.flow),
+            None => self.keep(delta),
             Some(reason) => {
-                let before = self.live.remove(&delta.flow.id);
+                let before = self.take(delta.slot);
                 if self.ended.len() >= self.kept_max {
                     self.ended.pop_front();
                     self.forgotten += 1;
@@ -54,6 +58,34 @@ impl FlowBook {
         let (before, after) = (before.map_or(0, |flow| flow.unseen_bytes()), delta.flow.unseen_bytes());
         self.unseen.bytes = (self.unseen.bytes - before) + after;
         self.unseen.flows = (self.unseen.flows - u64::from(before > 0)) + u64::from(after > 0);
+    }
+
+    /// Keeps an open flow and returns it as it stood.
+    fn keep(&mut self, delta: &Delta) -> Option<Flow> {
+        let slot = delta.slot as usize;
+        if self.places.len() <= slot {
+            self.places.resize(slot + 1, 0);
+        }
+        let place = self.places.get_mut(slot)?;
+        if let Some((_, flow)) = (*place as usize).checked_sub(1).and_then(|at| self.live.get_mut(at)) {
+            return Some(std::mem::replace(flow, delta.flow));
+        }
+        self.live.push((delta.slot, delta.flow));
+        *place = u32::try_from(self.live.len()).unwrap_or(0);
+        None
+    }
+
+    /// Takes the open flow of a slot out.
+    fn take(&mut self, slot: u32) -> Option<Flow> {
+        let place = std::mem::take(self.places.get_mut(slot as usize)?);
+        let at = (place as usize).checked_sub(1)?;
+        let (_, flow) = self.live.swap_remove(at);
+        if let Some((moved, _)) = self.live.get(at)
+            && let Some(its_place) = self.places.get_mut(*moved as usize)
+        {
+            *its_place = place;
+        }
+        Some(flow)
     }
 
     /// Returns what acknowledgments say was sent and never captured, of all flows so far.
@@ -77,16 +109,18 @@ impl FlowBook {
     /// left out first, the oldest before the others: a flood of flows must not hide those others have.
     pub fn records(&self, names: &Names, live_max: usize) -> Vec<FlowRecord> {
         let reader = Reader::new(names);
-        let mut live: Vec<&Flow> = self.live.values().collect();
+        let mut live: Vec<&Flow> = self.live.iter().map(|(_, flow)| flow).collect();
         let left_out = live.len().saturating_sub(live_max);
         if left_out > 0 {
-            live.sort_by_key(|flow| (flow.outcome == Outcome::Answered, flow.id));
+            live.select_nth_unstable_by_key(left_out - 1, |flow| {
+                (flow.outcome == Outcome::Answered, flow.id)
+            });
             live.drain(..left_out);
         }
         let ended = self.ended.iter().map(|(flow, reason)| (flow, Some(*reason)));
         let mut flows: Vec<(&Flow, Option<EndReason>)> =
             ended.chain(live.into_iter().map(|flow| (flow, None))).collect();
-        flows.sort_by_key(|(flow, _)| flow.id);
+        flows.sort_unstable_by_key(|(flow, _)| flow.id);
         flows.into_iter().map(|(flow, ended)| record(flow, ended, &reader, names)).collect()
     }
 }

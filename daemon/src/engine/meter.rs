@@ -69,6 +69,8 @@ pub struct Meter {
     previous_at: Option<Timestamp>,
     skew: i64,
     shortfalls: Shortfalls,
+    /// Whether what merely grew stays in the table until the end.
+    keeps_growth: bool,
 }
 
 impl Meter {
@@ -84,13 +86,21 @@ impl Meter {
             previous_at: None,
             skew: 0,
             shortfalls: Shortfalls::default(),
+            keeps_growth: false,
         }
+    }
+
+    /// From here on hands over flows of which more than counters changed, and the rest when all is settled: for
+    /// somebody who reads the answer once.
+    pub fn keep_growth(&mut self) {
+        self.keeps_growth = true;
     }
 
     /// Takes one frame in; meters the batch when it is full.
     ///
     /// Batches end at fixed counts of frames, wherever they were flushed in between: a replay hands over at the same
     /// places as the live run did.
+    #[inline]
     pub fn frame(&mut self, seen: Observation, deltas: &mut impl DeltaSink) {
         self.follow_time(seen.at, deltas);
         self.batch.push(seen);
@@ -98,7 +108,12 @@ impl Meter {
         if self.taken.is_multiple_of(BATCH as u64) {
             self.flush();
             if self.table.wants_drain() {
-                self.table.drain(deltas);
+                if self.keeps_growth {
+                    // What opened since may end before the tick, and is told once.
+                    self.table.drain_endings(deltas);
+                } else {
+                    self.table.drain(deltas);
+                }
             }
         }
     }
@@ -162,7 +177,7 @@ impl Meter {
         }
         self.table.release(self.engine_now, &self.interfaces, &self.who);
         self.table.tick(self.engine_now, last_loss);
-        self.table.drain(deltas);
+        self.hand_over(deltas);
         self.date_missed()
     }
 
@@ -218,7 +233,16 @@ impl Meter {
         self.previous_at
     }
 
+    fn hand_over(&mut self, deltas: &mut impl DeltaSink) {
+        if self.keeps_growth {
+            self.table.drain_changes(deltas);
+        } else {
+            self.table.drain(deltas);
+        }
+    }
+
     /// Moves engine time by each positive step, capped; a jump changes the skew between the two times.
+    #[inline]
     fn follow_time(&mut self, at: Timestamp, deltas: &mut impl DeltaSink) {
         let Some(previous) = self.previous_at else {
             self.previous_at = Some(at);

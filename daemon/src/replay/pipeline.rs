@@ -19,6 +19,10 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks that may wait on one way.
 const CHUNKS_WAITING: usize = 4;
 
+/// Rows taken together where one thread does all: few enough to stay in its nearest cache, enough that what was written
+/// of a row is there when it is read.
+const ROWS_TOGETHER: usize = 32;
+
 /// A tap that says how far it was read.
 pub(super) trait Source: Tap {
     /// Returns how many bytes were read, before decompression.
@@ -47,7 +51,7 @@ pub(super) trait Take<Row> {
     /// # Errors
     ///
     /// Returns why the reading is to end.
-    fn take(&mut self, row: Row) -> Result<(), Failure>;
+    fn take(&mut self, row: &Row) -> Result<(), Failure>;
 
     /// Hears how far the source was read, now and then.
     fn position(&mut self, _bytes: u64) {}
@@ -130,14 +134,23 @@ fn read_alone<R: Reduce>(
     reduce: &R,
     take: &mut impl Take<R::Row>,
 ) -> Result<Option<TapError>, Failure> {
+    let mut rows = Vec::with_capacity(ROWS_TOGETHER);
     let mut taken = Ok(());
     loop {
         let polled = source.poll(&mut |frame| {
             if taken.is_ok() {
                 let is_selected = select(frame);
-                taken = take.take(reduce.reduce(frame, is_selected));
+                rows.push(reduce.reduce(frame, is_selected));
+                if rows.len() == ROWS_TOGETHER {
+                    taken = rows.iter().try_for_each(|row| take.take(row));
+                    rows.clear();
+                }
             }
         });
+        if taken.is_ok() {
+            taken = rows.iter().try_for_each(|row| take.take(row));
+            rows.clear();
+        }
         std::mem::replace(&mut taken, Ok(()))?;
         take.position(source.position());
         match polled {
@@ -275,9 +288,10 @@ fn take_chunks<Row>(
 ) -> Result<(), Failure> {
     for exit in exits.iter().cycle() {
         let Ok(mut chunk) = exit.recv() else { break };
-        for row in chunk.rows.drain(..) {
+        for row in &chunk.rows {
             take.take(row)?;
         }
+        chunk.rows.clear();
         take.position(chunk.position);
         // The reader may have ended: then nobody wants it back.
         let _ = spent.send(chunk);
@@ -363,11 +377,11 @@ mod tests {
     }
 
     impl Take<(u64, u64, bool)> for Rows {
-        fn take(&mut self, row: (u64, u64, bool)) -> Result<(), Failure> {
+        fn take(&mut self, row: &(u64, u64, bool)) -> Result<(), Failure> {
             if self.stops_at == Some(row.0) {
                 return Err(Failure::error("enough"));
             }
-            self.rows.push(row);
+            self.rows.push(*row);
             Ok(())
         }
 

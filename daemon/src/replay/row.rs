@@ -38,6 +38,7 @@ pub(super) struct Reading {
 impl Reduce for Reading {
     type Row = Row;
 
+    #[inline(always)]
     fn reduce(&self, frame: &Frame<'_>, is_selected: bool) -> Row {
         let sighting = if is_selected {
             parse(frame, &self.options).map_or_else(Sighting::Refused, Sighting::Read)

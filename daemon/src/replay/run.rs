@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use portolan_capture::{FileInterface, TapError};
 use portolan_exporter::{Publication, Vitals};
 use portolan_flowtable::plain::PlainConversations;
-use portolan_flowtable::{Delta, InterfaceTable, Limits, Names, NotCounted, Rejected, Timestamp};
+use portolan_flowtable::{Delta, DeltaSink, InterfaceTable, Limits, Names, NotCounted, Rejected, Timestamp};
 use portolan_policy::Alert;
 
 use super::dedup::Duplicates;
@@ -31,7 +31,6 @@ pub(super) struct Run<'r, 'a, 'w> {
     request: &'r Request<'a>,
     meter: Meter,
     chart: Chart,
-    deltas: Vec<Delta>,
     pub(super) plain: Option<PlainConversations>,
     duplicates: Option<Duplicates>,
     pub(super) progress: ProgressBar,
@@ -87,6 +86,10 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         if watch.as_ref().is_some_and(|watch| watch.follows_frames()) {
             meter.trace();
         }
+        if watch.is_none() && found.is_none() {
+            // Ticks are turns of nobody: the answer is read at the end.
+            meter.keep_growth();
+        }
         let options = match begin {
             Some(begin) => ChartOptions {
                 source: Source::Live,
@@ -102,7 +105,6 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         Ok(Self {
             meter,
             chart,
-            deltas: Vec::new(),
             plain: request.conversations.map(|_| PlainConversations::default()),
             duplicates: chosen.is_deduplicated.then(Duplicates::new),
             progress,
@@ -126,6 +128,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         })
     }
 
+    #[inline]
     fn frame(&mut self, row: &Row) -> Result<(), Failure> {
         self.frames += 1;
         self.last_at = Some(row.at);
@@ -142,9 +145,10 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         Ok(())
     }
 
+    #[inline]
     fn meter_frame(&mut self, row: &Row) {
         let wire_bytes = row.record.original_bytes;
-        let seen = match row.sighting {
+        let seen = match &row.sighting {
             Sighting::Deselected => return self.meter.leave_out(NotCounted::Deselected, wire_bytes),
             Sighting::Read(seen) => {
                 self.note_time(row.at);
@@ -166,16 +170,19 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             }
         };
         if let Some(plain) = &mut self.plain {
-            plain.observe(&seen, row.record);
+            plain.observe(seen, row.record);
         }
         if let Some(duplicates) = &mut self.duplicates
-            && duplicates.is_second(&seen)
+            && duplicates.is_second(seen)
         {
             return self.meter.leave_out(NotCounted::SecondSighting, seen.wire_bytes);
         }
         match &mut self.player {
-            Some(player) => self.meter.frame(seen, player.deltas()),
-            None => self.meter.frame(seen, &mut self.deltas),
+            Some(player) => self.meter.frame(*seen, player.deltas()),
+            None => {
+                let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
+                self.meter.frame(*seen, &mut into);
+            }
         }
         self.tell_counted();
     }
@@ -194,8 +201,9 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             self.second = Some(second);
             if !is_first {
                 let last_loss = self.last_loss();
-                self.meter.tick(None, last_loss, &mut self.deltas);
-                self.apply_deltas();
+                let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
+                self.meter.tick(None, last_loss, &mut into);
+                self.tell_counted();
             }
         }
         if is_first || self.chosen.changes.get(self.next_change).is_some_and(|change| *change <= at) {
@@ -216,14 +224,6 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         self.epoch = self.epoch.wrapping_add(1);
         let picture = roster.picture_at(at, self.epoch);
         self.meter.set_roles(Arc::clone(&self.chosen.interfaces), Who::Roster(picture.directory));
-    }
-
-    fn apply_deltas(&mut self) {
-        for delta in self.deltas.drain(..) {
-            self.chart.apply(&delta);
-            told_flow(&delta, &self.chart, &mut self.watch);
-        }
-        self.tell_counted();
     }
 
     fn tell_counted(&mut self) {
@@ -278,9 +278,10 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         title: &str,
     ) -> Replayed {
         let last_loss = self.last_loss();
-        self.meter.tick(None, last_loss, &mut self.deltas);
-        let ledger = self.meter.settle(&mut self.deltas);
-        self.apply_deltas();
+        let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
+        self.meter.tick(None, last_loss, &mut into);
+        let ledger = self.meter.settle(&mut into);
+        self.tell_counted();
         if ledger.delivered.frames > 0 && ledger.unknown_link_type == ledger.delivered {
             // Nothing could be done with any frame: that is no answer but an error.
             self.damage.extend(std::mem::take(&mut self.unknown_links));
@@ -354,12 +355,31 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
 }
 
 impl Take<Row> for Run<'_, '_, '_> {
-    fn take(&mut self, row: Row) -> Result<(), Failure> {
-        self.frame(&row)
+    #[inline]
+    fn take(&mut self, row: &Row) -> Result<(), Failure> {
+        self.frame(row)
     }
 
     fn position(&mut self, bytes: u64) {
         self.progress.set_position(bytes);
+    }
+}
+
+/// Deltas without a way between: added up as they are handed over.
+struct Straight<'s, 'w> {
+    chart: &'s mut Chart,
+    watch: &'s mut Option<&'w mut (dyn Watch + 'w)>,
+}
+
+impl DeltaSink for Straight<'_, '_> {
+    fn push(&mut self, delta: Delta) -> Result<(), Box<Delta>> {
+        self.chart.apply(&delta);
+        told_flow(&delta, self.chart, self.watch);
+        Ok(())
+    }
+
+    fn room(&self) -> usize {
+        usize::MAX
     }
 }
 

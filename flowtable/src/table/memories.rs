@@ -65,6 +65,7 @@ impl FlowTable {
             if !hot.mark_dirty() {
                 self.dirty.push(slot_number);
             }
+            self.note_change(slot);
         }
     }
 
@@ -101,6 +102,7 @@ impl FlowTable {
             if !hot.mark_dirty() {
                 self.dirty.push(slot_number);
             }
+            self.note_change(slot);
         }
     }
 

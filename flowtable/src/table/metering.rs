@@ -1,12 +1,13 @@
 //! A packet on its way into a slot.
 
+use super::ahead::Ahead;
 use super::slot::{Cold, Hot};
 use super::{FlowTable, ends, overflow_row, tag_of};
 use crate::delta::EndReason;
 use crate::directory::{AttachmentId, Directory, Holder, ScopeId, is_exempt_source};
 use crate::flow::{Claim, End, Flow, InitiatorEvidence, Outcome, Side};
 use crate::history::History;
-use crate::interfaces::{InterfaceTable, Sighting};
+use crate::interfaces::Sighting;
 use crate::key::FlowKey;
 use crate::ledger::{NotCounted, Tally};
 use crate::missed::Missing;
@@ -34,15 +35,11 @@ pub(super) enum Sender {
 }
 
 impl FlowTable {
-    pub(super) fn sight(
-        &mut self,
-        seen: &Observation,
-        interfaces: &InterfaceTable,
-        directory: &impl Directory,
-    ) {
-        let (scope, sender) = match interfaces.sighting(seen) {
+    #[inline]
+    pub(super) fn sight(&mut self, seen: &Observation, ahead: &Ahead, directory: &impl Directory) {
+        let (scope, sender) = match ahead.sighting {
             Sighting::Sent { scope, attachment, is_fresh } => {
-                if let Some(holder) = interfaces.robbed(seen) {
+                if let Some(holder) = ahead.robbed {
                     self.thefts.note(seen, scope, attachment, holder);
                 }
                 (scope, Sender::Veth { attachment, is_fresh })
@@ -63,18 +60,27 @@ impl FlowTable {
             Network::NonIp(NonIp::Other) => self.ledger.other_non_ip.count(seen.wire_bytes),
             Network::Ip(packet) => {
                 let ports = self.ports_of(scope, packet);
-                self.meter(&Metering { seen, packet, ports, scope, sender }, directory);
+                self.meter(&Metering { seen, packet, ports, scope, sender }, ahead.place, directory);
             }
         }
     }
 
-    pub(super) fn meter(&mut self, metering: &Metering<'_>, directory: &impl Directory) {
-        let (source, destination) = ends(metering.packet, metering.ports);
+    /// Meters a packet; `place` is its key's, where that was built before.
+    #[inline(always)]
+    pub(super) fn meter(
+        &mut self,
+        metering: &Metering<'_>,
+        place: Option<(FlowKey, Side, u64)>,
+        directory: &impl Directory,
+    ) {
         let keyed = |table: &Self, forger| {
-            table.keyer.key(metering.scope, source, destination, metering.packet.protocol, forger)
+            let (source, destination) = ends(metering.packet, metering.ports);
+            let protocol = metering.packet.protocol;
+            let (key, side) = table.keyer.key(metering.scope, source, destination, protocol, forger);
+            (key, side, table.keyer.place(key))
         };
-        let (key, side) = keyed(self, None);
-        let found = self.find(key);
+        let (key, side, place) = place.unwrap_or_else(|| keyed(self, None));
+        let found = self.find_at(key, place);
         // The sender of a known flow was looked up when it opened: the directory is asked only where another sends.
         if let Some(slot) = found
             && self.is_sender(slot, side, metering.sender)
@@ -87,8 +93,8 @@ impl FlowTable {
         let (key, side, found) = match forger {
             None => (key, side, found),
             Some(_) => {
-                let (key, side) = keyed(self, forger);
-                (key, side, self.find(key))
+                let (key, side, place) = keyed(self, forger);
+                (key, side, self.find_at(key, place))
             }
         };
         match found {
@@ -97,6 +103,7 @@ impl FlowTable {
         }
     }
 
+    #[inline(always)]
     pub(super) fn is_sender(&self, slot: usize, side: Side, sender: Sender) -> bool {
         match sender {
             Sender::Veth { attachment, .. } => {
@@ -125,6 +132,7 @@ impl FlowTable {
         (is_others && !is_exempt_source(source)).then_some(attachment)
     }
 
+    #[inline(always)]
     pub(super) fn meter_known(
         &mut self,
         slot: usize,
@@ -153,6 +161,7 @@ impl FlowTable {
         self.meter_slowly(slot, key, side, is_forged, metering, directory);
     }
 
+    #[inline(never)]
     pub(super) fn meter_slowly(
         &mut self,
         slot: usize,
@@ -260,12 +269,14 @@ impl FlowTable {
         let accepted = (became_answered && cold.flow.evidence == InitiatorEvidence::Handshake)
             .then(|| (cold.flow.scope, *cold.flow.responder_end(), cold.flow.protocol));
         self.count_metered(seen, slot, was_dirty);
+        self.note_change(slot);
         if let Some((scope, responder, protocol)) = accepted {
             self.learn_listener(scope, &responder, protocol);
         }
         self.note_icmp_error(metering);
     }
 
+    #[inline(never)]
     pub(super) fn open(
         &mut self,
         key: FlowKey,
@@ -274,7 +285,8 @@ impl FlowTable {
         metering: &Metering<'_>,
         directory: &impl Directory,
     ) {
-        let Some(slot) = self.free_slot(key, metering.sender) else {
+        let place = self.keyer.place(key);
+        let Some(slot) = self.free_slot(place, metering.sender) else {
             return self.turn_away(metering);
         };
         let seen = metering.seen;
@@ -291,10 +303,8 @@ impl FlowTable {
         let id = cold.flow.id;
         let opened_at = self.engine_time(seen.at);
         let is_attempt = cold.flow.outcome == Outcome::Pending;
-        let (Some(hot_slot), Some(cold_slot)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else {
-            return;
-        };
-        *cold_slot = cold;
+        let Some(hot_slot) = self.hot.get_mut(slot) else { return };
+        self.cold.put(slot, cold);
         *hot_slot = Hot {
             key,
             bytes: [0; 2],
@@ -308,7 +318,7 @@ impl FlowTable {
             marks: Marks(hot_slot.marks.0 & Marks::DIRTY),
         };
         if let Some(tag) = self.tags.get_mut(slot) {
-            *tag = tag_of(self.keyer.place(key));
+            *tag = tag_of(place);
         }
         self.next_id += 1;
         self.live += 1;
@@ -462,6 +472,7 @@ impl FlowTable {
         }
     }
 
+    #[inline(always)]
     pub(super) fn count_metered(&mut self, seen: &Observation, slot: usize, was_dirty: bool) {
         self.ledger.metered.count(seen.wire_bytes);
         self.ledger.undrained.count(seen.wire_bytes);

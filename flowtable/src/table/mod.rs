@@ -4,16 +4,22 @@
 //! when a flow opens, changes its state, or is handed over. Slots are found by one tag byte each in a window of
 //! [`WINDOW`] neighbours. Totals leave as [`Delta`]s between batches; a delta that finds no room stays in its slot.
 
+mod ahead;
+mod cold_rows;
 mod limits;
 mod memories;
 mod metering;
 mod slot;
 mod store;
 
+use ahead::{AHEAD, Ahead};
+use cold_rows::ColdRows;
 pub use limits::Limits;
 use memories::{FirstFragment, Provoked};
 pub(crate) use slot::Cold;
 use slot::Hot;
+
+use portolan_sys::prefer_huge_pages;
 
 use crate::delta::{Delta, DeltaSink};
 use crate::directory::{AttachmentId, Directory};
@@ -34,6 +40,8 @@ const ENDINGS_MAX: usize = 8_192;
 /// Of these, kept from a sender whose own attempts fill half a window: a flood must not take what others need to open
 /// a flow.
 const ENDINGS_RESERVED: usize = ENDINGS_MAX / 4;
+/// Frames after which what merely grew is handed over too: numbers of frames are kept in 32 bits above the table's base.
+const FRAMES_UNDRAINED_MAX: u64 = 1 << 31;
 /// Frames held for interfaces without a role.
 const HELD_MAX: usize = 65_536;
 /// Interfaces whose frames are held at once; each frame looks through them.
@@ -58,7 +66,7 @@ pub struct FlowTable {
     keyer: Keyer,
     tags: Box<[u8]>,
     hot: Box<[Hot]>,
-    cold: Box<[Cold]>,
+    cold: ColdRows,
     mask: usize,
     live: usize,
     next_id: u64,
@@ -70,6 +78,9 @@ pub struct FlowTable {
     last_at: Timestamp,
     ledger: Ledger,
     dirty: Vec<u32>,
+    /// Slots of which more than counters changed, and for each slot whether it stands there: once at most.
+    changed: Vec<u32>,
+    is_changed: Box<[bool]>,
     endings: Vec<Delta>,
     attempts: Vec<(u32, u64)>,
     held: Vec<Observation>,
@@ -96,8 +107,8 @@ impl FlowTable {
             limits,
             keyer: Keyer::new(seed),
             tags: vec![0; all].into_boxed_slice(),
-            hot: vec![Hot::EMPTY; all].into_boxed_slice(),
-            cold: vec![Cold::EMPTY; all].into_boxed_slice(),
+            hot: filled(Hot::EMPTY, all),
+            cold: ColdRows::new(all),
             mask: slots - 1,
             live: 0,
             next_id: 1,
@@ -108,6 +119,8 @@ impl FlowTable {
             last_at: Timestamp(0),
             ledger: Ledger::default(),
             dirty: Vec::with_capacity(all + ENDINGS_MAX),
+            changed: Vec::with_capacity(all),
+            is_changed: vec![false; all].into_boxed_slice(),
             endings: Vec::with_capacity(ENDINGS_MAX),
             attempts: Vec::with_capacity(all),
             held: Vec::with_capacity(HELD_MAX),
@@ -215,13 +228,16 @@ impl FlowTable {
         interfaces: &InterfaceTable,
         directory: &impl Directory,
     ) {
-        for seen in batch {
-            self.ledger.delivered.count(seen.wire_bytes);
-            self.advance(seen);
-            if !self.held.is_empty() && self.must_queue(seen) {
-                self.hold(seen);
-            } else {
-                self.sight(seen, interfaces, directory);
+        for part in batch.chunks(AHEAD) {
+            let ahead = self.look_ahead(part, interfaces);
+            for (seen, ahead) in part.iter().zip(&ahead) {
+                self.ledger.delivered.count(seen.wire_bytes);
+                self.advance(seen);
+                if !self.held.is_empty() && self.must_queue(seen) {
+                    self.hold(seen);
+                } else {
+                    self.sight(seen, ahead, directory);
+                }
             }
         }
     }
@@ -241,7 +257,7 @@ impl FlowTable {
             }
             self.ledger.held = self.ledger.held - Tally { frames: 1, bytes: u64::from(seen.wire_bytes) };
             if is_known {
-                self.sight(&seen, interfaces, directory);
+                self.sight(&seen, &Ahead::of(&seen, interfaces), directory);
             } else {
                 self.miss_interface(&seen);
             }
@@ -258,6 +274,52 @@ impl FlowTable {
 
     /// Hands growth and endings to `into`, as many as it has room for; the rest stays for the next time.
     pub fn drain(&mut self, into: &mut impl DeltaSink) {
+        if !self.drain_endings(into) {
+            return;
+        }
+        while into.room() > 0 {
+            let Some(slot) = self.dirty.pop() else { break };
+            let index = slot as usize;
+            if let Some(hot) = self.hot.get_mut(index) {
+                hot.marks.clear(Marks::DIRTY);
+            }
+            if !self.hand_over(index, into) {
+                break;
+            }
+        }
+        if self.dirty.is_empty() && self.endings.is_empty() {
+            self.base_frame = self.base_frame.max(self.newest);
+            for slot in self.changed.drain(..) {
+                if let Some(is_changed) = self.is_changed.get_mut(slot as usize) {
+                    *is_changed = false;
+                }
+            }
+        }
+    }
+
+    /// Hands endings over, and flows of which more than counters changed, as many as `into` has room for. What merely
+    /// grew stays until [`FlowTable::drain`], which must follow: for somebody who adds up and reads once.
+    pub fn drain_changes(&mut self, into: &mut impl DeltaSink) {
+        if self.newest - self.base_frame > FRAMES_UNDRAINED_MAX {
+            return self.drain(into);
+        }
+        if !self.drain_endings(into) {
+            return;
+        }
+        while into.room() > 0 {
+            let Some(slot) = self.changed.pop() else { break };
+            if let Some(is_changed) = self.is_changed.get_mut(slot as usize) {
+                *is_changed = false;
+            }
+            if !self.hand_over(slot as usize, into) {
+                break;
+            }
+        }
+    }
+
+    /// Hands endings over alone, for the sake of room. Returns whether all were: no flow may overtake the end of the one
+    /// before it in its slot.
+    pub fn drain_endings(&mut self, into: &mut impl DeltaSink) -> bool {
         let mut handed = 0;
         while into.room() > 0 {
             let Some(delta) = self.endings.get(handed) else { break };
@@ -269,33 +331,36 @@ impl FlowTable {
             handed += 1;
         }
         self.endings.drain(..handed);
-        if !self.endings.is_empty() {
-            // The reader may have made room since: no flow may overtake the end of the one before it in its slot.
-            return;
+        self.endings.is_empty()
+    }
+
+    /// Hands the flow of a slot over, if there is one; false where the sink refused it.
+    fn hand_over(&mut self, index: usize, into: &mut impl DeltaSink) -> bool {
+        if self.tags.get(index).is_none_or(|tag| *tag == 0) {
+            // Its flow has ended, and went with the endings.
+            return true;
         }
-        while into.room() > 0 {
-            let Some(slot) = self.dirty.pop() else { break };
-            let index = slot as usize;
-            if let Some(hot) = self.hot.get_mut(index) {
-                hot.marks.clear(Marks::DIRTY);
+        let delta = self.settle_slot(index, None);
+        let grown = delta.grown[0] + delta.grown[1];
+        // Room was asked for; a sink that refuses all the same gets the delta with the endings.
+        match into.push(delta) {
+            Ok(()) => {
+                self.ledger.undrained = self.ledger.undrained - grown;
+                true
             }
-            if self.tags.get(index).is_none_or(|tag| *tag == 0) {
-                // Its flow has ended, and went with the endings.
-                continue;
-            }
-            let delta = self.settle_slot(index, None);
-            let grown = delta.grown[0] + delta.grown[1];
-            // Room was asked for; a sink that refuses all the same gets the delta with the endings.
-            match into.push(delta) {
-                Ok(()) => self.ledger.undrained = self.ledger.undrained - grown,
-                Err(refused) => {
-                    self.endings.push(*refused);
-                    break;
-                }
+            Err(refused) => {
+                self.endings.push(*refused);
+                false
             }
         }
-        if self.dirty.is_empty() && self.endings.is_empty() {
-            self.base_frame = self.base_frame.max(self.newest);
+    }
+
+    /// Notes that more than a slot's counters changed.
+    fn note_change(&mut self, slot: usize) {
+        if let Some(is_changed) = self.is_changed.get_mut(slot)
+            && !std::mem::replace(is_changed, true)
+        {
+            self.changed.push(u32::try_from(slot).unwrap_or(u32::MAX));
         }
     }
 
@@ -355,6 +420,14 @@ impl FlowTable {
     fn relative_frame(&self, frame: u64) -> u32 {
         u32::try_from(frame.saturating_sub(self.base_frame)).unwrap_or(u32::MAX)
     }
+}
+
+/// Allocates an array on large pages, where there are some.
+fn filled<T: Clone>(with: T, count: usize) -> Box<[T]> {
+    let mut array = Vec::with_capacity(count);
+    prefer_huge_pages(array.spare_capacity_mut());
+    array.resize(count, with);
+    array.into_boxed_slice()
 }
 
 fn ends(packet: &Packet, ports: Option<(Port, Port)>) -> (Endpoint, Endpoint) {

@@ -56,6 +56,7 @@ pub(crate) struct Cold {
 impl Hot {
     /// Counts one frame and returns whether the slot already stood in the list of dirty ones; `None`, and nothing is
     /// counted, where the counters have no room. `at` is engine time, `frame` its number above the table's base.
+    #[inline]
     pub(super) fn count(&mut self, side: Side, wire_bytes: u32, at: Timestamp, frame: u32) -> Option<bool> {
         let bytes = self.bytes[side.index()].checked_add(wire_bytes)?;
         self.frames[side.index()] = self.frames[side.index()].checked_add(1)?;
@@ -66,6 +67,7 @@ impl Hot {
     }
 
     /// Returns whether the counters of this side have room for one more frame.
+    #[inline]
     pub(super) fn has_room(&self, side: Side, wire_bytes: u32) -> bool {
         self.bytes[side.index()] <= u32::MAX - wire_bytes && self.frames[side.index()] < u32::MAX
     }
@@ -101,10 +103,12 @@ impl Hot {
     }
 
     /// Takes the packet that was expected; false for any other.
+    #[inline]
     pub(super) fn take_expected(&mut self, side: Side, packet: &Packet) -> bool {
         self.expected().take(side, packet)
     }
 
+    #[inline]
     pub(super) fn expected(&mut self) -> Expected<'_> {
         Expected { next: &mut self.next_sequence, marks: &mut self.marks }
     }

@@ -14,27 +14,72 @@ use crate::progress;
 use crate::progress::State;
 use crate::units::{Protocol, Timestamp};
 
+/// Tags compared at once.
+const TAGS_PER_WORD: usize = 8;
+
+/// Returns a word with the highest bit of each tag set that equals `tag`. The lowest one set is right; those above it
+/// may be wrong.
+#[inline]
+fn tagged(tags: [u8; TAGS_PER_WORD], tag: u8) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; TAGS_PER_WORD]);
+    let difference = u64::from_le_bytes(tags) ^ (ONES * u64::from(tag));
+    difference.wrapping_sub(ONES) & !difference & (ONES << 7)
+}
+
+#[inline]
+fn offset(hits: u64) -> usize {
+    usize::try_from(hits.trailing_zeros() / 8).unwrap_or(0)
+}
+
 impl FlowTable {
     pub(super) fn find(&self, key: FlowKey) -> Option<usize> {
-        let place = self.keyer.place(key);
-        let tag = tag_of(place);
-        let first = usize::try_from(place).unwrap_or(0) & self.mask;
-        let tags = self.tags.get(first..first + WINDOW)?;
-        tags.iter().enumerate().find_map(|(offset, candidate)| {
-            let slot = first + offset;
-            (*candidate == tag && self.hot.get(slot).is_some_and(|hot| hot.key == key)).then_some(slot)
-        })
+        self.find_at(key, self.keyer.place(key))
+    }
+
+    /// Finds a flow by its key and the key's hash.
+    #[inline(always)]
+    pub(super) fn find_at(&self, key: FlowKey, place: u64) -> Option<usize> {
+        let first = self.first_slot(place);
+        for (at, word) in self.window(first)?.iter().enumerate() {
+            let mut hits = tagged(*word, tag_of(place));
+            while hits != 0 {
+                let slot = first + at * TAGS_PER_WORD + offset(hits);
+                if self.hot.get(slot).is_some_and(|hot| hot.key == key) {
+                    return Some(slot);
+                }
+                hits &= hits - 1;
+            }
+        }
+        None
+    }
+
+    /// Returns the first slot of a window with this tag; another may be taken for it behind one that has it.
+    #[inline(always)]
+    pub(super) fn first_tagged(&self, place: u64, tag: u8) -> Option<usize> {
+        let first = self.first_slot(place);
+        let words = self.window(first)?;
+        let at = words.iter().position(|word| tagged(*word, tag) != 0)?;
+        Some(first + at * TAGS_PER_WORD + offset(tagged(*words.get(at)?, tag)))
+    }
+
+    #[inline]
+    pub(super) fn first_slot(&self, place: u64) -> usize {
+        usize::try_from(place).unwrap_or(0) & self.mask
+    }
+
+    #[inline(always)]
+    fn window(&self, first: usize) -> Option<&[[u8; TAGS_PER_WORD]; WINDOW / TAGS_PER_WORD]> {
+        self.tags.get(first..)?.as_chunks().0.first_chunk()
     }
 
     /// Finds room in the key's window: a free slot, else one that is done, else the oldest attempt of the same
     /// sender, else the oldest attempt. An established flow of somebody else never makes room.
-    pub(super) fn free_slot(&mut self, key: FlowKey, sender: Sender) -> Option<usize> {
-        let first = usize::try_from(self.keyer.place(key)).unwrap_or(0) & self.mask;
-        if self.live < self.capacity() {
-            let tags = self.tags.get(first..first + WINDOW)?;
-            if let Some(offset) = tags.iter().position(|tag| *tag == 0) {
-                return Some(first + offset);
-            }
+    pub(super) fn free_slot(&mut self, place: u64, sender: Sender) -> Option<usize> {
+        let first = self.first_slot(place);
+        if self.live < self.capacity()
+            && let Some(slot) = self.first_tagged(place, 0)
+        {
+            return Some(slot);
         }
         let mut victim: Option<(u8, Timestamp, usize)> = None;
         let mut own_attempts = 0;
@@ -79,6 +124,7 @@ impl FlowTable {
         if let Some(tag) = self.tags.get_mut(slot) {
             *tag = 0;
         }
+        self.cold.release(slot);
         self.live -= 1;
         match reason {
             EndReason::Evicted => {
@@ -155,6 +201,7 @@ impl FlowTable {
             if !hot.mark_dirty() {
                 self.dirty.push(*slot);
             }
+            self.note_change(index);
             false
         });
         self.attempts = attempts;
