@@ -203,7 +203,7 @@ const LABELS: &str = "
 | `port`, `protocol` | the service port and `tcp`, `udp`, `sctp`, `icmp`, `icmp6` or `ip-N`; `port` is empty where the protocol has none, `ephemeral` where which end serves is a guess and the port is one that clients are given |
 | `direction` | `to_server`, `to_client` |
 | `outcome` | `answered`, `refused` (RST or ICMP error), `unanswered`, `blocked` (never delivered on this host) |
-| `verdict` | `documented`, `unjudged`, `unexpected_peer`, `undocumented_port`, `undeclared`, `spoofed_source`, `unattributed`; `mixed` for `other` |
+| `verdict` | `documented`, `unjudged`, `unexpected_peer`, `undocumented_port`, `undeclared`, `spoofed_source`, `unattributed`, `learned`, `new_edge`, `forbidden`; `mixed` for `other` |
 | `class` | `documented_used`, `documented_idle`, `undocumented_used`, `undocumented_listening` |
 
 Names hold at most 128 characters. Control characters and characters that turn the direction of writing are shown as

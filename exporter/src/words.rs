@@ -3,7 +3,7 @@
 use portolan_policy::{FindingKind, ListenerClass, Severity};
 
 /// Every finding kind, so that a series exists before the first finding does.
-pub const FINDING_KINDS: [FindingKind; 8] = [
+pub const FINDING_KINDS: [FindingKind; 10] = [
     FindingKind::SpoofedSource,
     FindingKind::UnexpectedPeer,
     FindingKind::UndocumentedPort,
@@ -12,6 +12,8 @@ pub const FINDING_KINDS: [FindingKind; 8] = [
     FindingKind::SynFlood,
     FindingKind::UnlistedSource,
     FindingKind::StolenMac,
+    FindingKind::NewEdge,
+    FindingKind::ForbiddenEdge,
 ];
 
 /// Every severity, least first.

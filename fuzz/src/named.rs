@@ -149,6 +149,7 @@ fn conversation(at: usize, initiator: Peer, responder: Peer, name: &str) -> Judg
             sent: Tally { frames: count, bytes: 100 * count },
             received: Tally { frames: 1, bytes: 66 },
             connections: Outcomes { answered: 1, ..Outcomes::default() },
+            exchanged: 0,
             open: 0,
             is_midstream: false,
             is_proxy_leg: false,

@@ -11,6 +11,7 @@ use portolan_flowtable::{
 use crate::assessment::{
     Assessment, Finding, FindingKind, Judged, Listener, ListenerClass, Severity, Verdict,
 };
+use crate::baseline::Baseline;
 use crate::contract::{Contract, hinted, nearest};
 use crate::scan::{self, Pattern, ScanLimits};
 use crate::selector::{Initiator, Trait};
@@ -35,8 +36,18 @@ impl Contract {
     }
 
     /// Judges a snapshot with limits of one's own for scans, sweeps and floods.
-    pub fn assess_within(&self, mut snapshot: Snapshot, limits: &ScanLimits) -> Assessment {
-        let intent = Intent::new(self, &snapshot);
+    pub fn assess_within(&self, snapshot: Snapshot, limits: &ScanLimits) -> Assessment {
+        self.assess_with(snapshot, limits, None)
+    }
+
+    /// Judges a snapshot by this contract, by what was documented, and then by a baseline.
+    pub fn assess_with(
+        &self,
+        mut snapshot: Snapshot,
+        limits: &ScanLimits,
+        baseline: Option<&Baseline>,
+    ) -> Assessment {
+        let intent = Intent::new(self, &snapshot).with_baseline(baseline);
         let conversations = std::mem::take(&mut snapshot.conversations);
         let rulings: Vec<Ruling> =
             conversations.iter().map(|conversation| intent.judge(conversation)).collect();
@@ -201,7 +212,9 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
         for charge in &ruling.charges {
             let is_scanned = is_part.get(number).copied().unwrap_or_default();
             // A scan of a thousand ports is one finding, not a thousand and one.
-            if charge.kind == FindingKind::UnexpectedPeer && charge.severity == Severity::Low && is_scanned {
+            let is_attempt = charge.severity == Severity::Low
+                && matches!(charge.kind, FindingKind::UnexpectedPeer | FindingKind::ForbiddenEdge);
+            if is_attempt && is_scanned {
                 continue;
             }
             let key = key_of(charge.kind, conversation);
@@ -235,6 +248,8 @@ fn key_of(kind: FindingKind, conversation: &Conversation) -> Key {
         FindingKind::UnlistedSource => (conversation.responder.service(), None),
         FindingKind::UnexpectedPeer
         | FindingKind::UndocumentedPort
+        | FindingKind::NewEdge
+        | FindingKind::ForbiddenEdge
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::SynFlood
@@ -391,6 +406,10 @@ impl Draft {
                 };
                 format!("{connections}, {reached}{through}; no rule expects {}", key.initiator)
             }
+            FindingKind::NewEdge => {
+                format!("{connections}, {reached}; not seen while the baseline was learned")
+            }
+            FindingKind::ForbiddenEdge => format!("{connections}, {reached}; forbidden in the baseline"),
             FindingKind::PortScan
             | FindingKind::HostSweep
             | FindingKind::SynFlood

@@ -24,17 +24,26 @@ pub enum Verdict {
     Backscatter,
     /// One end could not be named, or its role is a guess; judging would be unfair.
     Unattributed,
+    /// Nobody documented it, and the baseline knows it.
+    Learned,
+    /// A service with a promoted baseline has not learned it.
+    NewEdge,
+    /// Somebody forbade it in the baseline.
+    Forbidden,
 }
 
 impl Verdict {
     /// Every verdict, gravest first.
-    pub const BY_GRAVITY: [Self; 8] = [
+    pub const BY_GRAVITY: [Self; 11] = [
         Self::SpoofedSource,
+        Self::Forbidden,
         Self::UnexpectedPeer,
         Self::UndocumentedPort,
+        Self::NewEdge,
         Self::Unattributed,
         Self::Undeclared,
         Self::Unjudged,
+        Self::Learned,
         Self::Documented,
         Self::Backscatter,
     ];
@@ -42,12 +51,15 @@ impl Verdict {
     /// Returns how grave it is; more is graver.
     pub fn gravity(self) -> u8 {
         match self {
-            Self::SpoofedSource => 7,
-            Self::UnexpectedPeer => 6,
-            Self::UndocumentedPort => 5,
-            Self::Unattributed => 4,
-            Self::Undeclared => 3,
-            Self::Unjudged => 2,
+            Self::SpoofedSource => 10,
+            Self::Forbidden => 9,
+            Self::UnexpectedPeer => 8,
+            Self::UndocumentedPort => 7,
+            Self::NewEdge => 6,
+            Self::Unattributed => 5,
+            Self::Undeclared => 4,
+            Self::Unjudged => 3,
+            Self::Learned => 2,
             Self::Documented => 1,
             Self::Backscatter => 0,
         }
@@ -57,6 +69,8 @@ impl Verdict {
     pub fn is_finding(self) -> bool {
         match self {
             Self::SpoofedSource | Self::UnexpectedPeer | Self::UndocumentedPort => true,
+            Self::Forbidden | Self::NewEdge => true,
+            Self::Learned => false,
             Self::Unattributed | Self::Undeclared | Self::Unjudged | Self::Documented | Self::Backscatter => {
                 false
             }
@@ -74,6 +88,9 @@ impl Verdict {
             Self::SpoofedSource => "spoofed source",
             Self::Backscatter => "backscatter",
             Self::Unattributed => "unattributed",
+            Self::Learned => "learned",
+            Self::NewEdge => "new edge",
+            Self::Forbidden => "forbidden",
         }
     }
 
@@ -88,6 +105,9 @@ impl Verdict {
             Self::SpoofedSource => "spoofed_source",
             Self::Backscatter => "backscatter",
             Self::Unattributed => "unattributed",
+            Self::Learned => "learned",
+            Self::NewEdge => "new_edge",
+            Self::Forbidden => "forbidden",
         }
     }
 }
@@ -112,6 +132,10 @@ pub enum FindingKind {
     UnlistedSource,
     /// A sender used a hardware address that another container or the gateway holds.
     StolenMac,
+    /// An edge that the promoted baseline of one of its ends has not learned.
+    NewEdge,
+    /// An edge that somebody forbade in the baseline.
+    ForbiddenEdge,
 }
 
 impl FindingKind {
@@ -126,6 +150,8 @@ impl FindingKind {
             Self::SynFlood => "syn_flood",
             Self::UnlistedSource => "unlisted_source",
             Self::StolenMac => "stolen_mac",
+            Self::NewEdge => "new_edge",
+            Self::ForbiddenEdge => "forbidden_edge",
         }
     }
 
@@ -140,6 +166,8 @@ impl FindingKind {
             Self::SynFlood => "SYN flood",
             Self::UnlistedSource => "unlisted source",
             Self::StolenMac => "stolen MAC address",
+            Self::NewEdge => "new edge",
+            Self::ForbiddenEdge => "forbidden edge",
         }
     }
 }

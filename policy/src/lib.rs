@@ -30,6 +30,7 @@
 
 mod assess;
 mod assessment;
+pub mod baseline;
 mod contract;
 mod expected;
 mod register;

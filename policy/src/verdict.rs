@@ -10,6 +10,7 @@ use portolan_flowtable::{
 };
 
 use crate::assessment::{FindingKind, Severity, Verdict};
+use crate::baseline::{Baseline, learned};
 use crate::contract::{Contract, Expected};
 use crate::words;
 
@@ -24,6 +25,7 @@ const SPELLED_OUT_MAX: usize = 4;
 #[derive(Debug)]
 pub struct Intent<'a> {
     contract: &'a Contract,
+    baseline: Option<&'a Baseline>,
     services: BTreeMap<String, ServiceIntent>,
 }
 
@@ -72,7 +74,7 @@ impl Ruling {
 impl<'a> Intent<'a> {
     /// Collects what is documented for the workloads of a snapshot, ends of its conversations included.
     pub fn new(contract: &'a Contract, snapshot: &Snapshot) -> Self {
-        let mut intent = Self { contract, services: BTreeMap::new() };
+        let mut intent = Self { contract, baseline: None, services: BTreeMap::new() };
         let mut seen: BTreeSet<*const Workload> = BTreeSet::new();
         let ends = snapshot
             .conversations
@@ -89,6 +91,12 @@ impl<'a> Intent<'a> {
             service.index();
         }
         intent
+    }
+
+    /// Lets a baseline speak where neither contract nor documentation does.
+    #[must_use]
+    pub fn with_baseline(self, baseline: Option<&'a Baseline>) -> Self {
+        Self { baseline, ..self }
     }
 
     fn add(&mut self, workload: &Workload) {
@@ -148,15 +156,32 @@ impl<'a> Intent<'a> {
         if !conversation.evidence.is_proof() || !is_named(initiator) || !is_named(responder) {
             return Ruling::plain(Verdict::Unattributed);
         }
-        let Some(workload) = responder.workload() else { return Ruling::plain(Verdict::Unjudged) };
+        let Some(workload) = responder.workload() else {
+            return self.judge_by_baseline(conversation, Ruling::plain(Verdict::Unjudged), false);
+        };
         if conversation.port.protocol.is_icmp() {
             return Ruling::plain(Verdict::Unjudged);
         }
         let name = workload.qualified();
         match self.services.get(&name) {
-            Some(service) => self.judge_port_and_peer(conversation, &name, service),
+            Some(service) => {
+                let ruling = self.judge_port_and_peer(conversation, &name, service);
+                // A contract names the initiator, or lists others: it is allowed or denied.
+                let is_decided = matches!(ruling.verdict, Verdict::Documented | Verdict::UnexpectedPeer);
+                self.judge_by_baseline(conversation, ruling, is_decided)
+            }
             None => Ruling::plain(Verdict::Unattributed),
         }
+    }
+
+    /// Lets the baseline speak where no contract `is_decided` about the initiator: what was forbidden in it holds
+    /// against documentation; what it learned, or lacks, counts where nothing else decided.
+    fn judge_by_baseline(&self, conversation: &Conversation, ruling: Ruling, is_decided: bool) -> Ruling {
+        let Some(baseline) = self.baseline else { return ruling };
+        if is_decided {
+            return ruling;
+        }
+        learned::judge(&baseline.opinion_on(conversation), conversation, ruling)
     }
 
     fn judge_port_and_peer(
@@ -198,7 +223,9 @@ impl<'a> Intent<'a> {
                 | FindingKind::HostSweep
                 | FindingKind::SynFlood
                 | FindingKind::UnlistedSource
-                | FindingKind::StolenMac,
+                | FindingKind::StolenMac
+                | FindingKind::NewEdge
+                | FindingKind::ForbiddenEdge,
             ) => Verdict::UnexpectedPeer,
             None if !service.is_declared => Verdict::Undeclared,
             None if documented_by.is_some() && is_expected => Verdict::Documented,

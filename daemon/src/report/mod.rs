@@ -296,6 +296,8 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
         FindingKind::SpoofedSource | FindingKind::StolenMac => format!("{initiator}  as {responder}"),
         FindingKind::UnlistedSource => initiator,
         FindingKind::UnexpectedPeer
+        | FindingKind::NewEdge
+        | FindingKind::ForbiddenEdge
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::SynFlood => {
@@ -371,6 +373,8 @@ fn documented(edge: &Edge) -> String {
     }
     match edge.verdict {
         Verdict::UndocumentedPort | Verdict::UnexpectedPeer | Verdict::SpoofedSource => "nothing".to_owned(),
+        Verdict::Learned => "baseline".to_owned(),
+        Verdict::NewEdge | Verdict::Forbidden => "nothing".to_owned(),
         Verdict::Documented
         | Verdict::Unjudged
         | Verdict::Undeclared
@@ -407,8 +411,10 @@ fn remark(edge: &Edge) -> String {
         | Verdict::UndocumentedPort
         | Verdict::SpoofedSource
         | Verdict::Undeclared
+        | Verdict::NewEdge
+        | Verdict::Forbidden
         | Verdict::Unattributed => words.push(text::spaced(&edge.verdict)),
-        Verdict::Documented | Verdict::Unjudged | Verdict::Backscatter => {}
+        Verdict::Documented | Verdict::Learned | Verdict::Unjudged | Verdict::Backscatter => {}
     }
     words.join(", ")
 }

@@ -59,6 +59,7 @@ pub(crate) fn judged(initiator: Peer, responder: Peer, port: u16, bytes: u64) ->
             sent: Tally { frames: bytes / 10, bytes },
             received: Tally { frames: 1, bytes: 66 },
             connections: Outcomes { answered: 1, ..Outcomes::default() },
+            exchanged: 0,
             open: 0,
             is_midstream: false,
             is_proxy_leg: false,
