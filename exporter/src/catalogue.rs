@@ -9,6 +9,8 @@ pub enum Kind {
     Counter,
     /// May fall.
     Gauge,
+    /// Counts in buckets.
+    Histogram,
 }
 
 impl Kind {
@@ -17,6 +19,7 @@ impl Kind {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -156,6 +159,14 @@ catalogue! {
         "1 if the last reload of configuration and contract was good, else 0.";
     CONFIG_RELOAD_AT = "portolan_config_last_reload_success_timestamp_seconds" Gauge &[],
         "When configuration and contract were last loaded well, in seconds since 1970-01-01 UTC.";
+    BASELINE_EDGES = "portolan_baseline_edges" Gauge &["service", "project", "state"],
+        "Edges of a service's baseline: learned, candidate, forbidden; absent without a baseline.";
+    BASELINE_NOVELTY = "portolan_baseline_novelty_ratio" Gauge &["service", "project"],
+        "The chance that a service's next draw shows an edge nobody has seen, at most, with 95 % confidence.";
+    BASELINE_PROMOTED = "portolan_baseline_promoted" Gauge &["service", "project"],
+        "1 where a service's baseline judges, 0 while it is being learned.";
+    FINDING_LATENCY = "portolan_finding_latency_seconds" Histogram &[],
+        "Time from the first frame a finding rests on to the publication that raised it.";
     POLICY_INFO = "portolan_policy_info" Gauge &["hash"],
         "Always 1: hash of the contract in force; absent without one.";
     BUILD_INFO = "portolan_build_info" Gauge &["version"],

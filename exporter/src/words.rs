@@ -16,6 +16,11 @@ pub const FINDING_KINDS: [FindingKind; 10] = [
     FindingKind::ForbiddenEdge,
 ];
 
+/// Returns the machine names of all kinds of findings.
+pub fn finding_kinds() -> Vec<&'static str> {
+    FINDING_KINDS.iter().map(|kind| kind.name()).collect()
+}
+
 /// Every severity, least first.
 pub const SEVERITIES: [Severity; 4] = [Severity::Info, Severity::Low, Severity::Medium, Severity::High];
 

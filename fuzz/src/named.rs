@@ -116,6 +116,7 @@ fn workload(at: usize, container: &str, service: &str, project: &str) -> Arc<Wor
         service: service.to_owned(),
         provenance: Provenance::Compose,
         image: container.to_owned(),
+        image_id: String::new(),
         labels: BTreeMap::from([(container.to_owned(), service.to_owned())]),
         networks: vec![container.to_owned()],
         documented: vec![documented(service)],

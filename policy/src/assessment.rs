@@ -3,6 +3,8 @@
 use portolan_flowtable::{Conversation, DocumentSource, DocumentedPort, ServicePort, Snapshot, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::findings::Note;
+
 /// How a conversation stands with what was documented.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -314,6 +316,9 @@ pub struct Alert {
     pub state: AlertState,
     /// The finding.
     pub finding: Finding,
+    /// Who said so and why, where somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Note>,
 }
 
 /// What happened to a finding.
@@ -326,4 +331,12 @@ pub enum AlertState {
     Updated,
     /// It no longer stands.
     Cleared,
+    /// Every container at one of its ends is gone.
+    Ended,
+    /// Somebody has looked.
+    Acknowledged,
+    /// Somebody does not want to hear of it for a while.
+    Suppressed,
+    /// Somebody took that back.
+    Reopened,
 }

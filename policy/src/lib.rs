@@ -33,6 +33,7 @@ mod assessment;
 pub mod baseline;
 mod contract;
 mod expected;
+pub mod findings;
 mod register;
 mod scan;
 mod selector;
