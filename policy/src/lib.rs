@@ -35,6 +35,7 @@ mod contract;
 mod expected;
 pub mod findings;
 mod register;
+pub mod rhythm;
 mod scan;
 mod selector;
 mod stable;
