@@ -170,7 +170,7 @@ fn line(key: &ProfileKey, profile: &Profile) -> String {
     let row = crate::engine::baseline_row(key, profile, Vec::new());
     let image = if row.reference.is_empty() { &row.image } else { &row.reference };
     format!(
-        "{:<28} {:<24} {:<9} {} learned, {} candidates, {} forbidden; next edge new: at most {} ({} draws)\n",
+        "{:<28} {:<24} {:<9} {} learned, {} candidates, {} forbidden; next edge new: at most {}, of {} drawn\n",
         escape::terminal(&row.service),
         escape::terminal(image),
         row.stage,

@@ -20,14 +20,16 @@ pub(crate) struct Carried {
 
 /// Carries an order out: for root, and for the user the daemon runs as. Answers whoever asked once `keep` has written
 /// down what changed.
+///
+/// `own` is the user id the daemon runs as.
 pub(crate) fn carry_out(
     chart: &mut Chart,
     order: Order,
+    own: u32,
     now: Timestamp,
     keep: impl FnOnce(&Chart) -> Result<(), String>,
 ) -> Carried {
     let mut carried = Carried::default();
-    let own = rustix::process::geteuid().as_raw();
     if order.by != 0 && order.by != own {
         let sentence =
             format!("uid {} may not: only root and the user the daemon runs as (uid {own})", order.by);
@@ -167,8 +169,72 @@ pub(crate) fn act(
         .map(|key| {
             let profile = baseline.profiles().get(key);
             let reference = profile.map_or("", |profile| profile.reference.as_str());
-            format!("{what}: {}@{}\n", key.service, if reference.is_empty() { &key.image } else { reference })
+            let image = if reference.is_empty() { &key.image } else { reference };
+            let at = if image.is_empty() { "" } else { "@" };
+            format!("{what}: {}{at}{image}\n", key.service)
         })
         .collect();
     Ok(lines.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use portolan_flowtable::Names;
+    use portolan_policy::Contract;
+    use portolan_policy::baseline::Enough;
+    use portolan_policy::findings::Docket;
+
+    use super::*;
+    use crate::engine::{ChartOptions, Source};
+
+    const NOW: Timestamp = Timestamp(1_795_132_800 * Timestamp::SECOND);
+    const BASELINE: &str = "version = 1\n[[service]]\nname = \"shop/db\"\n";
+
+    fn chart() -> Chart {
+        let options = ChartOptions { source: Source::Live, withhold: 0, flows_kept: 1 };
+        let mut chart = Chart::new(options, Arc::new(Names::default()), Arc::new(Contract::default()));
+        chart.set_docket(Docket::new(1));
+        let baseline = Baseline::parse(BASELINE, "baseline.toml", Enough::default());
+        chart.set_baseline(baseline.unwrap(), true);
+        chart
+    }
+
+    /// Has an order carried out for `by`, where the daemon runs as 7; its answer, and whether it was written down.
+    fn ordered(by: u32, what: &str, with: &[(&str, &str)], is_kept: bool) -> (OrderAnswer, bool) {
+        let with: BTreeMap<String, String> =
+            with.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (order, mut answered) = Order::new(by, what.to_owned(), with);
+        let mut has_kept = false;
+        carry_out(&mut chart(), order, 7, NOW, |_| {
+            has_kept = true;
+            if is_kept { Ok(()) } else { Err("no room".to_owned()) }
+        });
+        (answered.try_recv().unwrap(), has_kept)
+    }
+
+    #[test]
+    fn only_root_and_the_daemons_own_user_give_orders_and_what_changes_is_kept() {
+        let wrong = |text: &str| OrderAnswer::Wrong(text.to_owned());
+        let done = |text: &str| OrderAnswer::Done(text.to_owned());
+        let may_not = "uid 1000 may not: only root and the user the daemon runs as (uid 7)";
+        let service = [("service", "db")];
+        #[rustfmt::skip]
+        let cases = [
+            // by   what                 with             room   answer                                                           kept
+            (0,     "baseline/freeze",   &service[..],    true,  done("freeze: shop/db\n"),                                      true),
+            (7,     "baseline/freeze",   &service[..],    true,  done("freeze: shop/db\n"),                                      true),
+            (1000,  "baseline/freeze",   &service[..],    true,  OrderAnswer::Forbidden(may_not.to_owned()),                      false),
+            (1000,  "baseline/text",     &[][..],         true,  OrderAnswer::Forbidden(may_not.to_owned()),                      false),
+            (0,     "baseline/freeze",   &service[..],    false, wrong("done, and not kept for after a restart: no room"),        true),
+            (0,     "baseline/melt",     &service[..],    true,  wrong("unknown order baseline/melt"),                            false),
+            (0,     "findings/ack",      &[("id", "aaaa")][..], true, wrong("no finding \"aaaa\": portolan findings --handled lists them"), false),
+            (0,     "nonsense",          &[][..],         true,  wrong("unknown order \"nonsense\""),                             false),
+        ];
+        for (by, what, with, room, answer, kept) in cases {
+            assert_eq!(ordered(by, what, with, room), (answer, kept), "{by} {what}");
+        }
+    }
 }

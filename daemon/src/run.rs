@@ -68,6 +68,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let mut session = Session::start(options)?;
     let mut kept = Kept::load(&config, session.started_at(), &mut session)?;
     let events = event_writer(&config.events.file, &host, &own)?;
+    // Asked while that is still allowed.
+    let own_uid = rustix::process::geteuid().as_raw();
     let (orders, signals) = signals::listen(session.runtime())?;
     // Whoever is not there any more takes no orders.
     let serving = ServeOptions {
@@ -144,7 +146,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
                 Ok(Signal::Order(order)) => {
                     let now = clock();
                     let chart = session.chart_mut();
-                    let carried = carry_out(chart, order, now, |chart| kept.write(chart, now));
+                    let carried = carry_out(chart, order, own_uid, now, |chart| kept.write(chart, now));
                     said.extend(carried.alerts);
                     if let (Some(writer), Some(baseline)) = (&events, carried.baseline) {
                         writer.offer(vec![Event { at: now, news: events::News::Baseline { baseline } }]);

@@ -183,6 +183,23 @@ fn what_does_not_come_back_after_a_restart_is_cleared_or_ends_in_its_time() {
 }
 
 #[test]
+fn nothing_ends_while_nobody_can_say_who_is_there() {
+    let shop = Shop::new();
+    let mut docket = Docket::new(HOLD);
+    docket.update(&mut shop.seen(1, true, vec![shop.call(answered(1), 0)], CONTRACT));
+    let mut resumed = written_and_read(&docket, HOUR);
+    // Before Docker's first answer, and while it does not answer.
+    let mut nameless = shop.seen(3 * HOUR, false, Vec::new(), CONTRACT);
+    nameless.snapshot.workloads.clear();
+    assert_eq!((resumed.update(&mut nameless), nameless.findings.len()), (vec![], 1));
+    let mut stale = shop.seen(3 * HOUR, false, Vec::new(), CONTRACT);
+    stale.snapshot.stale = Some("Docker does not answer".to_owned());
+    assert_eq!((resumed.update(&mut stale), stale.findings.len()), (vec![], 1));
+    let mut named = shop.seen(3 * HOUR, false, Vec::new(), CONTRACT);
+    assert_eq!(states(&resumed.update(&mut named)), [AlertState::Ended]);
+}
+
+#[test]
 fn an_empty_record_is_an_empty_docket() {
     let record = DocketRecord { portolan_findings: 1, saved_at: Timestamp(START), entries: Vec::new() };
     assert_eq!(Docket::resume(record, HOLD, Timestamp(START)).entries().count(), 0);

@@ -31,13 +31,13 @@ fn a_restart_under_load_raises_nothing_again_and_loses_no_word() {
                 send_datagrams(&sender.namespace, SocketAddrV4::new(receiver.address, 9_000), 2_000, 100);
             }
         });
-        let mut daemon = Daemon::on_bridge_in(&lab, folder.path());
+        let mut daemon = Daemon::begun_on_bridge_in(&lab, folder.path()).capturing();
         scan(&scanner, &scanned);
         daemon.eventually("the scan is found", |daemon| !open(daemon).is_empty());
         let id = open(&daemon).remove(0);
         // Ended by force, as often as it takes to see both.
         daemon.kill();
-        let mut daemon = Daemon::on_bridge_in(&lab, folder.path());
+        let mut daemon = Daemon::begun_on_bridge_in(&lab, folder.path()).capturing();
         daemon.catch_up();
         assert_eq!(open(&daemon), std::slice::from_ref(&id), "it stands before it is seen again");
         scan(&scanner, &scanned);
@@ -51,7 +51,7 @@ fn a_restart_under_load_raises_nothing_again_and_loses_no_word() {
         daemon.catch_up();
         assert_eq!(open(&daemon), Vec::<String>::new());
         daemon.kill();
-        let mut daemon = Daemon::on_bridge_in(&lab, folder.path());
+        let mut daemon = Daemon::begun_on_bridge_in(&lab, folder.path()).capturing();
         let handled = |daemon: &Daemon| daemon.json("/api/v1/publication")["handled"][0].clone();
         daemon.catch_up();
         let before = handled(&daemon)["finding"]["connections"].clone();

@@ -8,9 +8,8 @@ use portolan_flowtable::{
 use portolan_policy::{Alert, Judged, Listener, ListenerClass, Verdict};
 
 use super::{
-    BaselineNews, BlindNews, BlindState, ContainerAction, ContainerNews, EdgeNews, EndNews, Event, FindingNews,
-    FlowNews,
-    HeartbeatNews, ListenerNews, News, PolicyNews, PolicyState, Tuple,
+    BaselineNews, BlindNews, BlindState, ContainerAction, ContainerNews, EdgeNews, EndNews, Event,
+    FindingNews, FlowNews, HeartbeatNews, ListenerNews, News, PolicyNews, PolicyState, Tuple,
 };
 use crate::collect::EdgeKey;
 use crate::community_id::{Ports, community_id};

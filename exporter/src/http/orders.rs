@@ -37,6 +37,16 @@ pub enum OrderAnswer {
 }
 
 impl Order {
+    /// Builds an order, and the place where its answer comes.
+    pub fn new(
+        by: u32,
+        what: String,
+        with: BTreeMap<String, String>,
+    ) -> (Self, oneshot::Receiver<OrderAnswer>) {
+        let (answer, answered) = oneshot::channel();
+        (Self { by, what, with, answer }, answered)
+    }
+
     /// Answers. Whoever asked may have gone.
     pub fn answer(self, answer: OrderAnswer) {
         let _ = self.answer.send(answer);
@@ -60,8 +70,8 @@ impl OrderDoor {
         what: String,
         with: BTreeMap<String, String>,
     ) -> Option<OrderAnswer> {
-        let (answer, answered) = oneshot::channel();
-        (self.0)(Order { by, what, with, answer });
+        let (order, answered) = Order::new(by, what, with);
+        (self.0)(order);
         timeout(PATIENCE, answered).await.ok()?.ok()
     }
 }

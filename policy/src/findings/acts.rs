@@ -23,7 +23,7 @@ pub enum FindingAct {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FindingError {
     /// No finding is called so.
-    #[error("no finding {id:?}: portolan findings --all lists them")]
+    #[error("no finding {id:?}: portolan findings --handled lists them")]
     Unknown {
         /// What was asked for.
         id: String,

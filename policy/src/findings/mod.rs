@@ -17,7 +17,7 @@ mod acts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_flowtable::{Blindness, Timestamp};
+use portolan_flowtable::{Blindness, Snapshot, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::assessment::{Alert, AlertState, Assessment, Finding};
@@ -159,13 +159,12 @@ impl Docket {
     /// the news.
     pub fn update(&mut self, assessment: &mut Assessment) -> Vec<Alert> {
         let now = assessment.snapshot.at;
-        let present: BTreeSet<&str> =
-            assessment.snapshot.workloads.iter().map(|workload| workload.container.as_str()).collect();
+        let present = present(&assessment.snapshot);
         let mut alerts = Vec::new();
         let mut before = std::mem::take(&mut self.entries);
         for finding in std::mem::take(&mut assessment.findings) {
             if self.is_quiet(&finding, now)
-                || is_ended(&finding, &present)
+                || is_ended(&finding, present.as_ref())
                 || self.entries.contains_key(&finding.id)
             {
                 continue;
@@ -184,7 +183,7 @@ impl Docket {
         for (id, entry) in before {
             let state = if self.is_quiet(&entry.finding, now) {
                 AlertState::Cleared
-            } else if is_ended(&entry.finding, &present) {
+            } else if is_ended(&entry.finding, present.as_ref()) {
                 AlertState::Ended
             } else if entry.carried.is_some() || assessment.findings_left_out > 0 {
                 let (entry, is_back) = woken(entry, now);
@@ -263,9 +262,16 @@ fn woken(mut entry: Entry, now: Timestamp) -> (Entry, bool) {
     (entry, is_over)
 }
 
+/// Returns the containers there are; `None` where nobody can say, as before Docker's first answer.
+fn present(snapshot: &Snapshot) -> Option<BTreeSet<String>> {
+    let is_known = snapshot.has_roster && snapshot.stale.is_none() && !snapshot.workloads.is_empty();
+    is_known.then(|| snapshot.workloads.iter().map(|workload| workload.container.clone()).collect())
+}
+
 /// Returns whether every container at one of its ends is gone.
-fn is_ended(finding: &Finding, present: &BTreeSet<&str>) -> bool {
-    let is_gone =
-        |names: &[String]| !names.is_empty() && names.iter().all(|name| !present.contains(name.as_str()));
+fn is_ended(finding: &Finding, present: Option<&BTreeSet<String>>) -> bool {
+    let is_gone = |names: &[String]| {
+        !names.is_empty() && present.is_some_and(|present| names.iter().all(|name| !present.contains(name)))
+    };
     is_gone(&finding.initiator_containers) || is_gone(&finding.responder_containers)
 }
