@@ -35,7 +35,9 @@ fn a_restart_under_load_raises_nothing_again_and_loses_no_word() {
         scan(&scanner, &scanned);
         daemon.eventually("the scan is found", |daemon| !open(daemon).is_empty());
         let id = open(&daemon).remove(0);
-        // Ended by force, as often as it takes to see both.
+        // What is told is written behind the publication, by a thread of its own.
+        let is_raised = |event: &Value| event["finding"]["id"] == id.as_str();
+        daemon.eventually("it is told", |_| events(folder.path()).iter().any(is_raised));
         daemon.kill();
         let mut daemon = Daemon::begun_on_bridge_in(&lab, folder.path()).capturing();
         daemon.catch_up();
