@@ -78,7 +78,7 @@ pub fn read(text: &str) -> BTreeMap<(String, Labels), f64> {
         } else {
             let (name, labels, value) = sample(line);
             let is_its = |part: &&str| name.strip_suffix(*part) == Some(family.as_str());
-            assert!(parts.iter().any(|part| is_its(part)), "outside its family: {line}");
+            assert!(parts.iter().any(is_its), "outside its family: {line}");
             assert!(samples.insert((name, labels), value).is_none(), "twice: {line}");
         }
     }
