@@ -48,22 +48,6 @@ pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, 
     Ok(replayed.publication)
 }
 
-/// `portolan findings`.
-///
-/// # Errors
-///
-/// Returns why there is no answer.
-pub fn findings(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let publication = publication_of(&args.asked)?;
-    match args.print.format {
-        Format::Table => print(out, report::findings(&publication, style(args))),
-        Format::Json => print_json(out, &publication.assessment.findings),
-        Format::Ndjson => {
-            publication.assessment.findings.iter().try_for_each(|finding| print_json(out, finding))
-        }
-    }
-}
-
 /// `portolan flows`.
 ///
 /// # Errors
@@ -163,7 +147,7 @@ pub(crate) fn print(out: &mut impl Write, text: impl AsRef<[u8]>) -> Result<(), 
     }
 }
 
-fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<(), Failure> {
+pub(crate) fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value)
         .map_err(|error| Failure::error(format!("cannot write the answer as JSON: {error}")))?;
     print(out, portolan_exporter::escape::json(&text).as_bytes())?;

@@ -1,5 +1,7 @@
 //! The command line: one tree, each command with examples.
 
+pub mod judge;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -75,10 +77,30 @@ pub enum Command {
     )]
     Flows(Box<AskArgs>),
     /// List findings, of the daemon or of a result or capture
+    #[command(after_help = "Examples:\n  portolan findings\n  \
+        portolan findings --from shop.pcap --roster inspect.json\n  \
+        portolan findings --service shop/db --severity medium --since 1h -o compact\n  \
+        portolan findings --by-service                 one line a service\n  \
+        portolan findings --kind port_scan --not --watch\n\n\
+        Of one filter any value may fit, of several filters all must; --not turns --service, --port and --kind round.")]
+    Findings(Box<judge::FindingsArgs>),
+    /// Acknowledge findings: seen, and nobody needs to look again unless they become graver
     #[command(
-        after_help = "Examples:\n  portolan findings\n  portolan findings --from shop.pcap --roster inspect.json"
+        after_help = "Examples:\n  portolan ack F-7c21e0\n  portolan ack 7c21e0 90ab12 --reason 'migration until Friday'"
     )]
-    Findings(Box<AskArgs>),
+    Ack(judge::AckArgs),
+    /// Suppress findings for a while, with a reason
+    #[command(after_help = "Examples:\n  portolan suppress F-7c21e0 --for 12h --reason 'load test'")]
+    Suppress(judge::SuppressArgs),
+    /// Take an acknowledgement or a suppression back
+    #[command(after_help = "Examples:\n  portolan reopen F-7c21e0")]
+    Reopen(judge::AckArgs),
+    /// Show and change the baseline: what was learned of who talks to whom
+    #[command(after_help = "Examples:\n  portolan baseline show\n  \
+        portolan baseline diff orders@v1.3 orders@v1.4\n  \
+        portolan baseline forbid shop/web 'to external:22/tcp' --reason 'no shells'\n  \
+        portolan replay monday.pcapng --baseline baseline.toml --learn")]
+    Baseline(judge::BaselineArgs),
     /// Print the graph of who talks to whom
     #[command(after_help = "Examples:\n  portolan graph --format dot | dot -Tsvg > map.svg\n  \
         portolan graph --from shop.result --format mermaid --group project")]
@@ -309,6 +331,12 @@ pub struct ReplayArgs {
     /// Write the plain conversation table by address here (every frame counts, no timeouts)
     #[arg(long, value_name = "OUT")]
     pub conversations: Option<PathBuf>,
+    /// Judge by this baseline where neither a contract nor documentation says anything
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Learn from the captures, and write the baseline back
+    #[arg(long, requires = "baseline")]
+    pub learn: bool,
     /// Do all the work and print only errors
     #[arg(long)]
     pub quiet: bool,
@@ -457,6 +485,12 @@ pub struct RunArgs {
     /// Append events here, one JSON object a line (`-` for standard output)
     #[arg(long, env = "PORTOLAN_EVENTS", value_name = "FILE")]
     pub events: Option<PathBuf>,
+    /// Learn who talks to whom, and judge by it; kept in this file
+    #[arg(long, env = "PORTOLAN_BASELINE", value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Keep findings, and what people said about them, in this file over restarts
+    #[arg(long, env = "PORTOLAN_FINDINGS", value_name = "FILE")]
+    pub findings: Option<PathBuf>,
     /// Check the configuration and the contract, and stop
     #[arg(long)]
     pub check: bool,

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use portolan_flowtable::{Limits, Timestamp};
+use portolan_policy::baseline::{Enough, Promote};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{LiveArgs, RunArgs};
@@ -26,6 +27,10 @@ pub struct Config {
     pub identity: Identity,
     /// Contracts.
     pub policy: Policy,
+    /// What is learned from the traffic.
+    pub baseline: Baseline,
+    /// How findings are held.
+    pub findings: Findings,
     /// HTTP and the socket.
     pub exporter: Exporter,
     /// The event log.
@@ -155,6 +160,73 @@ impl Default for Policy {
     }
 }
 
+/// What is learned from the traffic.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Baseline {
+    /// The file; empty for no baseline.
+    pub file: PathBuf,
+    /// Whether it learns, or only judges.
+    pub learn: bool,
+    /// Who promotes a service.
+    pub promote: Promote,
+    /// Chance in a thousand that the next edge is new, at most, for a service to be promoted.
+    pub novelty_permille: u16,
+    /// Hours of the day that must have been watched.
+    pub hours: u8,
+    /// Container starts that must have been seen.
+    pub starts: u32,
+}
+
+impl Default for Baseline {
+    fn default() -> Self {
+        let Enough { promote, hours, starts, .. } = Enough::default();
+        Self {
+            file: PathBuf::new(),
+            learn: true,
+            promote,
+            novelty_permille: 10,
+            hours: u8::try_from(hours).unwrap_or(24),
+            starts: u32::try_from(starts).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl Baseline {
+    /// Returns when evidence is enough.
+    pub fn enough(&self) -> Enough {
+        Enough {
+            promote: self.promote,
+            novelty: f64::from(self.novelty_permille) / 1_000.0,
+            hours: u32::from(self.hours),
+            starts: u64::from(self.starts),
+        }
+    }
+}
+
+/// How findings are held.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Findings {
+    /// Where they are kept over restarts; empty for nowhere.
+    pub file: PathBuf,
+    /// How long one stands behind its traffic, in hours.
+    pub hold_hours: u32,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self { file: PathBuf::new(), hold_hours: 24 }
+    }
+}
+
+impl Findings {
+    /// Returns how long a finding stands behind its traffic, in nanoseconds.
+    pub fn hold(&self) -> i64 {
+        i64::from(self.hold_hours).saturating_mul(3_600 * Timestamp::SECOND)
+    }
+}
+
 /// HTTP and the socket.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -269,6 +341,15 @@ impl Config {
                 self.capture.ring_mib
             ));
         }
+        let Baseline { novelty_permille, hours, .. } = self.baseline;
+        if !(1..=1_000).contains(&novelty_permille) {
+            return wrong(format!(
+                "baseline.novelty_permille ({novelty_permille}) must lie between 1 and 1000"
+            ));
+        }
+        if hours > 24 {
+            return wrong(format!("baseline.hours ({hours}) must lie between 0 and 24"));
+        }
         if !(50..=60_000).contains(&self.daemon.tick_milliseconds) {
             return wrong(format!(
                 "daemon.tick_milliseconds ({}) must lie between 50 and 60000",
@@ -373,6 +454,12 @@ impl Config {
         }
         if let Some(events) = &args.events {
             config.events.file.clone_from(events);
+        }
+        if let Some(baseline) = &args.baseline {
+            config.baseline.file.clone_from(baseline);
+        }
+        if let Some(findings) = &args.findings {
+            config.findings.file.clone_from(findings);
         }
         Ok(config)
     }

@@ -7,6 +7,7 @@
 //! around it: arguments, files, threads, signals, and what a person reads.
 
 pub mod ask;
+pub mod baseline;
 pub mod cli;
 pub mod compose;
 pub mod config;
@@ -16,11 +17,15 @@ pub mod edge;
 pub mod engine;
 pub mod error;
 mod fault;
+pub mod findings;
 pub mod journal;
 pub mod judge;
+mod keep;
+mod kept;
 pub mod live;
 pub mod look;
 mod means;
+mod orders;
 pub mod privileges;
 pub mod record;
 pub mod recording;
@@ -41,6 +46,7 @@ use portolan_exporter::events::{EventLog, EventSource};
 use portolan_exporter::{OwnMetrics, Publication};
 use portolan_flowtable::Completeness;
 use portolan_policy::Severity;
+use portolan_policy::baseline::Enough;
 
 use cli::{Cli, Command, Format, ReplayArgs, SeverityArg};
 use error::Failure;
@@ -72,7 +78,11 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Replay(args) => replay_command(&args, &mut out),
         Command::Cut(args) => cut::cut(&args, &mut out),
         Command::Flows(args) => ask::flows(&args, &mut out).map(|()| 0),
-        Command::Findings(args) => ask::findings(&args, &mut out).map(|()| 0),
+        Command::Findings(args) => findings::findings(&args, &mut out).map(|()| 0),
+        Command::Ack(args) => findings::acknowledge(&args, "ack", &mut out).map(|()| 0),
+        Command::Reopen(args) => findings::acknowledge(&args, "reopen", &mut out).map(|()| 0),
+        Command::Suppress(args) => findings::suppress(&args, &mut out).map(|()| 0),
+        Command::Baseline(args) => baseline::baseline(&args, &mut out).map(|()| 0),
         Command::Graph(args) => ask::graph(&args, &mut out).map(|()| 0),
         Command::Status(args) => ask::status(&args, &mut out).map(|()| 0),
         Command::Policy { what } => judge::policy(&what, &mut out),
@@ -100,7 +110,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
 fn reads_files_alone(command: &Command) -> bool {
     match command {
         Command::Replay(_) | Command::Cut(_) => true,
-        Command::Flows(args) | Command::Findings(args) | Command::Status(args) => args.asked.from.is_some(),
+        Command::Flows(args) | Command::Status(args) => args.asked.from.is_some(),
+        Command::Findings(args) => args.asked.from.is_some(),
+        Command::Ack(_) | Command::Reopen(_) | Command::Suppress(_) | Command::Baseline(_) => false,
         Command::Graph(args) => args.asked.from.is_some(),
         Command::Run(_) | Command::Look(_) | Command::Record(_) | Command::Doctor(_) => false,
         Command::Policy { what: PolicyCommand::Suggest(args) } => args.asked.from.is_some(),
@@ -112,7 +124,17 @@ fn reads_files_alone(command: &Command) -> bool {
 }
 
 fn replay_command(args: &ReplayArgs, out: &mut impl Write) -> Result<u8, Failure> {
-    let knowledge = replay::Knowledge::read(&args.knowledge)?;
+    let mut knowledge = replay::Knowledge::read(&args.knowledge)?;
+    if let Some(path) = &args.baseline {
+        if !args.learn && !path.exists() {
+            return Err(Failure::error(format!(
+                "{}: there is no such file; --learn begins one",
+                path.display()
+            )));
+        }
+        knowledge.baseline = Some(keep::baseline(path, Enough::default())?);
+        knowledge.learns = args.learn;
+    }
     let mut events = EventLines::default();
     let each_turn = RefCell::new(|turned: &replay::TurnOf<'_>| events.tell(turned));
     let is_events = args.print.format == Format::Ndjson && !args.quiet;
@@ -135,6 +157,9 @@ fn replay_command(args: &ReplayArgs, out: &mut impl Write) -> Result<u8, Failure
     }
     if let Some(path) = &args.output {
         result::write(path, &replayed.publication)?;
+    }
+    if let (Some(path), true, Some(learned)) = (&args.baseline, args.learn, &replayed.baseline) {
+        keep::write(path, &learned.to_text())?;
     }
     if !args.quiet {
         print_publication(args, &replayed, out)?;

@@ -25,7 +25,7 @@ pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let tick = Duration::from_millis(u64::from(config.daemon.tick_milliseconds));
     let privileges = Privileges::of_look(&config, args);
     let mut session = Session::start(SessionOptions { config, contracts, host: host_name(), privileges })?;
-    let signals = signals::listen(session.runtime())?;
+    let (_orders, signals) = signals::listen(session.runtime())?;
     session.seal()?;
     session.privileges().say_what_is_missing();
     let bar = progress_of(Some(args.span), "watching");
@@ -33,7 +33,7 @@ pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
     while let Some(left) = args.span.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
         match signals.recv_timeout(left.min(tick)) {
             Ok(signals::Signal::End | signals::Signal::Grief) => break,
-            Ok(signals::Signal::Reload) | Err(_) => {}
+            Ok(signals::Signal::Reload | signals::Signal::Order(_)) | Err(_) => {}
         }
         let pulse = session.tick()?;
         bar.set_position(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));

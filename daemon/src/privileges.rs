@@ -66,7 +66,9 @@ impl Privileges {
             privileges.places.read.push(folder(&file));
             privileges.wanted.push((file, Access::READ_OK));
         }
-        privileges.write(&config.events.file);
+        for file in [&config.events.file, &config.baseline.file, &config.findings.file] {
+            privileges.write(file);
+        }
         privileges
     }
 

@@ -69,7 +69,7 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let events = event_writer(&events_file, &host, &own)?;
     let begin = session.begin(choice.to_string(), kept_in_words(keep));
     let recording = Recording::start(recording_options, begin, feed)?;
-    let signals = signals::listen(session.runtime())?;
+    let (_orders, signals) = signals::listen(session.runtime())?;
     session.seal()?;
     session.privileges().say_what_is_missing();
     let bar = crate::look::progress_of(args.span, "recording");
@@ -84,7 +84,8 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
         match signals.recv_timeout(left.min(tick)) {
             Ok(Signal::End | Signal::Grief) => break,
             Ok(Signal::Reload) => reload(&mut session, args, events.as_ref()),
-            Err(_) => {}
+            // It serves no socket, and takes no orders.
+            Ok(Signal::Order(_)) | Err(_) => {}
         }
         let pulse = session.tick()?;
         bar.set_position(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));

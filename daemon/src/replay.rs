@@ -20,6 +20,7 @@ use portolan_capture::select::Selection;
 use portolan_capture::{Frame, MergedFiles, ParseOptions};
 use portolan_exporter::Publication;
 use portolan_flowtable::plain::PlainConversations;
+use portolan_policy::baseline::Baseline;
 use portolan_policy::{Alert, Contract};
 
 use crate::cli::ReadArgs;
@@ -90,6 +91,8 @@ pub struct Replayed {
     pub notes: Vec<String>,
     /// What the traffic was held against at the end.
     pub contract: Arc<Contract>,
+    /// The baseline, with what it learned.
+    pub baseline: Option<Baseline>,
 }
 
 /// Replays captures.

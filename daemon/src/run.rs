@@ -8,7 +8,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use portolan_exporter::events::{self, Event, EventLog, EventSource, EventWriter, StallNews};
-use portolan_exporter::http::{GraphForms, ServeOptions, Served, serve};
+use portolan_exporter::http::{GraphForms, OrderDoor, ServeOptions, Served, serve};
 use portolan_exporter::{OwnMetrics, Publication, SeriesLimits, escape};
 use portolan_flowtable::Timestamp;
 use portolan_graphs::{Graph, Group};
@@ -18,8 +18,11 @@ use tokio::sync::watch;
 use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::error::Failure;
-use crate::live::{Session, SessionOptions, host_name};
+use crate::keep;
+use crate::kept::Kept;
+use crate::live::{Session, SessionOptions, clock, host_name};
 use crate::means;
+use crate::orders::carry_out;
 use crate::privileges::Privileges;
 use crate::replay::Contracts;
 use crate::report;
@@ -50,6 +53,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         return print(&text);
     }
     if args.check {
+        if !config.baseline.file.as_os_str().is_empty() {
+            keep::baseline(&config.baseline.file, config.baseline.enough())?;
+        }
         serving.check().map_err(|error| Failure::error(error.to_string()))?;
         return print(&format!("configuration fine, {}\n", contracts_in_words(&config.policy.contracts)));
     }
@@ -60,8 +66,16 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let privileges = Privileges::of_run(&config, args);
     let options = SessionOptions { config: config.clone(), contracts, host: host.clone(), privileges };
     let mut session = Session::start(options)?;
+    let mut kept = Kept::load(&config, session.started_at(), &mut session)?;
     let events = event_writer(&config.events.file, &host, &own)?;
-    let signals = signals::listen(session.runtime())?;
+    // Asked while that is still allowed.
+    let own_uid = rustix::process::geteuid().as_raw();
+    let (orders, signals) = signals::listen(session.runtime())?;
+    // Whoever is not there any more takes no orders.
+    let serving = ServeOptions {
+        orders: Some(OrderDoor::new(move |order| drop(orders.send(Signal::Order(order))))),
+        ..serving
+    };
     let beat = Beat::start(session.runtime());
     let first = Publication::empty(&host, env!("CARGO_PKG_VERSION"), session.started_at());
     let (publisher, readers) = watch::channel(Arc::new(first));
@@ -75,10 +89,15 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 
     let tick = Duration::from_millis(u64::from(config.daemon.tick_milliseconds));
     let mut source = EventSource::new(config.events.heartbeat_seconds);
+    source.after_gap(session.chart_mut().docket().and_then(|docket| docket.gap().cloned()));
     let sandbox = session.privileges().to_string();
     let mut news = News { is_first: true, served: &served, config: &config, sandbox };
     let mut due = Instant::now();
     let mut tell = |publication: Publication, alerts: &[Alert]| {
+        for alert in alerts.iter().filter(|alert| alert.state == AlertState::Raised) {
+            let since = publication.assessment.snapshot.at.since(alert.finding.first_at);
+            own.raised_after(Timestamp(since.max(0)).as_seconds());
+        }
         if let Some(writer) = &events {
             writer.offer(source.turn(&publication, alerts));
         }
@@ -88,15 +107,20 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     };
     let _last = LastWords(&publisher);
     let (mut is_known, mut published_at) = (false, Instant::now());
+    let mut said: Vec<Alert> = Vec::new();
     let end = loop {
         crate::fault::point("session");
-        let pulse = match session.tick() {
+        let mut pulse = match session.tick() {
             Ok(pulse) => pulse,
             Err(failure) => break End::Broken(failure),
         };
+        // What people said since the last tick happened before it.
+        pulse.alerts.splice(0..0, said.drain(..));
         let silent = published_at.elapsed();
         published_at = Instant::now();
         let at = pulse.publication.assessment.snapshot.at;
+        // Whoever was told of a finding must not be told again after a restart.
+        kept.save(session.chart_mut(), clock(), false);
         tell(pulse.publication, &pulse.alerts);
         if silent >= watchdog::stalls_after(tick) {
             tell_stall(silent, pulse.waited, at, events.as_ref(), &own);
@@ -119,6 +143,15 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             match signals.recv_timeout(left.min(FED_EVERY)) {
                 Ok(Signal::End | Signal::Grief) => break true,
                 Ok(Signal::Reload) => reload(&mut session, &config, args, events.as_ref()),
+                Ok(Signal::Order(order)) => {
+                    let now = clock();
+                    let chart = session.chart_mut();
+                    let carried = carry_out(chart, order, own_uid, now, |chart| kept.write(chart, now));
+                    said.extend(carried.alerts);
+                    if let (Some(writer), Some(baseline)) = (&events, carried.baseline) {
+                        writer.offer(vec![Event { at: now, news: events::News::Baseline { baseline } }]);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) if left > FED_EVERY => {}
                 Err(RecvTimeoutError::Timeout) => break false,
                 Err(RecvTimeoutError::Disconnected) => break true,
@@ -129,6 +162,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         }
     };
     manager.tell("STOPPING=1");
+    kept.save(session.chart_mut(), clock(), true);
     let settled = match end {
         End::Settled(failure) => session.settle().map(|last| (last, failure)),
         End::Broken(failure) => {
@@ -137,8 +171,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         }
     };
     let (line, ended) = match settled {
-        Ok((last, failure)) => {
+        Ok((mut last, failure)) => {
             let line = farewell(&last.publication);
+            last.alerts.splice(0..0, said);
             tell(last.publication, &last.alerts);
             (line, failure.map_or(Ok(()), |failure| Err(Failure::error(failure))))
         }
@@ -212,6 +247,10 @@ impl News<'_> {
                 (AlertState::Updated, Some(false)) => "  (updated; frames are missing)",
                 (AlertState::Updated, Some(true) | None) => "  (graver than before)",
                 (AlertState::Cleared, _) => "  (cleared)",
+                (AlertState::Ended, _) => "  (ended: its containers are gone)",
+                (AlertState::Acknowledged, _) => "  (acknowledged)",
+                (AlertState::Suppressed, _) => "  (suppressed)",
+                (AlertState::Reopened, _) => "  (reopened)",
             };
             let line = format!(
                 "{}  {:<6}  {:<17}  {} -> {}{}   {}   {}{state}\n",

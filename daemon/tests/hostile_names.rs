@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex};
 
 use portolan_capture::write::{Captured, NewInterface, PcapngWriter, Section};
 use portolan_capture::{FileTap, Frame, LinkType, Polled, Tap};
+use portolan_daemon::cli::judge::{FindingsArgs, FindingsForm};
 use portolan_daemon::cli::{AskArgs, AskedArgs, Format, GraphArgs, GraphFormat, PrintArgs};
 use portolan_daemon::journal::{Begin, Entry, FORM, Journal, Row};
-use portolan_daemon::{ask, result};
+use portolan_daemon::{ask, findings, result};
 use portolan_exporter::events::{EventLog, EventSource};
 use portolan_exporter::{OwnMetrics, Publication};
 use portolan_flowtable::{Direction, Limits, Timestamp};
@@ -51,7 +52,10 @@ fn every_question_of_the_command_line_answers_with_fit_words() {
     type Ask = fn(&AskArgs, &mut Vec<u8>) -> Result<(), portolan_daemon::error::Failure>;
     let questions: [Ask; 3] = [
         |args, out| ask::flows(args, out),
-        |args, out| ask::findings(args, out),
+        |args, out| {
+            let (asked, print) = (args.asked.clone(), args.print.clone());
+            findings::findings(&FindingsArgs { asked, print, ..FindingsArgs::default() }, out)
+        },
         |args, out| ask::status(args, out),
     ];
     for question in questions {
@@ -64,6 +68,11 @@ fn every_question_of_the_command_line_answers_with_fit_words() {
                 Format::Json | Format::Ndjson => text.lines().for_each(|line| drop(is_fit_json(line))),
             }
         }
+    }
+    for (output, by_service) in [(Some(FindingsForm::Compact), false), (None, true)] {
+        let asked = asked.clone();
+        let args = FindingsArgs { asked, output, by_service, handled: true, ..FindingsArgs::default() };
+        is_fit_for_a_terminal(&said(|out| findings::findings(&args, out)), false);
     }
     let flows = said(|out| {
         let print = PrintArgs { format: Format::Json, ..PrintArgs::default() };
@@ -135,7 +144,7 @@ fn every_event_is_one_line_that_reads_back_equal() {
         .assessment
         .findings
         .iter()
-        .map(|finding| Alert { state: AlertState::Raised, finding: finding.clone() })
+        .map(|finding| Alert { state: AlertState::Raised, finding: finding.clone(), note: None })
         .collect();
     let events = EventSource::new(1).turn(&publication, &alerts);
     let written = Written::default();

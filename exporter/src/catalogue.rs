@@ -9,6 +9,8 @@ pub enum Kind {
     Counter,
     /// May fall.
     Gauge,
+    /// Counts in buckets.
+    Histogram,
 }
 
 impl Kind {
@@ -17,6 +19,7 @@ impl Kind {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -156,6 +159,14 @@ catalogue! {
         "1 if the last reload of configuration and contract was good, else 0.";
     CONFIG_RELOAD_AT = "portolan_config_last_reload_success_timestamp_seconds" Gauge &[],
         "When configuration and contract were last loaded well, in seconds since 1970-01-01 UTC.";
+    BASELINE_EDGES = "portolan_baseline_edges" Gauge &["service", "project", "state"],
+        "Edges of a service's baseline: learned, candidate, forbidden; absent without a baseline.";
+    BASELINE_NOVELTY = "portolan_baseline_novelty_ratio" Gauge &["service", "project"],
+        "The chance that a service's next draw shows an edge nobody has seen, at most, with 95 % confidence.";
+    BASELINE_PROMOTED = "portolan_baseline_promoted" Gauge &["service", "project"],
+        "1 where a service's baseline judges, 0 while it is being learned.";
+    FINDING_LATENCY = "portolan_finding_latency_seconds" Histogram &[],
+        "Time from the first frame a finding rests on to the publication that raised it.";
     POLICY_INFO = "portolan_policy_info" Gauge &["hash"],
         "Always 1: hash of the contract in force; absent without one.";
     BUILD_INFO = "portolan_build_info" Gauge &["version"],
@@ -203,7 +214,7 @@ const LABELS: &str = "
 | `port`, `protocol` | the service port and `tcp`, `udp`, `sctp`, `icmp`, `icmp6` or `ip-N`; `port` is empty where the protocol has none, `ephemeral` where which end serves is a guess and the port is one that clients are given |
 | `direction` | `to_server`, `to_client` |
 | `outcome` | `answered`, `refused` (RST or ICMP error), `unanswered`, `blocked` (never delivered on this host) |
-| `verdict` | `documented`, `allowed`, `unjudged`, `denied`, `unexpected_peer`, `undocumented_port`, `undeclared`, `spoofed_source`, `unattributed`; `mixed` for `other` |
+| `verdict` | `documented`, `allowed`, `unjudged`, `denied`, `unexpected_peer`, `undocumented_port`, `undeclared`, `spoofed_source`, `unattributed`, `learned`, `new_edge`, `forbidden`; `mixed` for `other` |
 | `class` | `documented_used`, `documented_idle`, `undocumented_used`, `undocumented_listening` |
 
 Names hold at most 128 characters. Control characters and characters that turn the direction of writing are shown as

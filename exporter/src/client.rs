@@ -223,6 +223,11 @@ impl Client {
     /// 200.
     pub fn get(&self, path: &str) -> Result<Answer, ClientError> {
         let answer = self.ask(path)?;
+        self.good(answer)
+    }
+
+    /// Returns an answer if it is a good one.
+    fn good(&self, answer: Answer) -> Result<Answer, ClientError> {
         if answer.status == 200 {
             return Ok(answer);
         }
@@ -238,6 +243,22 @@ impl Client {
     ///
     /// Returns a [`ClientError`] where there is none.
     pub fn ask(&self, path: &str) -> Result<Answer, ClientError> {
+        self.request("GET", path)
+    }
+
+    /// Gives an order: `what` with its named values. Only a socket takes any.
+    ///
+    /// # Errors
+    ///
+    /// The same as those of [`Client::get`].
+    pub fn order(&self, what: &str, with: &[(&str, &str)]) -> Result<Answer, ClientError> {
+        let query: Vec<String> =
+            with.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+        let answer = self.request("POST", &format!("{}{what}?{}", crate::http::ORDERS, query.join("&")))?;
+        self.good(answer)
+    }
+
+    fn request(&self, method: &str, path: &str) -> Result<Answer, ClientError> {
         let until = Instant::now() + self.timeout;
         let mut stream = match &self.server {
             Server::Https { host, .. } => {
@@ -259,8 +280,10 @@ impl Client {
             Server::Socket(_) => "localhost".to_owned(),
             Server::Http { host, port } | Server::Https { host, port } => format!("{host}:{port}"),
         };
-        let request =
-            format!("GET {} HTTP/1.1\r\nHost: {host}\r\n{token}Connection: close\r\n\r\n", encoded(path));
+        let request = format!(
+            "{method} {} HTTP/1.1\r\nHost: {host}\r\n{token}Connection: close\r\n\r\n",
+            encoded(path)
+        );
         stream.write_all(request.as_bytes()).map_err(|error| self.error(error, false))?;
         let bytes = self.read(&mut stream)?;
         let foreign = |detail| ClientError::Foreign { server: self.server.clone(), detail };
@@ -442,6 +465,14 @@ fn encoded(text: &str) -> String {
         }
     }
     encoded
+}
+
+/// Encodes a value of a query whole: what would end it too.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte);
+    let encode =
+        |byte: u8| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(encode).collect()
 }
 
 fn parse(bytes: &[u8]) -> Result<Answer, &'static str> {

@@ -31,3 +31,4 @@ pub use collect::{EdgeMemory, SeriesLimits};
 pub use exposition::render;
 pub use own::OwnMetrics;
 pub use publication::*;
+pub use words::finding_kinds;

@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use portolan_flowtable::Completeness;
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
 
 use crate::catalogue::{self, Metric};
 use crate::collect::{self, EdgeMemory};
@@ -25,6 +28,7 @@ pub struct OwnMetrics {
     /// Times that nothing was published for several ticks.
     pub stalls: IntCounter,
     publication_age: Gauge,
+    latency: Histogram,
     live: Registry,
 }
 
@@ -50,10 +54,18 @@ impl OwnMetrics {
         let events_lost = register(&live, IntCounter::with_opts(opts(&catalogue::EXPORTER_EVENTS_LOST)));
         let stalls = register(&live, IntCounter::with_opts(opts(&catalogue::STALLS)));
         let publication_age = register(&live, Gauge::with_opts(opts(&catalogue::PUBLICATION_AGE)));
+        let buckets = vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+        let latency = HistogramOpts::from(opts(&catalogue::FINDING_LATENCY)).buckets(buckets);
+        let latency = register(&live, Histogram::with_opts(latency));
         for reason in ["displaced", "deadline"] {
             closed.with_label_values(&[reason]).inc_by(0);
         }
-        Self { requests, closed, events, events_lost, stalls, publication_age, live }
+        Self { requests, closed, events, events_lost, stalls, publication_age, latency, live }
+    }
+
+    /// Counts how long a finding took from its first frame to its publication, in seconds.
+    pub fn raised_after(&self, seconds: f64) {
+        self.latency.observe(seconds);
     }
 
     /// Counts an answered request. Both words come from closed sets.
@@ -120,9 +132,51 @@ fn gauges(publication: &Publication, memory: &EdgeMemory) -> Registry {
             &[(collect::label_text(&vitals.policy_hash).as_str(), 1)],
         );
     }
+    baseline(&registry, publication);
     labelled(&registry, &catalogue::BUILD_INFO, &[(collect::label_text(&vitals.version).as_str(), 1)]);
     registry
 }
+
+/// Shows the baseline, a service once: its latest image. Services beyond the most are left out.
+fn baseline(registry: &Registry, publication: &Publication) {
+    let mut rows = std::collections::BTreeMap::new();
+    for row in publication.baseline.iter().take(BASELINES_MAX) {
+        let (project, service) = row.service.split_once('/').unwrap_or(("", &row.service));
+        let shown = rows.entry((collect::label_text(service), collect::label_text(project))).or_insert(row);
+        if row.watched_until > shown.watched_until {
+            *shown = row;
+        }
+    }
+    if rows.is_empty() {
+        return;
+    }
+    let edges = register(
+        registry,
+        IntGaugeVec::new(opts(&catalogue::BASELINE_EDGES), catalogue::BASELINE_EDGES.labels),
+    );
+    let novelty = register(
+        registry,
+        GaugeVec::new(opts(&catalogue::BASELINE_NOVELTY), catalogue::BASELINE_NOVELTY.labels),
+    );
+    let promoted = register(
+        registry,
+        IntGaugeVec::new(opts(&catalogue::BASELINE_PROMOTED), catalogue::BASELINE_PROMOTED.labels),
+    );
+    for ((service, project), row) in &rows {
+        for (state, count) in
+            [("learned", row.learned), ("candidate", row.candidates), ("forbidden", row.forbidden)]
+        {
+            let value = i64::try_from(count).unwrap_or(i64::MAX);
+            edges.with_label_values(&[service.as_str(), project.as_str(), state]).set(value);
+        }
+        novelty.with_label_values(&[service.as_str(), project.as_str()]).set(row.novelty);
+        let is_promoted = i64::from(row.stage == "promoted");
+        promoted.with_label_values(&[service.as_str(), project.as_str()]).set(is_promoted);
+    }
+}
+
+/// Most services whose baseline has series.
+const BASELINES_MAX: usize = 1_024;
 
 fn whole(registry: &Registry, metric: &'static Metric, value: u64) {
     register(registry, IntGauge::with_opts(opts(metric))).set(i64::try_from(value).unwrap_or(i64::MAX));

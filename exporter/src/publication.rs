@@ -5,6 +5,7 @@ use portolan_flowtable::{
 };
 use portolan_graphs::{Graph, Group};
 use portolan_policy::Assessment;
+use portolan_policy::findings::Entry;
 use serde::{Deserialize, Serialize};
 
 /// One tick's whole answer.
@@ -21,6 +22,39 @@ pub struct Publication {
     /// Edges the contract expects, whether or not they were seen. Their series start at 0.
     #[serde(default)]
     pub documented_edges: Vec<DocumentedEdge>,
+    /// What is learned of each service; empty without a baseline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baseline: Vec<BaselineRow>,
+    /// Findings somebody acknowledged or suppressed; they are not among the assessment's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handled: Vec<Entry>,
+}
+
+/// How far the baseline of one service is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaselineRow {
+    /// `project/service`.
+    pub service: String,
+    /// Image id or reference.
+    pub image: String,
+    /// Image reference as run.
+    pub reference: String,
+    /// `learning`, `promoted` or `frozen`.
+    pub stage: String,
+    /// When it was watched last.
+    pub watched_until: Timestamp,
+    /// Edges that are part of it.
+    pub learned: u64,
+    /// Edges that are not yet.
+    pub candidates: u64,
+    /// Edges that are forbidden.
+    pub forbidden: u64,
+    /// Draws so far.
+    pub draws: u64,
+    /// The chance that the next draw is a new edge, at most, with 95 % confidence.
+    pub novelty: f64,
+    /// What is missing before evidence promotes it, each a sentence; the first few.
+    pub missing: Vec<String>,
 }
 
 impl Publication {
@@ -69,6 +103,8 @@ impl Publication {
             },
             flows: Vec::new(),
             documented_edges: Vec::new(),
+            baseline: Vec::new(),
+            handled: Vec::new(),
         }
     }
 }

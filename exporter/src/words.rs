@@ -3,7 +3,7 @@
 use portolan_policy::{FindingKind, ListenerClass, Severity};
 
 /// Every finding kind, so that a series exists before the first finding does.
-pub const FINDING_KINDS: [FindingKind; 17] = [
+pub const FINDING_KINDS: [FindingKind; 19] = [
     FindingKind::SpoofedSource,
     FindingKind::Denied,
     FindingKind::UnexpectedPeer,
@@ -21,7 +21,14 @@ pub const FINDING_KINDS: [FindingKind; 17] = [
     FindingKind::SynFlood,
     FindingKind::UnlistedSource,
     FindingKind::StolenMac,
+    FindingKind::NewEdge,
+    FindingKind::ForbiddenEdge,
 ];
+
+/// Returns the machine names of all kinds of findings.
+pub fn finding_kinds() -> Vec<&'static str> {
+    FINDING_KINDS.iter().map(|kind| kind.name()).collect()
+}
 
 /// Every severity, least first.
 pub const SEVERITIES: [Severity; 4] = [Severity::Info, Severity::Low, Severity::Medium, Severity::High];

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::delta::Delta;
 use crate::directory::{AttachmentId, Holder, ScopeId};
 use crate::flow::{Claim, Flow, InitiatorEvidence, Outcome, Side};
+use crate::history::Letter;
 use crate::ledger::{Completeness, Ledger, Tally};
 use crate::quantiles::Quantiles;
 use crate::theft::StolenMac;
@@ -160,6 +161,10 @@ pub struct Conversation {
     pub received: Tally,
     /// How its connections fared. Protocols without connections count flows.
     pub connections: Outcomes,
+    /// Flows in which both ends were heard: payload from the initiator, and from the responder payload or an
+    /// acknowledgment behind its SYN-ACK. A half-open connection is none.
+    #[serde(default)]
+    pub exchanged: u64,
     /// Flows that are open.
     pub open: u64,
     /// Whether some flow was joined after its opening.
@@ -265,6 +270,7 @@ pub(crate) struct Totals {
     pub(crate) sent: Tally,
     pub(crate) received: Tally,
     pub(crate) connections: Outcomes,
+    pub(crate) exchanged: u64,
     pub(crate) open: u64,
     pub(crate) evidence: InitiatorEvidence,
     pub(crate) is_midstream: bool,
@@ -288,6 +294,7 @@ struct FlowState {
     initiator: Side,
     outcome: Outcome,
     has_rtt: bool,
+    has_exchanged: bool,
 }
 
 impl Conversations {
@@ -358,6 +365,7 @@ impl Conversations {
                 initiator: flow.initiator,
                 outcome: flow.outcome,
                 has_rtt: flow.rtt.is_some(),
+                has_exchanged: has_exchanged(flow),
             },
         );
         if delta.ended.is_some()
@@ -376,6 +384,7 @@ impl Conversations {
                 initiator: Side::A,
                 outcome: Outcome::Pending,
                 has_rtt: false,
+                has_exchanged: false,
             };
             self.flows.resize(slot + 1, nobody);
         }
@@ -446,6 +455,7 @@ impl Conversations {
         totals.sent = totals.sent - sent - lack_received;
         totals.received = totals.received - received - lack_sent;
         uncount(&mut totals.connections, state.outcome);
+        totals.exchanged = totals.exchanged.saturating_sub(u64::from(state.has_exchanged));
         totals.open = totals.open.saturating_sub(1);
     }
 
@@ -462,6 +472,9 @@ impl Conversations {
             totals.open += 1;
         }
         count(&mut totals.connections, flow.outcome);
+        let had_exchanged = known.is_some_and(|state| state.has_exchanged);
+        totals.exchanged = totals.exchanged.saturating_sub(u64::from(had_exchanged));
+        totals.exchanged += u64::from(has_exchanged(flow));
         if delta.ended.is_some() {
             totals.open = totals.open.saturating_sub(1);
         }
@@ -489,6 +502,7 @@ impl Totals {
             sent: Tally::default(),
             received: Tally::default(),
             connections: Outcomes::default(),
+            exchanged: 0,
             open: 0,
             evidence: flow.evidence,
             is_midstream: false,
@@ -529,6 +543,13 @@ impl Totals {
     pub(crate) fn burst_most(&self) -> u64 {
         self.bursts.iter().fold(self.burst_most, |most, (_, open)| most.max(*open))
     }
+}
+
+/// Returns whether both ends of a flow were heard.
+fn has_exchanged(flow: &Flow) -> bool {
+    let (initiator, responder) = (flow.initiator, flow.initiator.other());
+    let replied = flow.history.has(responder, Letter::Payload) || flow.history.has(responder, Letter::Ack);
+    flow.outcome == Outcome::Answered && flow.history.has(initiator, Letter::Payload) && replied
 }
 
 const NOWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);

@@ -269,6 +269,7 @@ impl<'a> Reader<'a> {
             sent: totals.sent,
             received: totals.received,
             connections: totals.connections,
+            exchanged: totals.exchanged,
             open: totals.open,
             is_midstream: totals.is_midstream,
             is_proxy_leg,

@@ -30,6 +30,9 @@ pub struct Workload {
     pub provenance: Provenance,
     /// Image reference as run.
     pub image: String,
+    /// The image's id, `sha256:` and 64 digits; empty where nobody said.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image_id: String,
     /// Container labels (not secrets: environment and command are never kept).
     pub labels: BTreeMap<String, String>,
     /// Names of the networks it is on.

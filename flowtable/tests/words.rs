@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::observation::Quoted;
 use portolan_flowtable::{
-    Delta, Direction, Flow, FlowTable, Fragment, IcmpError, IcmpFacts, InterfaceId, InterfaceTable, Limits,
-    MacAddr, Network, Observation, Outcome, Packet, Port, Protocol, Tally, TcpFacts, Timestamp,
+    Completeness, Conversations, Delta, Direction, Flow, FlowTable, Fragment, IcmpError, IcmpFacts,
+    InterfaceId, InterfaceTable, Ledger, Limits, MacAddr, Names, Network, Observation, Occasion, Outcome,
+    Packet, Port, Protocol, Tally, TcpFacts, Timestamp,
 };
 
 const SYN: u8 = TcpFacts::SYN;
@@ -321,5 +322,39 @@ fn a_fragment_without_a_header_makes_no_gap() {
         let flow = deltas.iter().map(|delta| delta.flow).find(|flow| flow.ends[0].port.is_some()).unwrap();
         assert_eq!((flow.gaps, flow.retransmissions), ([0, 0], [0, 0]));
         assert_eq!(flow.frames, frames);
+    }
+}
+
+#[test]
+fn an_exchange_needs_both_ends_to_be_heard() {
+    #[rustfmt::skip]
+    let cases: &[(&str, &[Segment], u64)] = &[
+        ("half open",             &[OPEN[0], OPEN[1], (Client, RST, 101, 0, 0)],                                                   0),
+        ("opened and left",       &[OPEN[0], OPEN[1], OPEN[2], (Client, ACK | RST, 101, 501, 0)],                                  0),
+        ("a banner read",         &[OPEN[0], OPEN[1], OPEN[2], (Server, ACK, 501, 101, 20), (Client, ACK, 101, 521, 0)],           0),
+        ("nobody listens",        &[OPEN[0], OPEN[1], OPEN[2], (Client, ACK, 101, 501, 10)],                                       0),
+        ("taken",                 &[OPEN[0], OPEN[1], OPEN[2], (Client, ACK, 101, 501, 10), (Server, ACK, 501, 111, 0)],           1),
+        ("answered",              &[OPEN[0], OPEN[1], OPEN[2], (Client, ACK, 101, 501, 10), (Server, ACK, 501, 111, 20)],          1),
+        ("refused",               &[OPEN[0], (Server, RST | ACK, 0, 101, 0)],                                                      0),
+        ("answered by a stranger", &[(Client, SYN, 100, 0, 50), (Server, RST | ACK, 0, 151, 0)],                                   0),
+    ];
+    for (name, segments, expected) in cases {
+        let mut story = Story::new();
+        let mut conversations = Conversations::new();
+        for segment in *segments {
+            story.segment(*segment);
+            // A flow is counted once, however many deltas tell of it.
+            story.drained().iter().for_each(|delta| conversations.apply(delta));
+        }
+        let occasion = Occasion {
+            at: Timestamp(2_000_000_000_000),
+            ledger: Ledger::default(),
+            kernel_dropped: None,
+            completeness: Completeness::Complete,
+            withhold: 0,
+        };
+        let snapshot = conversations.snapshot(occasion, &Names::default());
+        let exchanged: Vec<u64> = snapshot.conversations.iter().map(|it| it.exchanged).collect();
+        assert_eq!(exchanged, [*expected], "{name}");
     }
 }

@@ -60,7 +60,7 @@ pub fn read(text: &str) -> BTreeMap<(String, Labels), f64> {
     assert!(text.is_empty() || text.ends_with('\n'), "the last line does not end");
     let mut samples = BTreeMap::new();
     let mut introduced = BTreeSet::new();
-    let mut family = String::new();
+    let (mut family, mut parts): (String, &[&str]) = (String::new(), &[""]);
     for line in text.split_terminator('\n') {
         assert!(!line.chars().any(is_hostile), "{line:?}");
         if let Some(rest) = line.strip_prefix("# HELP ") {
@@ -69,10 +69,16 @@ pub fn read(text: &str) -> BTreeMap<(String, Labels), f64> {
             name.clone_into(&mut family);
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a type");
-            assert!(name == family && matches!(kind, "counter" | "gauge"), "{line}");
+            parts = match kind {
+                "counter" | "gauge" => &[""],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                _ => panic!("{line}"),
+            };
+            assert!(name == family, "{line}");
         } else {
             let (name, labels, value) = sample(line);
-            assert_eq!(name, family, "outside its family: {line}");
+            let is_its = |part: &&str| name.strip_suffix(*part) == Some(family.as_str());
+            assert!(parts.iter().any(is_its), "outside its family: {line}");
             assert!(samples.insert((name, labels), value).is_none(), "twice: {line}");
         }
     }

@@ -50,6 +50,7 @@ pub(crate) fn workload(container: &Container, image: Option<&Image>, started_at:
         service: called.service,
         provenance: called.provenance,
         image: image_reference(container, image),
+        image_id: container.image_id.clone(),
         labels: container.labels.clone(),
         networks,
         documented: documented(container, image),

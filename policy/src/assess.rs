@@ -8,6 +8,7 @@ use portolan_flowtable::{
 };
 
 use crate::assessment::{Assessment, Finding, FindingKind, Judged, Severity};
+use crate::baseline::Baseline;
 use crate::contract::{Contract, hinted, nearest};
 use crate::exposures;
 use crate::listeners::{self, listeners};
@@ -35,8 +36,18 @@ impl Contract {
     }
 
     /// Judges a snapshot with limits of one's own for scans, sweeps and floods.
-    pub fn assess_within(&self, mut snapshot: Snapshot, limits: &ScanLimits) -> Assessment {
-        let intent = Intent::new(self, &snapshot);
+    pub fn assess_within(&self, snapshot: Snapshot, limits: &ScanLimits) -> Assessment {
+        self.assess_with(snapshot, limits, None)
+    }
+
+    /// Judges a snapshot by this contract, by what was documented, and then by a baseline.
+    pub fn assess_with(
+        &self,
+        mut snapshot: Snapshot,
+        limits: &ScanLimits,
+        baseline: Option<&Baseline>,
+    ) -> Assessment {
+        let intent = Intent::new(self, &snapshot).with_baseline(baseline);
         let conversations = std::mem::take(&mut snapshot.conversations);
         let rulings: Vec<Ruling> =
             conversations.iter().map(|conversation| intent.judge(conversation)).collect();
@@ -317,6 +328,8 @@ fn key_of(kind: FindingKind, conversation: &Conversation) -> Key {
         | FindingKind::InternalOutbound
         | FindingKind::ForeignResolver
         | FindingKind::CleartextAdmin
+        | FindingKind::NewEdge
+        | FindingKind::ForbiddenEdge
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::SynFlood
@@ -482,6 +495,10 @@ impl Draft {
             | FindingKind::CleartextAdmin => {
                 format!("{connections}, {reached}")
             }
+            FindingKind::NewEdge => {
+                format!("{connections}, {reached}; not seen while the baseline was learned")
+            }
+            FindingKind::ForbiddenEdge => format!("{connections}, {reached}; forbidden in the baseline"),
             FindingKind::UndocumentedListener
             | FindingKind::UnusedExposure
             | FindingKind::PortScan

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use portolan_flowtable::{Conversation, DocumentSource, DocumentedPort, ServicePort, Snapshot, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::findings::Note;
 use crate::rules::RuleUse;
 
 /// How a conversation stands with what was documented.
@@ -32,19 +33,28 @@ pub enum Verdict {
     Backscatter,
     /// One end could not be named, or its role is a guess; judging would be unfair.
     Unattributed,
+    /// Nobody documented it, and the baseline knows it.
+    Learned,
+    /// A service with a promoted baseline has not learned it.
+    NewEdge,
+    /// Somebody forbade it in the baseline.
+    Forbidden,
 }
 
 impl Verdict {
     /// Every verdict, gravest first.
-    pub const BY_GRAVITY: [Self; 10] = [
+    pub const BY_GRAVITY: [Self; 13] = [
         Self::SpoofedSource,
         Self::Denied,
+        Self::Forbidden,
         Self::UnexpectedPeer,
         Self::UndocumentedPort,
+        Self::NewEdge,
         Self::Unattributed,
         Self::Undeclared,
         Self::Unjudged,
         Self::Allowed,
+        Self::Learned,
         Self::Documented,
         Self::Backscatter,
     ];
@@ -52,14 +62,17 @@ impl Verdict {
     /// Returns how grave it is; more is graver.
     pub fn gravity(self) -> u8 {
         match self {
-            Self::SpoofedSource => 9,
-            Self::Denied => 8,
-            Self::UnexpectedPeer => 7,
-            Self::UndocumentedPort => 6,
-            Self::Unattributed => 5,
-            Self::Undeclared => 4,
-            Self::Unjudged => 3,
-            Self::Allowed => 2,
+            Self::SpoofedSource => 12,
+            Self::Denied => 11,
+            Self::Forbidden => 10,
+            Self::UnexpectedPeer => 9,
+            Self::UndocumentedPort => 8,
+            Self::NewEdge => 7,
+            Self::Unattributed => 6,
+            Self::Undeclared => 5,
+            Self::Unjudged => 4,
+            Self::Allowed => 3,
+            Self::Learned => 2,
             Self::Documented => 1,
             Self::Backscatter => 0,
         }
@@ -68,11 +81,17 @@ impl Verdict {
     /// Returns whether it is a finding by itself.
     pub fn is_finding(self) -> bool {
         match self {
-            Self::SpoofedSource | Self::Denied | Self::UnexpectedPeer | Self::UndocumentedPort => true,
+            Self::SpoofedSource
+            | Self::Denied
+            | Self::Forbidden
+            | Self::UnexpectedPeer
+            | Self::UndocumentedPort
+            | Self::NewEdge => true,
             Self::Unattributed
             | Self::Undeclared
             | Self::Unjudged
             | Self::Allowed
+            | Self::Learned
             | Self::Documented
             | Self::Backscatter => false,
         }
@@ -91,6 +110,9 @@ impl Verdict {
             Self::SpoofedSource => "spoofed source",
             Self::Backscatter => "backscatter",
             Self::Unattributed => "unattributed",
+            Self::Learned => "learned",
+            Self::NewEdge => "new edge",
+            Self::Forbidden => "forbidden",
         }
     }
 
@@ -107,6 +129,9 @@ impl Verdict {
             Self::SpoofedSource => "spoofed_source",
             Self::Backscatter => "backscatter",
             Self::Unattributed => "unattributed",
+            Self::Learned => "learned",
+            Self::NewEdge => "new_edge",
+            Self::Forbidden => "forbidden",
         }
     }
 }
@@ -149,11 +174,15 @@ pub enum FindingKind {
     UnlistedSource,
     /// A sender used a hardware address that another container or the gateway holds.
     StolenMac,
+    /// An edge that the promoted baseline of one of its ends has not learned.
+    NewEdge,
+    /// An edge that somebody forbade in the baseline.
+    ForbiddenEdge,
 }
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::SpoofedSource,
         Self::Denied,
         Self::UnexpectedPeer,
@@ -171,6 +200,8 @@ impl FindingKind {
         Self::SynFlood,
         Self::UnlistedSource,
         Self::StolenMac,
+        Self::NewEdge,
+        Self::ForbiddenEdge,
     ];
 
     /// Returns its name for machines, as serialised: `unexpected_peer`.
@@ -193,6 +224,8 @@ impl FindingKind {
             Self::SynFlood => "syn_flood",
             Self::UnlistedSource => "unlisted_source",
             Self::StolenMac => "stolen_mac",
+            Self::NewEdge => "new_edge",
+            Self::ForbiddenEdge => "forbidden_edge",
         }
     }
 
@@ -216,6 +249,8 @@ impl FindingKind {
             Self::SynFlood => "SYN flood",
             Self::UnlistedSource => "unlisted source",
             Self::StolenMac => "stolen MAC address",
+            Self::NewEdge => "new edge",
+            Self::ForbiddenEdge => "forbidden edge",
         }
     }
 }
@@ -448,6 +483,9 @@ pub struct Alert {
     pub state: AlertState,
     /// The finding.
     pub finding: Finding,
+    /// Who said so and why, where somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Note>,
 }
 
 /// What happened to a finding.
@@ -460,4 +498,12 @@ pub enum AlertState {
     Updated,
     /// It no longer stands.
     Cleared,
+    /// Every container at one of its ends is gone.
+    Ended,
+    /// Somebody has looked.
+    Acknowledged,
+    /// Somebody does not want to hear of it for a while.
+    Suppressed,
+    /// Somebody took that back.
+    Reopened,
 }

@@ -20,13 +20,13 @@ pub struct StandardRule {
 }
 
 impl FindingKind {
-    /// Returns the standard rule that raises it; `None` for what the operator's own rules raise.
+    /// Returns the standard rule that raises it; `None` for what the operator's own rules and the baseline raise.
     pub fn standard_rule(self) -> Option<StandardRule> {
         let rule = |severity, title, rationale, condition, remedy| {
             Some(StandardRule { kind: self, severity, title, rationale, remedy, condition })
         };
         match self {
-            Self::Denied => None,
+            Self::Denied | Self::NewEdge | Self::ForbiddenEdge => None,
             Self::SpoofedSource => rule(
                 Severity::High,
                 "a container sends under an address that another one, a gateway or the host holds",

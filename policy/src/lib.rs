@@ -30,6 +30,7 @@
 
 mod assess;
 mod assessment;
+pub mod baseline;
 mod catalogue;
 mod compose;
 mod contract;
@@ -37,8 +38,10 @@ mod expected;
 mod export;
 mod exposures;
 mod facts;
+pub mod findings;
 mod listeners;
 mod register;
+pub mod rhythm;
 mod rules;
 mod scan;
 mod selector;

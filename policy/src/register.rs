@@ -45,14 +45,14 @@ impl Register {
             };
             self.known.insert(finding.id.clone(), finding.clone());
             if let Some(state) = state {
-                alerts.push(Alert { state, finding: finding.clone() });
+                alerts.push(Alert { state, finding: finding.clone(), note: None });
             }
         }
         if assessment.findings_left_out > 0 {
             self.known.append(&mut gone);
         } else {
             let cleared = gone.into_values();
-            alerts.extend(cleared.map(|finding| Alert { state: AlertState::Cleared, finding }));
+            alerts.extend(cleared.map(|finding| Alert { state: AlertState::Cleared, finding, note: None }));
         }
         alerts
     }

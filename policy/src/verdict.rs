@@ -10,6 +10,7 @@ use portolan_flowtable::{
 };
 
 use crate::assessment::{FindingKind, Severity, Verdict};
+use crate::baseline::{Baseline, learned};
 use crate::compose::Word;
 use crate::contract::{Contract, Expected};
 use crate::rules::{Action, Mode};
@@ -26,6 +27,7 @@ const SPELLED_OUT_MAX: usize = 4;
 #[derive(Debug)]
 pub struct Intent<'a> {
     contract: &'a Contract,
+    baseline: Option<&'a Baseline>,
     services: BTreeMap<String, ServiceIntent>,
     at: Timestamp,
 }
@@ -99,7 +101,7 @@ impl Ruling {
 impl<'a> Intent<'a> {
     /// Collects what is documented for the workloads of a snapshot, ends of its conversations included.
     pub fn new(contract: &'a Contract, snapshot: &Snapshot) -> Self {
-        let mut intent = Self { contract, services: BTreeMap::new(), at: snapshot.at };
+        let mut intent = Self { contract, baseline: None, services: BTreeMap::new(), at: snapshot.at };
         let mut seen: BTreeSet<*const Workload> = BTreeSet::new();
         let ends = snapshot
             .conversations
@@ -116,6 +118,12 @@ impl<'a> Intent<'a> {
             service.index();
         }
         intent
+    }
+
+    /// Lets a baseline speak where neither contract nor documentation does.
+    #[must_use]
+    pub fn with_baseline(self, baseline: Option<&'a Baseline>) -> Self {
+        Self { baseline, ..self }
     }
 
     fn add(&mut self, workload: &Workload) {
@@ -165,6 +173,9 @@ impl<'a> Intent<'a> {
             | Verdict::Undeclared
             | Verdict::UnexpectedPeer
             | Verdict::UndocumentedPort
+            | Verdict::Learned
+            | Verdict::NewEdge
+            | Verdict::Forbidden
                 if !ruling.is_left_alone =>
             {
                 ruling.charges.extend(standard::charges(self.contract, conversation, ruling.verdict));
@@ -176,6 +187,9 @@ impl<'a> Intent<'a> {
             | Verdict::Undeclared
             | Verdict::UnexpectedPeer
             | Verdict::UndocumentedPort
+            | Verdict::Learned
+            | Verdict::NewEdge
+            | Verdict::Forbidden
             | Verdict::Allowed
             | Verdict::Denied
             | Verdict::SpoofedSource
@@ -233,10 +247,16 @@ impl<'a> Intent<'a> {
                 Ruling::plain(Verdict::Unjudged, "its protocol has no ports")
             }
             (Some(workload), Some(service)) => {
-                self.judge_port_and_peer(conversation, &workload.qualified(), service)
+                let ruling = self.judge_port_and_peer(conversation, &workload.qualified(), service);
+                // A contract names the initiator, or lists others: it is allowed or denied.
+                let is_decided = matches!(ruling.verdict, Verdict::Documented | Verdict::UnexpectedPeer);
+                self.judge_by_baseline(conversation, ruling, is_decided)
             }
             (Some(_), None) => Ruling::plain(Verdict::Unattributed, "nothing is known of the service"),
-            (None, _) => Ruling::plain(Verdict::Unjudged, "nothing says what it may be called for"),
+            (None, _) => {
+                let ruling = Ruling::plain(Verdict::Unjudged, "nothing says what it may be called for");
+                self.judge_by_baseline(conversation, ruling, is_group)
+            }
         };
         let ruling = match mode {
             Mode::Learn if !ruling.charges.is_empty() => Ruling::left_alone("the service's mode is learn"),
@@ -273,6 +293,16 @@ impl<'a> Intent<'a> {
             Action::Deny => denied(conversation, &says, Severity::Medium, None),
             Action::Allow => Ruling::plain(Verdict::Allowed, &says),
         })
+    }
+
+    /// Lets the baseline speak where no contract `is_decided` about the initiator: what was forbidden in it holds
+    /// against documentation; what it learned, or lacks, counts where nothing else decided.
+    fn judge_by_baseline(&self, conversation: &Conversation, ruling: Ruling, is_decided: bool) -> Ruling {
+        let Some(baseline) = self.baseline else { return ruling };
+        if is_decided {
+            return ruling;
+        }
+        learned::judge(&baseline.opinion_on(conversation), conversation, ruling)
     }
 
     fn judge_port_and_peer(
@@ -334,7 +364,9 @@ impl<'a> Intent<'a> {
                 | FindingKind::HostSweep
                 | FindingKind::SynFlood
                 | FindingKind::UnlistedSource
-                | FindingKind::StolenMac,
+                | FindingKind::StolenMac
+                | FindingKind::NewEdge
+                | FindingKind::ForbiddenEdge,
             ) => Verdict::UnexpectedPeer,
             None if !service.is_declared => Verdict::Undeclared,
             None if documented_by.is_some() && expected_by.is_some() => Verdict::Documented,

@@ -471,7 +471,7 @@ fn every_mistake_in_a_rule_has_its_place_and_what_was_meant() {
         ("[defaults]\nsame_netwrok = \"deny\"\n",                     "c.toml:2:1: unknown key \"same_netwrok\" in defaults: expected same_network, same_project, other_project, from_external, to_external, host, multicast; did you mean \"same_network\"?"),
         ("[groups]\noffice = \"10.0.0.0/99\"\n",                     "c.toml:2:10: \"10.0.0.0/99\" is no range of addresses: expected as in \"10.0.0.0/8\""),
         ("[[service]]\nservice = \"a\"\nmode = \"montor\"\n",        "c.toml:3:8: unknown mode \"montor\": expected off, learn, monitor, enforce; did you mean \"monitor\"?"),
-        ("[standard.port_scn]\nenabled = true\n",                     "c.toml:1:11: unknown key \"port_scn\" in standard: expected spoofed_source, denied, unexpected_peer, undocumented_port, undocumented_listener, unused_exposure, foreign_database, docker_api, cloud_metadata, internal_outbound, foreign_resolver, cleartext_admin, port_scan, host_sweep, syn_flood, unlisted_source, stolen_mac; did you mean \"port_scan\"?"),
+        ("[standard.port_scn]\nenabled = true\n",                     "c.toml:1:11: unknown key \"port_scn\" in standard: expected spoofed_source, denied, unexpected_peer, undocumented_port, undocumented_listener, unused_exposure, foreign_database, docker_api, cloud_metadata, internal_outbound, foreign_resolver, cleartext_admin, port_scan, host_sweep, syn_flood, unlisted_source, stolen_mac, new_edge, forbidden_edge; did you mean \"port_scan\"?"),
         ("[[standard.port_scan.except]]\nfrom = \"a\"\n",             "c.toml:1:1: this exemption has no \"reason\""),
     ];
     for (text, expected) in cases {

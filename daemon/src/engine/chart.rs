@@ -5,13 +5,16 @@ use std::sync::Arc;
 use portolan_exporter::{DocumentedEdge, Publication, Vitals};
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{
-    AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Tally, Thefts, Timestamp,
+    AttachmentId, Completeness, Conversations, Delta, Ledger, Names, Occasion, Tally, Thefts, Timestamp,
 };
 use portolan_graphs::{Graph, Group};
+use portolan_policy::baseline::Baseline;
+use portolan_policy::findings::{Docket, Entry, Standing};
 use portolan_policy::{Alert, Contract, Register, ScanLimits};
 
 use super::completeness::{Losses, Source, judge_completeness};
 use super::flow_book::FlowBook;
+use super::learner::Learner;
 use super::remembered::with_remembered;
 
 /// What a chart is told once.
@@ -53,6 +56,9 @@ pub struct Chart {
     names: Arc<Names>,
     contract: Arc<Contract>,
     register: Register,
+    /// In place of the register, for who holds findings over restarts.
+    docket: Option<Docket>,
+    baseline: Option<Learner>,
     documented_edges: Vec<DocumentedEdge>,
     ticks: u64,
 }
@@ -69,6 +75,8 @@ impl Chart {
             names,
             contract,
             register: Register::default(),
+            docket: None,
+            baseline: None,
             documented_edges,
             ticks: 0,
         }
@@ -113,6 +121,53 @@ impl Chart {
         self.documented_edges = documented_edges(&self.contract, &self.names);
     }
 
+    /// Judges by a baseline, and lets it learn where that is asked for.
+    pub fn set_baseline(&mut self, baseline: Baseline, learns: bool) {
+        self.baseline = Some(Learner::new(baseline, learns));
+    }
+
+    /// Returns the baseline.
+    pub fn baseline(&self) -> Option<&Baseline> {
+        self.baseline.as_ref().map(Learner::baseline)
+    }
+
+    /// Returns the baseline for a person to change.
+    pub fn baseline_mut(&mut self) -> Option<&mut Baseline> {
+        self.baseline.as_mut().map(Learner::baseline_mut)
+    }
+
+    /// Holds findings in a docket from here on.
+    pub fn set_docket(&mut self, docket: Docket) {
+        self.docket = Some(docket);
+    }
+
+    /// Returns the docket.
+    pub fn docket(&self) -> Option<&Docket> {
+        self.docket.as_ref()
+    }
+
+    /// Returns the docket for a person to change.
+    pub fn docket_mut(&mut self) -> Option<&mut Docket> {
+        self.docket.as_mut()
+    }
+
+    /// Lets the baseline look at what there is without publishing it: a replay publishes once, and a day of it holds
+    /// many draws.
+    pub fn look(&mut self, at: Timestamp) {
+        let Some(learner) = self.baseline.as_mut().filter(|learner| learner.learns()) else { return };
+        let occasion = Occasion {
+            at,
+            ledger: Ledger::default(),
+            kernel_dropped: None,
+            completeness: Completeness::Unknown { reasons: Vec::new() },
+            withhold: self.options.withhold,
+        };
+        let snapshot = self.conversations.snapshot(occasion, &self.names);
+        let limits = ScanLimits::default();
+        let assessment = self.contract.assess_with(snapshot, &limits, Some(learner.baseline()));
+        learner.learn(&assessment);
+    }
+
     /// Publishes: one immutable value, and the news since the last one. `vitals` carries what the daemon knows of
     /// itself; what follows from the accounts is filled in here.
     pub fn turn(&mut self, turn: Turn, vitals: Vitals) -> (Publication, Vec<Alert>) {
@@ -143,9 +198,19 @@ impl Chart {
         snapshot.thefts = turn.thefts.rows().iter().map(|theft| theft.named(&self.names)).collect();
         let (residual_frames, residual_bytes) = turn.ledger.residual(self.conversations.sum());
         let limits = if turn.is_last { ScanLimits::at_end() } else { ScanLimits::default() };
-        let assessment = self.contract.assess_within(snapshot, &limits);
+        let baseline = self.baseline.as_ref().map(Learner::baseline);
+        let mut assessment = self.contract.assess_with(snapshot, &limits, baseline);
+        if let Some(learner) = &mut self.baseline {
+            learner.learn(&assessment);
+        }
+        let alerts = match &mut self.docket {
+            Some(docket) => docket.update(&mut assessment),
+            None => self.register.update(&assessment),
+        };
+        let is_handled = |entry: &&Entry| entry.standing != Standing::Open;
+        let handled = self.docket.iter().flat_map(Docket::entries).filter(is_handled).cloned().collect();
+        let baseline = self.baseline.as_mut().map(|learner| learner.rows(turn.at)).unwrap_or_default();
         let graph = Graph::draw(&assessment, Group::Service);
-        let alerts = self.register.update(&assessment);
         let flows = self.flows.records(&self.names, self.options.flows_kept);
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let vitals = Vitals {
@@ -161,7 +226,7 @@ impl Chart {
             ..vitals
         };
         let documented_edges = self.documented_edges.clone();
-        (Publication { assessment, graph, vitals, flows, documented_edges }, alerts)
+        (Publication { assessment, graph, vitals, flows, documented_edges, baseline, handled }, alerts)
     }
 }
 

@@ -7,6 +7,7 @@
 mod chart;
 mod completeness;
 mod flow_book;
+mod learner;
 mod meter;
 mod remembered;
 mod shortfalls;
@@ -15,6 +16,7 @@ mod vitals;
 pub use chart::{Chart, ChartOptions, Turn};
 pub use completeness::{Losses, Source, judge_completeness};
 pub use flow_book::{FlowBook, Unseen};
+pub(crate) use learner::row as baseline_row;
 pub use meter::{DELTAS_PER_COMMAND, Meter, Who};
 pub use shortfalls::Shortfalls;
 pub use vitals::{RunFacts, vitals};

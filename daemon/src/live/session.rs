@@ -262,6 +262,11 @@ impl Session {
         self.chart.set_contract(contracts.contract);
     }
 
+    /// Returns the control plane, for what is learned and held there.
+    pub(crate) fn chart_mut(&mut self) -> &mut Chart {
+        &mut self.chart
+    }
+
     /// Returns how the engine was built, as a journal's first row says it.
     pub(crate) fn begin(&self, only: String, kept: String) -> Begin {
         let config = &self.options.config;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use portolan_identity::Roster;
 use portolan_policy::Contract;
+use portolan_policy::baseline::Baseline;
 
 use crate::cli::KnowledgeArgs;
 use crate::compose::{self, ComposeText};
@@ -117,6 +118,10 @@ pub struct Knowledge {
     pub roster: Option<Arc<Roster>>,
     /// What was documented; empty where nobody said.
     pub contract: Arc<Contract>,
+    /// What was learned, where that is to be held against the traffic.
+    pub baseline: Option<Baseline>,
+    /// Whether it learns from the traffic.
+    pub learns: bool,
     /// What was passed over while reading.
     pub notes: Vec<String>,
 }
@@ -130,7 +135,7 @@ impl Knowledge {
     pub fn read(args: &KnowledgeArgs) -> Result<Self, Failure> {
         let contract = Contracts::read(&args.contract, &args.compose)?.contract;
         if args.roster.is_empty() {
-            return Ok(Self { roster: None, contract, notes: Vec::new() });
+            return Ok(Self { contract, ..Self::default() });
         }
         let mut files = Vec::new();
         for path in &args.roster {
@@ -138,6 +143,6 @@ impl Knowledge {
         }
         let roster = Roster::merge(files);
         let notes = roster.notes().to_vec();
-        Ok(Self { roster: Some(Arc::new(roster)), contract, notes })
+        Ok(Self { roster: Some(Arc::new(roster)), contract, notes, ..Self::default() })
     }
 }

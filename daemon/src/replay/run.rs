@@ -8,6 +8,7 @@ use portolan_exporter::{Publication, Vitals};
 use portolan_flowtable::plain::PlainConversations;
 use portolan_flowtable::{Delta, DeltaSink, InterfaceTable, Limits, Names, NotCounted, Rejected, Timestamp};
 use portolan_policy::Alert;
+use portolan_policy::baseline::WINDOW;
 
 use super::dedup::Duplicates;
 use super::journalled::Found;
@@ -99,7 +100,10 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             },
             None => ChartOptions { source: Source::Silent, withhold: 0, flows_kept: request.read.flows_kept },
         };
-        let chart = Chart::new(options, names, contract);
+        let mut chart = Chart::new(options, names, contract);
+        if let Some(baseline) = &knowledge.baseline {
+            chart.set_baseline(baseline.clone(), knowledge.learns);
+        }
         let warnings = chosen.warnings.clone();
         let notes = found.iter().map(|found| found.in_words(has_own_contract)).collect();
         Ok(Self {
@@ -198,16 +202,25 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         let is_first = self.second.is_none();
         // Frames of one second may come after the first of the next: that is no other second.
         if self.second.is_none_or(|before| second > before || second < before - 1) {
-            self.second = Some(second);
-            if !is_first {
+            let before = self.second.replace(second);
+            if let Some(before) = before {
                 let last_loss = self.last_loss();
                 let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
                 self.meter.tick(None, last_loss, &mut into);
                 self.tell_counted();
+                self.look(before, second);
             }
         }
         if is_first || self.chosen.changes.get(self.next_change).is_some_and(|change| *change <= at) {
             self.follow_roster(at);
+        }
+    }
+
+    /// A baseline counts by windows: it looks at the end of each.
+    fn look(&mut self, before: i64, second: i64) {
+        let window = |second: i64| second.saturating_mul(Timestamp::SECOND).div_euclid(WINDOW);
+        if window(before) != window(second) {
+            self.chart.look(Timestamp((window(before) + 1).saturating_mul(WINDOW) - 1));
         }
     }
 
@@ -267,6 +280,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             warnings: self.warnings,
             notes: self.notes,
             contract: Arc::clone(self.chart.contract()),
+            baseline: self.chart.baseline().cloned(),
         })
     }
 
@@ -350,6 +364,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             warnings: self.warnings,
             notes: self.notes,
             contract: Arc::clone(self.chart.contract()),
+            baseline: self.chart.baseline().cloned(),
         }
     }
 }

@@ -304,6 +304,8 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
         | FindingKind::InternalOutbound
         | FindingKind::ForeignResolver
         | FindingKind::CleartextAdmin
+        | FindingKind::NewEdge
+        | FindingKind::ForbiddenEdge
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::SynFlood => {
@@ -379,6 +381,8 @@ fn documented(edge: &Edge) -> String {
     }
     match edge.verdict {
         Verdict::UndocumentedPort | Verdict::UnexpectedPeer | Verdict::SpoofedSource => "nothing".to_owned(),
+        Verdict::Learned => "baseline".to_owned(),
+        Verdict::NewEdge | Verdict::Forbidden => "nothing".to_owned(),
         Verdict::Denied
         | Verdict::Allowed
         | Verdict::Documented
@@ -418,8 +422,14 @@ fn remark(edge: &Edge) -> String {
         | Verdict::UndocumentedPort
         | Verdict::SpoofedSource
         | Verdict::Undeclared
+        | Verdict::NewEdge
+        | Verdict::Forbidden
         | Verdict::Unattributed => words.push(text::spaced(&edge.verdict)),
-        Verdict::Documented | Verdict::Allowed | Verdict::Unjudged | Verdict::Backscatter => {}
+        Verdict::Documented
+        | Verdict::Allowed
+        | Verdict::Learned
+        | Verdict::Unjudged
+        | Verdict::Backscatter => {}
     }
     words.join(", ")
 }

@@ -67,9 +67,10 @@ impl Daemon {
     /// of it.
     pub(crate) fn begun_on_bridge_in(lab: &BridgeLab, directory: &Path) -> Self {
         let lingers = "[flowtable]\nlinger_seconds = 1\n";
+        let kept = format!("[findings]\nfile = \"{}\"\n", directory.join("findings.json").display());
         let build = std::env::var_os("PORTOLAN_PROGRAM");
         let program = lab.host().command(build.unwrap_or_else(|| env!("CARGO_BIN_EXE_portolan").into()));
-        Self::spawn_in(program, &format!("{}{lingers}", on_bridge()), &[], directory, None)
+        Self::spawn_in(program, &format!("{}{lingers}{kept}", on_bridge()), &[], directory, None)
     }
 
     /// Starts it on a bridge with these environment variables too, and waits until it captures.

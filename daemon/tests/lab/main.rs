@@ -25,6 +25,7 @@ mod engine;
 mod engine_trouble;
 mod exactly_once;
 mod faults;
+mod findings;
 mod floods;
 mod forged;
 mod limits;

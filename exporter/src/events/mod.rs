@@ -98,6 +98,11 @@ pub enum News {
         /// Which.
         policy: PolicyNews,
     },
+    /// Evidence or a person changed the baseline.
+    Baseline {
+        /// What.
+        baseline: BaselineNews,
+    },
     /// A sign of life; its absence is news too.
     Heartbeat {
         /// How Portolan is doing.
@@ -212,9 +217,31 @@ pub struct EdgeNews {
 pub struct FindingNews {
     /// What happened to it.
     pub state: AlertState,
+    /// Who said so, where somebody did: `uid 1000`.
+    pub by: Option<String>,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// Until when a suppression holds.
+    pub until: Option<Timestamp>,
     /// The finding.
     #[serde(flatten)]
     pub finding: Finding,
+}
+
+/// What became of a service's baseline.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct BaselineNews {
+    /// `promoted`, `learning` or `frozen` where its stage is another; else what somebody did: `promote`, `forget`,
+    /// `forbid`, `permit`, `freeze`, `thaw`.
+    pub action: String,
+    /// `project/service`, or as it was named by whoever did it.
+    pub service: String,
+    /// The edge it is about, where it is about one.
+    pub edge: Option<String>,
+    /// Who did it: `uid 1000`; `None` for the evidence.
+    pub by: Option<String>,
+    /// Why, in their words.
+    pub reason: Option<String>,
 }
 
 /// A service port.

@@ -8,8 +8,8 @@ use portolan_flowtable::{
 use portolan_policy::{Alert, Judged, Listener, ListenerClass, Verdict};
 
 use super::{
-    BlindNews, BlindState, ContainerAction, ContainerNews, EdgeNews, EndNews, Event, FindingNews, FlowNews,
-    HeartbeatNews, ListenerNews, News, PolicyNews, PolicyState, Tuple,
+    BaselineNews, BlindNews, BlindState, ContainerAction, ContainerNews, EdgeNews, EndNews, Event,
+    FindingNews, FlowNews, HeartbeatNews, ListenerNews, News, PolicyNews, PolicyState, Tuple,
 };
 use crate::collect::EdgeKey;
 use crate::community_id::{Ports, community_id};
@@ -25,6 +25,10 @@ pub struct EventSource {
     listeners: BTreeMap<(String, ServicePort), ListenerClass>,
     containers: BTreeMap<(String, Timestamp), ContainerNews>,
     blind: Vec<KnownBlind>,
+    /// Stage of each service and image with a baseline.
+    baselines: BTreeMap<(String, String), String>,
+    /// An interval before this run in which nobody looked.
+    gap: Option<Blindness>,
     policy: Option<PolicySeen>,
 }
 
@@ -75,8 +79,15 @@ impl EventSource {
             listeners: BTreeMap::new(),
             containers: BTreeMap::new(),
             blind: Vec::new(),
+            baselines: BTreeMap::new(),
+            gap: None,
             policy: None,
         }
+    }
+
+    /// Tells, with the first turn, of an interval before this run in which nobody looked.
+    pub fn after_gap(&mut self, gap: Option<Blindness>) {
+        self.gap = gap;
     }
 
     /// Returns the news of one tick: causes before what rests on them, the heartbeat last.
@@ -84,7 +95,10 @@ impl EventSource {
         let mut news = Vec::new();
         self.policy(publication, &mut news);
         self.containers(publication, &mut news);
+        let gap = self.gap.take().map(|interval| BlindNews { state: BlindState::Opened, interval });
+        news.extend(gap.map(|blind_interval| News::BlindInterval { blind_interval }));
         self.blind_intervals(publication, &mut news);
+        self.baselines(publication, &mut news);
         self.listeners(publication, &mut news);
         self.edges(publication, &mut news);
         news.extend(alerts.iter().map(|alert| finding(alert, publication)));
@@ -166,6 +180,20 @@ impl EventSource {
                 });
             }
         }
+    }
+
+    fn baselines(&mut self, publication: &Publication, news: &mut Vec<News>) {
+        let rows = publication.baseline.iter();
+        let present: BTreeMap<_, _> =
+            rows.map(|row| ((row.service.clone(), row.image.clone()), row.stage.clone())).collect();
+        for (key, stage) in &present {
+            if self.baselines.get(key).is_some_and(|before| before != stage) {
+                let (action, service) = (stage.clone(), key.0.clone());
+                let baseline = BaselineNews { action, service, edge: None, by: None, reason: None };
+                news.push(News::Baseline { baseline });
+            }
+        }
+        self.baselines = present;
     }
 
     fn listeners(&mut self, publication: &Publication, news: &mut Vec<News>) {
@@ -332,7 +360,13 @@ fn finding(alert: &Alert, publication: &Publication) -> News {
     let complete = finding.complete;
     News::Finding {
         tuple,
-        finding: Box::new(FindingNews { state: alert.state, finding: finding.clone() }),
+        finding: Box::new(FindingNews {
+            state: alert.state,
+            by: alert.note.as_ref().map(|note| note.by.clone()),
+            reason: alert.note.as_ref().map(|note| note.reason.clone()),
+            until: alert.note.as_ref().and_then(|note| note.until),
+            finding: finding.clone(),
+        }),
         complete,
     }
 }

@@ -114,7 +114,9 @@ pub(super) async fn unix(
         match accepted {
             Ok((stream, _)) => {
                 let state = Arc::clone(&state);
-                let converse = |place| converse(stream, Door::Socket, state, place, patience);
+                // A peer that is gone already has no name, and gives no orders.
+                let by = stream.peer_cred().ok().map(|credentials| credentials.uid());
+                let converse = |place| converse(stream, Door::Socket(by), state, place, patience);
                 tokio::select! {
                     () = asked_to_end(&mut shutdown) => break,
                     () = guests.admit(Origin::Socket, converse) => {}

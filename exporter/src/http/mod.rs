@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! - **Reads only.** Nothing here changes anything; what does is asked for elsewhere.
+//! - **Reads only.** Nothing here changes anything. What should be changed comes as a POST by the socket file and is
+//!   handed on as an [`Order`], with the user id of whoever asks.
 //! - **One publication per answer**, so that no answer contradicts itself.
 //! - **Bounded.** Connections in all and of one origin, header size and time, handshake time, requests and age of a
 //!   connection, time without progress of an answer, bytes of answers not taken; bodies are refused. A new connection
@@ -18,6 +19,7 @@ mod activity;
 mod doors;
 mod guard;
 mod guests;
+mod orders;
 mod page;
 mod routes;
 mod socket;
@@ -39,6 +41,7 @@ use crate::own::OwnMetrics;
 use crate::publication::Publication;
 
 pub use doors::WebConfigError;
+pub use orders::{ORDERS, Order, OrderAnswer, OrderDoor};
 pub use routes::{GraphForms, Status, plain_graph_forms};
 
 /// Port of the daemon's pages and metrics.
@@ -69,6 +72,8 @@ pub struct ServeOptions {
     pub stalls_after: Duration,
     /// Patience with clients.
     pub patience: Patience,
+    /// Where orders go that come by the socket; without, none are taken.
+    pub orders: Option<OrderDoor>,
 }
 
 impl Default for ServeOptions {
@@ -85,6 +90,7 @@ impl Default for ServeOptions {
             series: SeriesLimits::default(),
             stalls_after: Duration::MAX,
             patience: Patience::default(),
+            orders: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use super::doors::{Doors, WebConfig};
+use super::orders::{ORDERS, OrderAnswer, OrderDoor};
 use super::{ServeOptions, page};
 use crate::collect::EdgeMemory;
 use crate::escape;
@@ -40,8 +41,8 @@ pub fn plain_graph_forms() -> GraphForms {
 pub(super) enum Door {
     /// Over TCP, to this address of ours.
     Tcp(SocketAddr),
-    /// By the socket file, whose mode says who may.
-    Socket,
+    /// By the socket file, whose mode says who may; with the user id of whoever connected.
+    Socket(Option<u32>),
 }
 
 pub(super) struct State {
@@ -55,6 +56,7 @@ pub(super) struct State {
     stalls_after: Duration,
     /// When the latest publication came.
     taken_in: Mutex<Instant>,
+    orders: Option<OrderDoor>,
     exposed: Mutex<Exposed>,
     /// Answers to plain questions, of one publication: however many ask, each is written once.
     plain: Mutex<Plain>,
@@ -105,6 +107,7 @@ impl State {
             own,
             stalls_after: options.stalls_after,
             taken_in: Mutex::new(Instant::now()),
+            orders: options.orders.clone(),
             exposed: Mutex::new(exposed),
             plain: Mutex::default(),
             writers: Semaphore::new(WRITERS_MAX),
@@ -139,6 +142,7 @@ impl State {
         }
         let answer = match refusal {
             Some(refusal) => refusal,
+            None if route == Route::Order => self.order(door, &parts.uri).await,
             None => Arc::clone(&self).write(route, parts.uri).await,
         };
         self.own.request(route.word(), answer.status.as_u16());
@@ -150,6 +154,25 @@ impl State {
             }
         }
         response
+    }
+
+    /// Has an order carried out. It came by POST.
+    async fn order(&self, door: Door, uri: &Uri) -> Answer {
+        let (Door::Socket(Some(by)), Some(orders)) = (door, &self.orders) else {
+            let remedy = "orders are taken by the socket alone, from whoever the kernel can name";
+            return Answer::error(StatusCode::FORBIDDEN, remedy).closing();
+        };
+        let with = match Query::read_any(uri.query().unwrap_or_default()) {
+            Ok(query) => query.values,
+            Err(error) => return Answer::error(StatusCode::BAD_REQUEST, &error),
+        };
+        let what = uri.path().strip_prefix(ORDERS).unwrap_or_default().to_owned();
+        match orders.ask(by, what, with).await {
+            Some(OrderAnswer::Done(text)) => Answer::text("text/plain; charset=utf-8", text),
+            Some(OrderAnswer::Wrong(sentence)) => Answer::error(StatusCode::BAD_REQUEST, &sentence),
+            Some(OrderAnswer::Forbidden(sentence)) => Answer::error(StatusCode::FORBIDDEN, &sentence),
+            None => Answer::error(StatusCode::SERVICE_UNAVAILABLE, "the daemon does not answer: ask again"),
+        }
     }
 
     async fn write(self: Arc<Self>, route: Route, uri: Uri) -> Answer {
@@ -179,10 +202,18 @@ impl State {
             let remedy = "this host is not known by that name: use its address, or add the name with --host";
             return Some(Answer::error(StatusCode::MISDIRECTED_REQUEST, remedy).closing());
         }
-        if method != Method::GET && method != Method::HEAD {
-            let mut answer =
-                Answer::error(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here");
-            answer.further.push((header::ALLOW, HeaderValue::from_static("GET, HEAD")));
+        let is_order = Route::of(uri.path()) == Route::Order;
+        let (is_allowed, allowed, remedy) = match is_order {
+            true => (method == Method::POST, "POST", "an order is given with POST"),
+            false => (
+                method == Method::GET || method == Method::HEAD,
+                "GET, HEAD",
+                "only GET and HEAD are answered here",
+            ),
+        };
+        if !is_allowed {
+            let mut answer = Answer::error(StatusCode::METHOD_NOT_ALLOWED, remedy);
+            answer.further.push((header::ALLOW, HeaderValue::from_static(allowed)));
             return Some(answer.closing());
         }
         let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
@@ -290,6 +321,7 @@ impl State {
             | Route::Findings
             | Route::Status
             | Route::Publication
+            | Route::Order
             | Route::Unknown => &[],
         };
         let query = match Query::read(query, allowed) {
@@ -307,7 +339,7 @@ impl State {
             Route::Findings => Answer::json(&Findings::of(publication)),
             Route::Status => Answer::json(&Status::of(publication)),
             Route::Publication => Answer::json(&**publication),
-            Route::Unknown => Answer::error(StatusCode::NOT_FOUND, NOT_FOUND),
+            Route::Order | Route::Unknown => Answer::error(StatusCode::NOT_FOUND, NOT_FOUND),
         }
     }
 
@@ -381,6 +413,7 @@ enum Route {
     Findings,
     Status,
     Publication,
+    Order,
     Unknown,
 }
 
@@ -397,6 +430,7 @@ impl Route {
             "/api/v1/findings" => Self::Findings,
             "/api/v1/status" => Self::Status,
             "/api/v1/publication" => Self::Publication,
+            order if order.starts_with(ORDERS) => Self::Order,
             _ => Self::Unknown,
         }
     }
@@ -413,6 +447,7 @@ impl Route {
             Self::Findings => "findings",
             Self::Status => "status",
             Self::Publication => "publication",
+            Self::Order => "order",
             Self::Unknown => "unknown",
         }
     }
@@ -546,14 +581,22 @@ struct Query {
 
 impl Query {
     fn read(query: &str, allowed: &[&str]) -> Result<Self, String> {
+        let query = Self::read_any(query)?;
+        match query.values.keys().find(|name| !allowed.contains(&name.as_str())) {
+            Some(name) => {
+                let known = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(" and ") };
+                Err(format!("unknown query {name:?}: this page understands {known}"))
+            }
+            None => Ok(query),
+        }
+    }
+
+    /// Reads a query of whatever names.
+    fn read_any(query: &str) -> Result<Self, String> {
         let mut values = BTreeMap::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (percent_decoded(name)?, percent_decoded(value)?);
-            if !allowed.contains(&name.as_str()) {
-                let known = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(" and ") };
-                return Err(format!("unknown query {name:?}: this page understands {known}"));
-            }
             if values.insert(name.clone(), value).is_some() {
                 return Err(format!("the query has {name:?} twice: give it once"));
             }

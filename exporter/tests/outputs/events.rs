@@ -15,7 +15,8 @@ use portolan_policy::{Alert, AlertState, FindingKind, ListenerClass, Severity, V
 use serde_json::Value;
 
 use crate::fixture::{
-    HOSTILE, START, at, empty, finding, judged, listener, loaded, publication, service, workload,
+    HOSTILE, START, at, baseline_row, empty, finding, judged, listener, loaded, publication, service,
+    workload,
 };
 use crate::http::flow;
 
@@ -113,10 +114,33 @@ fn open_flows_and_backscatter_are_no_news() {
 }
 
 #[test]
+fn a_baseline_that_begins_to_judge_is_news_once_and_a_gap_comes_first() {
+    let mut source = EventSource::new(10);
+    let turn = |source: &mut EventSource, seconds: i64, stage: &str| {
+        let mut publication = publication(seconds, Vec::new());
+        publication.assessment.snapshot.workloads.clear();
+        publication.baseline = vec![baseline_row("shop/db", stage)];
+        source.turn(&publication, &[])
+    };
+    let gap =
+        Blindness { from: START, until: at(1), frames: None, cause: "portolan was not running".to_owned() };
+    source.after_gap(Some(gap));
+    assert_eq!(types(&turn(&mut source, 1, "learning")), ["blind_interval", "heartbeat"]);
+    let news = turn(&mut source, 2, "promoted");
+    let line = serde_json::to_value(&news[0]).unwrap();
+    let expected = serde_json::json!({
+        "action": "promoted", "service": "shop/db", "edge": null, "by": null, "reason": null
+    });
+    assert_eq!((&line["event_type"], &line["baseline"]), (&"baseline".into(), &expected));
+    assert_eq!(types(&turn(&mut source, 3, "promoted")), Vec::<&str>::new());
+}
+
+#[test]
 fn a_finding_without_its_conversation_still_names_both_ends() {
     let alert = Alert {
         state: AlertState::Cleared,
         finding: finding("a", FindingKind::UnexpectedPeer, Severity::High),
+        note: None,
     };
     let news = EventSource::new(10).turn(&empty(), &[alert]);
     let line = serde_json::to_value(&news[0]).unwrap();
@@ -396,7 +420,7 @@ fn eventful() -> (Publication, Vec<Alert>) {
 }
 
 fn raised(finding: &portolan_policy::Finding) -> Alert {
-    Alert { state: AlertState::Raised, finding: finding.clone() }
+    Alert { state: AlertState::Raised, finding: finding.clone(), note: None }
 }
 
 fn ended(number: u64) -> portolan_exporter::FlowRecord {

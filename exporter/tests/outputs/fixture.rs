@@ -59,6 +59,7 @@ pub(crate) fn judged(initiator: Peer, responder: Peer, port: u16, bytes: u64) ->
             sent: Tally { frames: bytes / 10, bytes },
             received: Tally { frames: 1, bytes: 66 },
             connections: Outcomes { answered: 1, ..Outcomes::default() },
+            exchanged: 0,
             open: 0,
             is_midstream: false,
             is_proxy_leg: false,
@@ -189,8 +190,26 @@ pub(crate) fn loaded() -> Publication {
     for name in HOSTILE {
         let source = DocumentSource::Publish { host: name.to_owned() };
         publication.assessment.listeners.push(listener(name, name, 8080, source));
+        publication.baseline.push(baseline_row(&format!("{name}/{name}"), "promoted"));
     }
     publication
+}
+
+/// What is learned of a service.
+pub(crate) fn baseline_row(service: &str, stage: &str) -> portolan_exporter::BaselineRow {
+    portolan_exporter::BaselineRow {
+        service: service.to_owned(),
+        image: "sha256:aa".to_owned(),
+        reference: "db:16".to_owned(),
+        stage: stage.to_owned(),
+        watched_until: START,
+        learned: 3,
+        candidates: 1,
+        forbidden: 0,
+        draws: 412,
+        novelty: 0.0125,
+        missing: Vec::new(),
+    }
 }
 
 /// Reads an exposition as strictly as the format allows: name and labels to value. Panics on duplicates, on a
@@ -199,7 +218,7 @@ pub(crate) fn parse(text: &str) -> BTreeMap<(String, BTreeMap<String, String>), 
     assert!(text.ends_with('\n'), "the last line must end");
     let mut samples = BTreeMap::new();
     let (mut helped, mut typed) = (BTreeSet::new(), BTreeSet::new());
-    let mut family = String::new();
+    let (mut family, mut is_histogram) = (String::new(), false);
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             family = rest.split(' ').next().unwrap().to_owned();
@@ -208,16 +227,23 @@ pub(crate) fn parse(text: &str) -> BTreeMap<(String, BTreeMap<String, String>), 
             let (name, kind) = rest.split_once(' ').unwrap();
             assert_eq!(name, family, "TYPE without its HELP");
             assert!(typed.insert(name.to_owned()), "a second TYPE for {name}");
+            is_histogram = kind == "histogram";
             assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
         } else {
             let (name, labels, value) = parse_sample(line);
-            assert_eq!(name, family, "a sample outside its family: {line}");
-            assert!(typed.contains(&name), "a sample without TYPE: {line}");
+            let own = if is_histogram { without_part(&name) } else { &name };
+            assert_eq!(own, family, "a sample outside its family: {line}");
+            assert!(typed.contains(own), "a sample without TYPE: {line}");
             assert!(value.parse::<f64>().is_ok(), "no number: {line}");
             assert!(samples.insert((name, labels), value).is_none(), "a duplicate: {line}");
         }
     }
     samples
+}
+
+/// Returns the family of a histogram's sample.
+pub(crate) fn without_part(name: &str) -> &str {
+    ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name)
 }
 
 fn parse_sample(line: &str) -> (String, BTreeMap<String, String>, String) {

@@ -12,3 +12,5 @@ mod fixture;
 mod gates;
 #[cfg(test)]
 mod http;
+#[cfg(test)]
+mod orders;

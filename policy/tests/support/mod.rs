@@ -25,6 +25,7 @@ pub(crate) fn workload(container: &str, qualified: &str, ports: &[u16]) -> Arc<W
         service: service.to_owned(),
         provenance: Provenance::Compose,
         image: format!("{service}:1"),
+        image_id: String::new(),
         labels: BTreeMap::new(),
         networks: vec![format!("{project}_default")],
         documented: ports
@@ -65,6 +66,7 @@ pub(crate) fn talk(initiator: Peer, responder: Peer, port: u16, answered: u64, r
         sent: Tally { frames: 5 * answered + refused, bytes: 540 * answered + 60 * refused },
         received: Tally { frames: 4 * answered + refused, bytes: 4_200 * answered + 60 * refused },
         connections: Outcomes { answered, refused, ..Outcomes::default() },
+        exchanged: answered,
         open: 0,
         is_midstream: false,
         is_proxy_leg: false,

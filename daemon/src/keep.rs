@@ -1,0 +1,184 @@
+//! What is kept on disk over restarts: files that are whole or not there.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use portolan_flowtable::Timestamp;
+use portolan_policy::baseline::{Baseline, DamagedBaseline, Enough};
+use portolan_policy::findings::{DOCKET_FORM, Docket, DocketRecord};
+
+use crate::error::Failure;
+
+/// Largest file that is read: what is written is far smaller.
+const BYTES_MAX: u64 = 256 << 20;
+
+/// Writes a file beside its place and moves it there, so that no half of one is ever found; then makes the folder last
+/// too. Readable by this user alone.
+///
+/// # Errors
+///
+/// Returns why it could not be written; what stood there before is untouched.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::cannot_write(path, &error);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name =
+        path.file_name().ok_or_else(|| Failure::usage(format!("{}: names no file", path.display())))?;
+    let beside = folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let written = (|| {
+        // A leftover of one that was killed.
+        let _ = fs::remove_file(&beside);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        // Nothing can be done about a leftover that cannot be removed.
+        let _ = fs::remove_file(&beside);
+    }
+    written.map_err(failed)
+}
+
+/// Reads a file; `None` where there is none.
+fn read(path: &Path) -> Result<Option<String>, Failure> {
+    let length = match fs::metadata(path) {
+        Ok(found) => found.len(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::cannot_read(path, &error)),
+    };
+    if length > BYTES_MAX {
+        return Err(Failure::error(format!("{}: {length} bytes are too many to be one", path.display())));
+    }
+    match fs::read(path) {
+        // What is no text is damaged, and named so by whoever parses it.
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) => Err(Failure::cannot_read(path, &error)),
+    }
+}
+
+/// Moves a damaged file aside and says so.
+fn quarantine(path: &Path, why: &str, now: Timestamp) -> Result<PathBuf, Failure> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".damaged-{}", now.0.div_euclid(Timestamp::SECOND)));
+    let aside = PathBuf::from(name);
+    fs::rename(path, &aside).map_err(|error| Failure::cannot_write(&aside, &error))?;
+    crate::say(&format!(
+        "portolan: {why}\n  it was moved to {} and is begun anew; what it forbade or promised is no longer in force",
+        aside.display()
+    ));
+    Ok(aside)
+}
+
+/// Reads a baseline; one that knows nothing where there is none.
+///
+/// # Errors
+///
+/// Returns where it is wrong.
+pub(crate) fn baseline(path: &Path, enough: Enough) -> Result<Baseline, Failure> {
+    match read(path)? {
+        Some(text) => Baseline::parse(&text, &path.display().to_string(), enough)
+            .map_err(|error| Failure::error(error.to_string())),
+        None => Ok(Baseline::new(enough)),
+    }
+}
+
+/// Reads a baseline at the start of a daemon: what is damaged is moved aside, what somebody wrote wrongly is theirs to
+/// mend.
+///
+/// # Errors
+///
+/// Returns where it is wrong.
+pub(crate) fn baseline_or_quarantine(
+    path: &Path,
+    enough: Enough,
+    now: Timestamp,
+) -> Result<Baseline, Failure> {
+    let Some(text) = read(path)? else { return Ok(Baseline::new(enough)) };
+    match Baseline::parse(&text, &path.display().to_string(), enough) {
+        Ok(baseline) => Ok(baseline),
+        Err(error @ DamagedBaseline::Checksum { .. }) => {
+            quarantine(path, &error.to_string(), now)?;
+            Ok(Baseline::new(enough))
+        }
+        Err(error @ (DamagedBaseline::Version { .. } | DamagedBaseline::Place { .. })) => {
+            Err(Failure::error(error.to_string()))
+        }
+    }
+}
+
+/// Reads the findings of the run before; an empty docket where there are none. What is damaged is moved aside.
+///
+/// # Errors
+///
+/// Returns that the file cannot be read, or is of a later form.
+pub(crate) fn docket(path: &Path, hold: i64, now: Timestamp) -> Result<Docket, Failure> {
+    let Some(text) = read(path)? else { return Ok(Docket::new(hold)) };
+    match serde_json::from_str::<DocketRecord>(&text) {
+        Ok(record) if record.portolan_findings == DOCKET_FORM => Ok(Docket::resume(record, hold, now)),
+        Ok(record) => Err(Failure::error(format!(
+            "{}: findings of form {}, this portolan reads form {DOCKET_FORM}",
+            path.display(),
+            record.portolan_findings
+        ))),
+        Err(error) => {
+            quarantine(path, &format!("{}: damaged: {error}", path.display()), now)?;
+            Ok(Docket::new(hold))
+        }
+    }
+}
+
+/// Writes the findings down.
+///
+/// # Errors
+///
+/// Returns why it could not be written; what stood there before is untouched.
+pub(crate) fn write_docket(path: &Path, docket: &Docket, now: Timestamp) -> Result<(), Failure> {
+    let text = serde_json::to_string(&docket.record(now))
+        .map_err(|error| Failure::error(format!("cannot write findings as JSON: {error}")))?;
+    write(path, &format!("{text}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_795_132_800 * Timestamp::SECOND);
+
+    #[test]
+    fn a_damaged_file_is_moved_aside_and_one_with_a_slip_is_left_to_its_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("baseline.toml");
+        let enough = Enough::default();
+        assert!(baseline_or_quarantine(&path, enough, NOW).unwrap().profiles().is_empty());
+        let good = "version = 1\n[[service]]\nname = \"a\"\n";
+        let text = Baseline::parse(good, "", enough).unwrap().to_text();
+        write(&path, &text).unwrap();
+        assert_eq!(baseline_or_quarantine(&path, enough, NOW).unwrap().to_text(), text);
+        write(&path, &text.replace("\"a\"", "\"b\"")).unwrap();
+        assert!(baseline(&path, enough).unwrap_err().message.contains("the checksum does not fit"));
+        assert!(baseline_or_quarantine(&path, enough, NOW).unwrap().profiles().is_empty());
+        let aside = folder.path().join("baseline.toml.damaged-1795132800");
+        assert!(aside.exists() && !path.exists());
+        write(&path, "version = 1\n[[service]]\nnam = \"a\"\n").unwrap();
+        let said = baseline_or_quarantine(&path, enough, NOW).unwrap_err().message;
+        assert!(said.contains("baseline.toml:3: unknown key \"nam\""), "{said}");
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn damaged_findings_are_moved_aside_and_those_of_another_form_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("findings.json");
+        write_docket(&path, &Docket::new(1), NOW).unwrap();
+        assert_eq!(docket(&path, 1, NOW).unwrap().gap().unwrap().from, NOW);
+        write(&path, "{\"portolan_findings\":9,\"saved_at\":\"2026-11-20T00:00:00Z\",\"entries\":[]}")
+            .unwrap();
+        assert!(docket(&path, 1, NOW).unwrap_err().message.contains("findings of form 9"));
+        write(&path, "{\"portolan_findings\":1,\"sav").unwrap();
+        assert_eq!(docket(&path, 1, NOW).unwrap().entries().count(), 0);
+        assert!(folder.path().join("findings.json.damaged-1795132800").exists());
+    }
+}
