@@ -127,6 +127,18 @@ fn whoever_forges_outside_the_host_is_outside_and_no_container() {
     assert_eq!(inward.len(), 1, "{edges:?}");
     assert_eq!((&inward[0]["source"], frames_of(inward[0])), (&"external".into(), sent), "{inward:?}");
     assert!(edges.iter().all(|edge| edge["source"] != "victim" && edge["target"] != "victim"), "{edges:?}");
+    // In a container's name the kernel here lets it pass too; it is the host's at most.
+    let ask = "{{.NetworkSettings.Networks.net.IPAddress}}";
+    let victim = lab.docker(["inspect", "-f", ask, "victim"]).parse().expect("an address");
+    let forged = (0..500).map(|number| {
+        let (addresses, ports) = ((victim, Ipv4Addr::new(198, 51, 100, 1)), (30_000 + number, port));
+        Forged { macs, addresses, ports, transport: Transport::Udp(20) }.bytes()
+    });
+    inject_at(&lab.internet(), "eth0", forged);
+    let edges = crate::spoofed::edges(&mut daemon);
+    let claimed: u64 = edges.iter().filter(|edge| edge["source"] == "host").map(frames_of).sum();
+    assert_eq!(claimed, 500, "{edges:?}");
+    assert!(edges.iter().all(|edge| edge["source"] != "victim" && edge["target"] != "victim"), "{edges:?}");
     println!(
         "{sent} frames from 250 forged outside addresses: all external, 0 edges of a container that sent nothing"
     );
