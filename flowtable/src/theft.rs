@@ -3,8 +3,8 @@
 //! A bridge learns where an address lives from the frames it forwards, so who sends one frame from another's address is
 //! sent what is meant for that other. The sender is known by its interface all the same.
 //!
-//! A container's frame pays for it with the comparison of its address with the one its interface's row holds, 2 of 1,215
-//! instructions (callgrind, a known TCP flow from parse to slot); only another address is looked up.
+//! A container's frame pays for it with the comparison of its address with the one its interface's row holds, some two
+//! instructions (callgrind, release build); only another address is looked up.
 
 use std::sync::Arc;
 
