@@ -370,7 +370,16 @@ fn a_capture_holds_names_that_no_reader_stumbles_over() {
             direction: Direction::Incoming,
         };
         writer.frame(&captured).unwrap();
-        let file = targets::input::MemoryFile::new(&writer.into_inner());
+        let bytes = writer.into_inner();
+        let texts = texts_of_pcapng(&bytes);
+        // Comment, hardware, system and program of the section; name and description of the interface.
+        assert_eq!(texts.len(), if name.is_empty() { 0 } else { 6 }, "{name:?}");
+        let is_plain = name.len() <= 200 && !name.chars().any(is_hostile);
+        for text in &texts {
+            assert!(!text.chars().any(is_hostile), "{text:?}");
+            assert_eq!(*text == name, is_plain, "{name:?} became {text:?}");
+        }
+        let file = targets::input::MemoryFile::new(&bytes);
         let mut tap = FileTap::open(&file.path()).unwrap();
         let mut frames = 0;
         while tap.poll(&mut |_: &Frame<'_>| frames += 1).unwrap() != Polled::End {}
@@ -380,6 +389,32 @@ fn a_capture_holds_names_that_no_reader_stumbles_over() {
         let is_plain = name.len() <= 200 && !name.chars().any(is_hostile);
         assert_eq!(found == name, is_plain, "{name:?} became {found:?}");
     }
+}
+
+/// Reads the texts among the options of a little-endian capture's section and interface, block by block
+/// (draft-ietf-opsawg-pcapng, sections 3.1, 3.5, 4.1, 4.2).
+fn texts_of_pcapng(bytes: &[u8]) -> Vec<String> {
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let half = |at: usize| usize::from(u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap()));
+    let (mut texts, mut block) = (Vec::new(), 0);
+    while block < bytes.len() {
+        let (kind, length) = (word(block), word(block + 4) as usize);
+        assert_eq!(word(block + length - 4) as usize, length, "a block ends with its length");
+        let (mut option, texts_are) = match kind {
+            0x0a0d_0d0a => (block + 24, 1..=4),
+            1 => (block + 16, 2..=3),
+            _ => (block + length - 4, 0..=0),
+        };
+        while option < block + length - 4 && half(option) != 0 {
+            let value = &bytes[option + 4..option + 4 + half(option + 2)];
+            if texts_are.contains(&half(option)) {
+                texts.push(String::from_utf8(value.to_vec()).unwrap());
+            }
+            option += 4 + value.len().next_multiple_of(4);
+        }
+        block += length;
+    }
+    texts
 }
 
 #[test]

@@ -230,6 +230,9 @@ pub const CONVERSATIONS_MAX: usize = 65_536;
 /// Beyond so many conversations, addresses outside every container network are folded into one, so that they
 /// cannot push out what containers say to each other.
 pub const OUTSIDE_MAX: usize = CONVERSATIONS_MAX / 2;
+/// Most of these that one end inside may have, in one network; beyond, its outside addresses are folded into one, so
+/// that who calls every address there is takes neither the room of others nor much memory.
+pub const OUTSIDE_PER_END_MAX: u32 = 8_192;
 /// Most conversations between the same two ends; beyond, their ports are folded into one without a port, so
 /// that a scan cannot push others out.
 pub const PORTS_PER_PAIR_MAX: u32 = 1_024;
@@ -241,6 +244,8 @@ pub struct Conversations {
     // Seeded at random like the standard library's, and several times as fast; nobody goes through them in order.
     index: HashMap<Key, u32, RandomState>,
     pairs: HashMap<(ScopeId, Party, Party), u32, RandomState>,
+    /// Conversations with the outside by the end inside.
+    outside: HashMap<(ScopeId, Holder), u32, RandomState>,
     flows: Vec<FlowState>,
     sum: Tally,
     folded: u64,
@@ -421,9 +426,17 @@ impl Conversations {
         if self.table.len() >= CONVERSATIONS_MAX {
             return FOLD;
         }
-        let key = if self.table.len() >= OUTSIDE_MAX { key.without_outside() } else { key };
+        let inside = key.inside();
+        let has_its_share = inside
+            .is_some_and(|end| self.outside.get(&end).is_some_and(|count| *count >= OUTSIDE_PER_END_MAX));
+        let is_full = has_its_share || self.table.len() >= OUTSIDE_MAX;
+        let key = if is_full { key.without_outside() } else { key };
         if self.index.contains_key(&key) {
             return key;
+        }
+        if let Some(end) = inside {
+            let count = self.outside.entry(end).or_default();
+            *count = count.saturating_add(1);
         }
         let ports = self.pairs.entry((key.scope, key.initiator, key.responder)).or_default();
         *ports = ports.saturating_add(1);
@@ -565,6 +578,16 @@ const FOLD: Key = Key {
 impl Key {
     fn without_port(self) -> Self {
         Self { port: ServicePort { port: None, ..self.port }, ..self }
+    }
+
+    /// Returns the end that talks with an outside address; `None` where neither or both are outside.
+    fn inside(self) -> Option<(ScopeId, Holder)> {
+        let (initiator, responder) = (self.initiator.holder, self.responder.holder);
+        match (initiator == Holder::External, responder == Holder::External) {
+            (true, false) => Some((self.scope, responder)),
+            (false, true) => Some((self.scope, initiator)),
+            (true, true) | (false, false) => None,
+        }
     }
 
     /// Outside addresses become one for each protocol family.

@@ -65,6 +65,8 @@ pub enum Sighting {
         attachment: AttachmentId,
         /// Whether the attachment has been watched since it appeared.
         is_fresh: bool,
+        /// Whether it was sent from another hardware address than the container's own.
+        is_foreign_mac: bool,
     },
     /// Count it: the host, the outside or a router sent it into the network.
     SentByHost {
@@ -176,7 +178,7 @@ impl InterfaceTable {
     /// Returns who holds the address a container's frame was sent from, where that is another: an attachment, or 0 for
     /// the network's bridge. A container whose own address is not known is not judged, nor is an address nobody holds:
     /// what runs in a container may have interfaces of its own.
-    #[inline]
+    #[cold]
     pub fn robbed(&self, seen: &Observation) -> Option<AttachmentId> {
         let entry = self.get(seen.interface);
         if entry.mac == seen.source_mac || entry.mac == MacAddr::default() {
@@ -196,9 +198,12 @@ impl InterfaceTable {
             (Role::Container, Direction::Incoming) if entry.attachment == AttachmentId(0) => {
                 Sighting::Plain { scope: entry.scope }
             }
-            (Role::Container, Direction::Incoming) => {
-                Sighting::Sent { scope: entry.scope, attachment: entry.attachment, is_fresh: entry.is_fresh }
-            }
+            (Role::Container, Direction::Incoming) => Sighting::Sent {
+                scope: entry.scope,
+                attachment: entry.attachment,
+                is_fresh: entry.is_fresh,
+                is_foreign_mac: entry.mac != seen.source_mac && entry.mac != MacAddr::default(),
+            },
             (Role::Container, Direction::Outgoing) => {
                 Sighting::Delivered { scope: entry.scope, attachment: entry.attachment }
             }

@@ -2,6 +2,9 @@
 //!
 //! A bridge learns where an address lives from the frames it forwards, so who sends one frame from another's address is
 //! sent what is meant for that other. The sender is known by its interface all the same.
+//!
+//! A container's frame pays for it with the comparison of its address with the one its interface's row holds, some two
+//! instructions (callgrind, release build); only another address is looked up.
 
 use std::sync::Arc;
 

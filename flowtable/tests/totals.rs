@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use portolan_flowtable::End;
+use portolan_flowtable::conversation::OUTSIDE_PER_END_MAX;
 use portolan_flowtable::flow::{Claim, Side};
 use portolan_flowtable::workload::Binding;
 use portolan_flowtable::{
@@ -97,6 +98,26 @@ fn the_outside_cannot_push_out_what_containers_say() {
     let frames: u64 = all.iter().map(|it| it.sent.frames + it.received.frames).sum();
     assert_eq!(frames, 70_001);
     assert!(all.iter().all(|it| !matches!(it.initiator, Peer::Ambiguous { .. })));
+}
+
+#[test]
+fn who_calls_every_address_outside_leaves_others_theirs_and_takes_little_room() {
+    let mut conversations = Conversations::new();
+    let mut call = |caller: u8, number: u32| {
+        let outside = end(IpAddr::V4(Ipv4Addr::from(0xc633_0000 + number)), 443, Holder::External);
+        let id = conversations.sum().frames + 1;
+        let mut opened = delta(id, 0, 1, [container(caller, 40_000), outside], Outcome::Pending);
+        opened.ended = Some(EndReason::Evicted);
+        conversations.apply(&opened);
+        conversations.len()
+    };
+    let flooded = (0..70_000).map(|number| call(1, number)).last();
+    // One more for all further addresses.
+    assert_eq!(flooded, Some(OUTSIDE_PER_END_MAX as usize + 1));
+    let others = (0..100).map(|number| call(2, number)).last();
+    assert_eq!(others, Some(OUTSIDE_PER_END_MAX as usize + 1 + 100), "addresses others call are told apart");
+    assert_eq!(conversations.sum().frames, 70_100);
+    assert_eq!(conversations.folded(), 70_000 - u64::from(OUTSIDE_PER_END_MAX));
 }
 
 #[test]

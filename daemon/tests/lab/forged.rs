@@ -103,8 +103,17 @@ pub(crate) fn mac(text: &str) -> Mac {
 
 /// Sends frames from the interface `eth0` of a namespace; returns how many.
 pub(crate) fn inject<F: AsRef<[u8]>>(from: &Namespace, frames: impl IntoIterator<Item = F>) -> u64 {
+    inject_at(from, "eth0", frames)
+}
+
+/// Sends frames from an interface of a namespace; returns how many.
+pub(crate) fn inject_at<F: AsRef<[u8]>>(
+    from: &Namespace,
+    interface: &str,
+    frames: impl IntoIterator<Item = F>,
+) -> u64 {
     let mut command = from.command(peer());
-    inject_by(command.args(["inject", "eth0"]), frames)
+    inject_by(command.args(["inject", interface]), frames)
 }
 
 /// Sends frames by a command that runs the peer's `inject`; returns how many.
@@ -146,7 +155,7 @@ pub(crate) fn peer() -> &'static Path {
 }
 
 /// RFC 1071.
-fn checksum(bytes: &[u8]) -> [u8; 2] {
+pub(crate) fn checksum(bytes: &[u8]) -> [u8; 2] {
     let mut sum = 0_u32;
     for pair in bytes.chunks(2) {
         sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));

@@ -37,6 +37,7 @@ mod power;
 mod recorded;
 mod sandbox;
 mod settlement;
+mod spoofed;
 mod traffic;
 mod unit;
 mod watchdog;

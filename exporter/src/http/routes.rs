@@ -501,13 +501,23 @@ fn flows(publication: &Publication, query: &Query) -> Answer {
     later.truncate(limit);
     let next = later.last().filter(|_| has_more).map(|flow| flow.flow_id);
     let snapshot = &publication.assessment.snapshot;
-    Answer::json(&serde_json::json!({
-        "at": snapshot.at,
-        "completeness": snapshot.completeness,
-        "flows": later,
-        "next": next,
-        "forgotten": publication.vitals.flows_forgotten,
-    }))
+    Answer::json(&Flows {
+        at: snapshot.at,
+        completeness: &snapshot.completeness,
+        flows: later,
+        forgotten: publication.vitals.flows_forgotten,
+        next,
+    })
+}
+
+/// Written straight from the records: as a tree of values they would take several times their room.
+#[derive(Serialize)]
+struct Flows<'a> {
+    at: portolan_flowtable::Timestamp,
+    completeness: &'a portolan_flowtable::Completeness,
+    flows: Vec<&'a FlowRecord>,
+    forgotten: u64,
+    next: Option<u64>,
 }
 
 #[derive(Serialize)]

@@ -28,8 +28,9 @@ impl Ahead {
     #[inline]
     pub(super) fn of(seen: &Observation, interfaces: &InterfaceTable) -> Self {
         let sighting = interfaces.sighting(seen);
-        let is_senders = matches!(sighting, Sighting::Sent { .. });
-        let robbed = if is_senders { interfaces.robbed(seen) } else { None };
+        // The row read for the sighting tells of an address that is not the container's own: only that is looked up.
+        let is_foreign = matches!(sighting, Sighting::Sent { is_foreign_mac: true, .. });
+        let robbed = if is_foreign { interfaces.robbed(seen) } else { None };
         Self { sighting, robbed, place: None }
     }
 }

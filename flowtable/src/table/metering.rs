@@ -38,7 +38,7 @@ impl FlowTable {
     #[inline]
     pub(super) fn sight(&mut self, seen: &Observation, ahead: &Ahead, directory: &impl Directory) {
         let (scope, sender) = match ahead.sighting {
-            Sighting::Sent { scope, attachment, is_fresh } => {
+            Sighting::Sent { scope, attachment, is_fresh, is_foreign_mac: _ } => {
                 if let Some(holder) = ahead.robbed {
                     self.thefts.note(seen, scope, attachment, holder);
                 }
