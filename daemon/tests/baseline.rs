@@ -138,7 +138,7 @@ fn bad_input_is_named_with_a_remedy() {
         (&["baseline", "forget", "db", "to x:1", "--file", "good.toml"],          1, "portolan: db has no edge to x:1/tcp: portolan baseline show db lists them"),
         (&["baseline", "freeze", "db", "--server", "/nowhere/portolan.sock"],     1, "portolan: no daemon answers at /nowhere/portolan.sock: start one with: sudo portolan run"),
         (&["ack", "F-7c21e0", "--server", "http://127.0.0.1:9414"],               2, "portolan: http://127.0.0.1:9414: what changes something is asked by the daemon's socket alone"),
-        (&["findings", "--kind", "gossip"],                                       2, "portolan: --kind gossip: one of spoofed_source, unexpected_peer, "),
+        (&["findings", "--kind", "gossip"],                                       2, "portolan: --kind gossip: one of spoofed_source, denied, unexpected_peer, "),
         (&["replay", "x.pcap", "--baseline", "none.toml"],                        1, "portolan: none.toml: there is no such file; --learn begins one"),
     ];
     for (arguments, code, expected) in cases {

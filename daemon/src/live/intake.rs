@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use portolan_capture::{Frame, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, parse};
 use portolan_flowtable::{
-    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Tally, Thefts, Timestamp,
+    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Role, Tally, Thefts,
+    Timestamp,
 };
 use portolan_identity::Picture;
 use rtrb::Producer;
@@ -20,6 +21,8 @@ use crate::recording::{Note, Recorder};
 
 /// Longest wait for a frame; commands wake the thread at once.
 const WAIT: Duration = Duration::from_millis(100);
+/// Foreign interfaces the kernel is told of: the filter compares them one by one. Frames of others are left out here.
+const FOREIGN_MAX: usize = 64;
 /// Rounds of a settlement at most, a ring block's time apart: SIGTERM has to end within 2 s.
 const SETTLE_POLLS_MAX: u32 = 30;
 
@@ -224,9 +227,24 @@ impl Intake {
     }
 
     fn take_roles(&mut self, picture: &Arc<Picture>) {
+        self.leave_out_foreign(picture);
         self.meter.set_roles(roles(picture, self.is_single), Who::Roster(Arc::clone(&picture.directory)));
         if let Some(recorder) = &self.recorder {
             recorder.note(Note::Roles(recorder.before(), Arc::clone(picture)));
+        }
+    }
+
+    /// Tells the kernel to keep what interfaces carry that are known to be no container's: on a busy host that is
+    /// most of all frames. Whatever is not known yet passes, a veth that appears the next moment among them, as the
+    /// kernel gives no index twice.
+    fn leave_out_foreign(&mut self, picture: &Picture) {
+        if self.is_single {
+            return;
+        }
+        let rows = picture.interfaces.rows().filter(|(_, row)| row.role == Role::Foreign);
+        let foreign: Vec<_> = rows.map(|(interface, _)| interface).take(FOREIGN_MAX).collect();
+        if let Err(error) = self.tap.leave_out(&foreign) {
+            self.failure.get_or_insert(error);
         }
     }
 
