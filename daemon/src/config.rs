@@ -350,6 +350,12 @@ impl Config {
         if hours > 24 {
             return wrong(format!("baseline.hours ({hours}) must lie between 0 and 24"));
         }
+        if !(1..=8_760).contains(&self.findings.hold_hours) {
+            return wrong(format!(
+                "findings.hold_hours ({}) must lie between 1 and 8760",
+                self.findings.hold_hours
+            ));
+        }
         if !(50..=60_000).contains(&self.daemon.tick_milliseconds) {
             return wrong(format!(
                 "daemon.tick_milliseconds ({}) must lie between 50 and 60000",

@@ -75,8 +75,10 @@ impl Kept {
     /// Returns which file cannot be written, and why.
     pub(crate) fn write(&mut self, chart: &Chart, now: Timestamp) -> Result<(), String> {
         self.written_at = now;
+        // One that cannot be written does not keep the other from it.
+        let mut written = Ok(());
         if let (Some(path), Some(docket)) = (&self.findings, chart.docket()) {
-            keep::write_docket(path, docket, now).map_err(|failure| failure.message)?;
+            written = keep::write_docket(path, docket, now).map_err(|failure| failure.message);
         }
         self.revision = chart.docket().map_or(0, portolan_policy::findings::Docket::revision);
         if let (Some(path), Some(baseline)) = (&self.baseline, chart.baseline()) {
@@ -86,6 +88,6 @@ impl Kept {
                 self.text = text;
             }
         }
-        Ok(())
+        written
     }
 }

@@ -162,10 +162,14 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         }
     };
     manager.tell("STOPPING=1");
-    kept.save(session.chart_mut(), clock(), true);
     let settled = match end {
-        End::Settled(failure) => session.settle().map(|last| (last, failure)),
+        End::Settled(failure) => {
+            // What the last turn raised is written down before it is told.
+            let last = session.settle_and_keep(|chart| kept.save(chart, clock(), true));
+            last.map(|(last, ())| (last, failure))
+        }
         End::Broken(failure) => {
+            kept.save(session.chart_mut(), clock(), true);
             session.abandon();
             Err(failure)
         }

@@ -89,6 +89,7 @@ impl Allowed {
             if let (Peer::Workload { workload, .. }, Peer::External { .. }) =
                 (&conversation.initiator, &conversation.responder)
                 && !judged.verdict.is_finding()
+                && judged.finding.is_none()
             {
                 allowed.outgoing.insert(name(workload));
             }
@@ -96,7 +97,7 @@ impl Allowed {
             else {
                 continue;
             };
-            if judged.verdict.is_finding() {
+            if judged.verdict.is_finding() || judged.finding.is_some() {
                 allowed.findings.insert(format!(
                     "{from} -> {to} {}: {}",
                     conversation.port,

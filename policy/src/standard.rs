@@ -51,7 +51,12 @@ const CLEARTEXT: [(u16, Protocol, &str); 6] = [
 const RESOLVERS: &str = "resolvers";
 
 /// Returns what the standard rules find at fault with a conversation whose ends are named and whose roles are proven.
-pub(crate) fn charges(contract: &Contract, conversation: &Conversation, verdict: Verdict) -> Vec<Charge> {
+pub(crate) fn charges(
+    contract: &Contract,
+    conversation: &Conversation,
+    verdict: Verdict,
+    is_meant: bool,
+) -> Vec<Charge> {
     let port = conversation.port;
     let mut charges = Vec::new();
     let mut charge = |kind, severity, against: String| {
@@ -61,7 +66,6 @@ pub(crate) fn charges(contract: &Contract, conversation: &Conversation, verdict:
     let to = conversation.responder.workload();
     // Whoever is unexpected by the operator's own word is a finding already.
     let is_said = verdict == Verdict::UnexpectedPeer;
-    let is_meant = verdict == Verdict::Documented;
     if !is_said
         && let (Some(name), Some(owner)) = (database(port), to)
         && let Some(stranger) = stranger(&conversation.initiator, owner, is_meant)
@@ -128,11 +132,12 @@ fn reached(conversation: &Conversation, severity: Severity) -> Severity {
 /// Returns who it is that does not belong to the project of a database, if it is somebody.
 fn stranger(initiator: &Peer, owner: &Workload, is_meant: bool) -> Option<String> {
     match initiator {
-        Peer::External { address } => Some(format!("{address} outside")),
+        Peer::External { address } if !is_meant => Some(format!("{address} outside")),
         Peer::Workload { workload, .. } if !is_meant && workload.project != owner.project => {
             Some(workload.qualified())
         }
         Peer::Workload { .. }
+        | Peer::External { .. }
         | Peer::Host { .. }
         | Peer::Unclaimed { .. }
         | Peer::Group { .. }

@@ -27,7 +27,7 @@ impl Assessment {
                 left_out.insert(format!("{} -> {} {port}", quoted(&initiator), quoted(&service)));
                 continue;
             }
-            if judged.verdict.is_finding() {
+            if judged.verdict.is_finding() || judged.finding.is_some() {
                 doubtful.insert((service.clone(), port, initiator.clone()));
             }
             seen.entry(service).or_default().entry(port).or_default().insert(initiator);

@@ -65,6 +65,10 @@ pub struct Ruling {
     pub(crate) rule: Option<usize>,
     /// Whether standard rules have nothing to say: it cannot be judged, or is not to be.
     pub(crate) is_left_alone: bool,
+    /// Whether somebody wrote that this initiator may call: a contract or a compose file.
+    pub(crate) is_expected: bool,
+    /// Whether a contract says who may call, this initiator or others.
+    pub(crate) is_contracts: bool,
     /// What it gives rise to.
     pub charges: Vec<Charge>,
 }
@@ -93,6 +97,8 @@ impl Ruling {
             decided_by,
             rule: None,
             is_left_alone: false,
+            is_expected: false,
+            is_contracts: false,
             charges: Vec::new(),
         }
     }
@@ -178,7 +184,12 @@ impl<'a> Intent<'a> {
             | Verdict::Forbidden
                 if !ruling.is_left_alone =>
             {
-                ruling.charges.extend(standard::charges(self.contract, conversation, ruling.verdict));
+                ruling.charges.extend(standard::charges(
+                    self.contract,
+                    conversation,
+                    ruling.verdict,
+                    ruling.is_expected,
+                ));
                 ruling.charges.extend(standard::metadata(conversation));
             }
             Verdict::Unattributed => ruling.charges.extend(standard::metadata(conversation)),
@@ -249,7 +260,7 @@ impl<'a> Intent<'a> {
             (Some(workload), Some(service)) => {
                 let ruling = self.judge_port_and_peer(conversation, &workload.qualified(), service);
                 // A contract names the initiator, or lists others: it is allowed or denied.
-                let is_decided = matches!(ruling.verdict, Verdict::Documented | Verdict::UnexpectedPeer);
+                let is_decided = ruling.is_contracts;
                 self.judge_by_baseline(conversation, ruling, is_decided)
             }
             (Some(_), None) => Ruling::plain(Verdict::Unattributed, "nothing is known of the service"),
@@ -263,8 +274,12 @@ impl<'a> Intent<'a> {
             Mode::Learn => Ruling { is_left_alone: true, ..ruling },
             Mode::Monitor | Mode::Enforce | Mode::Off => ruling,
         };
-        let is_open =
-            ruling.charges.is_empty() && matches!(ruling.verdict, Verdict::Unjudged | Verdict::Undeclared);
+        // Where no port is documented, an initiator that is expected is all that can be.
+        let is_undecided = match ruling.verdict {
+            Verdict::Undeclared => !ruling.is_expected,
+            verdict => verdict == Verdict::Unjudged,
+        };
+        let is_open = ruling.charges.is_empty() && is_undecided;
         if is_open && mode != Mode::Learn { self.by_default(conversation).unwrap_or(ruling) } else { ruling }
     }
 
@@ -280,6 +295,8 @@ impl<'a> Intent<'a> {
                 decided_by: says,
                 rule: Some(number),
                 is_left_alone: true,
+                is_expected: false,
+                is_contracts: false,
                 charges: Vec::new(),
             },
         })
@@ -381,7 +398,16 @@ impl<'a> Intent<'a> {
             (None, Some(source)) => format!("nothing says who may call; port: {source}"),
             (None, None) => "nothing documents any port of it".to_owned(),
         });
-        Ruling { verdict, documented_by, decided_by, rule: None, is_left_alone: false, charges }
+        Ruling {
+            verdict,
+            documented_by,
+            decided_by,
+            rule: None,
+            is_left_alone: false,
+            is_expected: expected_by.is_some(),
+            is_contracts: !expectations.is_empty(),
+            charges,
+        }
     }
 
     /// Says what compose files say of two ends, where no contract names who may call.
@@ -501,6 +527,8 @@ fn denied(conversation: &Conversation, says: &str, severity: Severity, rule: Opt
         decided_by: says.to_owned(),
         rule,
         is_left_alone: true,
+        is_expected: false,
+        is_contracts: false,
         charges: vec![Charge { kind: FindingKind::Denied, severity, against: says.to_owned() }],
     }
 }
@@ -516,6 +544,8 @@ fn spoofed(conversation: &Conversation) -> Ruling {
         decided_by: by.clone(),
         rule: None,
         is_left_alone: true,
+        is_expected: false,
+        is_contracts: false,
         charges: vec![Charge { kind: FindingKind::SpoofedSource, severity: Severity::High, against: by }],
     }
 }

@@ -76,6 +76,8 @@ fn what_is_wrong_is_named_by_its_line() {
         ("",                                                      "baseline.toml:1: it lacks version = 1: is it a baseline?"),
         ("version = 9\n",                                         "baseline.toml: a baseline of form 9, this portolan reads form 1"),
         ("version = 1\nservices = 3\n",                           "baseline.toml:2: unknown key \"services\": one of version, checksum, service"),
+        ("version = 1\n[service]\nname = \"a\"\n",               "baseline.toml:2: service is written as [[service]], once for each"),
+        ("version = 1\nservice = 3\n",                            "baseline.toml:2: service is written as [[service]], once for each"),
         ("version = 1\n[[service]]\nimage = \"x\"\n",             "baseline.toml:2: a service without a name"),
         (&format!("{service}stage = \"done\"\n"),                 "baseline.toml:4: stage \"done\": learning or promoted"),
         (&format!("{service}hours = \"25:00\"\n"),                "baseline.toml:4: hours \"25:00\": write 00:00-03:50, 07:10"),

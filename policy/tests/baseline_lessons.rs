@@ -10,7 +10,7 @@ use portolan_flowtable::conversation::{Conversation, Outcomes, Peer};
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::{Blindness, Completeness, InitiatorEvidence, Timestamp, Workload};
 use portolan_policy::baseline::{Act, Baseline, Edge, Enough, ProfileKey};
-use portolan_policy::{Contract, FindingKind, ScanLimits, Severity, Verdict};
+use portolan_policy::{ComposeFile, Contract, FindingKind, ScanLimits, Severity, Verdict};
 
 use support::{START, answered, external, fared, peer, refused, snapshot, talk, unanswered, workload};
 
@@ -211,6 +211,30 @@ fn another_image_inherits_and_what_it_adds_is_new_with_the_release() {
         baseline.learn(&look(&baseline.clone()));
     }
     assert_eq!(look(&baseline).judged[1].verdict, Verdict::NewEdge);
+}
+
+#[test]
+fn what_is_forbidden_holds_against_compose_files_and_for_every_image() {
+    let (web, db) = shop();
+    let text = "services:\n  web:\n    depends_on: [db]\n  db:\n    expose: [5432]\n";
+    let mut contract = Contract::default();
+    contract.add_compose("shop", ComposeFile::parse(text, "compose.yaml").unwrap());
+    let rebuilt = Arc::new(Workload { image_id: "sha256:ffff".to_owned(), ..Workload::clone(&web) });
+    let mut baseline = Baseline::new(Enough::default());
+    taught(&mut baseline, &nothing(), vec![talk(peer(&web, 2), peer(&db, 3), 5432, 1, 0)], Vec::new());
+    let judge = |baseline: &Baseline, caller: &Arc<Workload>| {
+        let told = vec![talk(peer(caller, 2), peer(&db, 3), 5432, 1, 0)];
+        let seen = snapshot(vec![Arc::clone(caller), Arc::clone(&db)], told);
+        contract.assess_with(seen, &ScanLimits::default(), Some(baseline)).judged.remove(0)
+    };
+    assert_eq!(judge(&baseline, &web).verdict, Verdict::Documented, "the compose file expects it");
+    let forbid = Act::Forbid { edge: edge("to shop/db:5432"), by: "uid 0".to_owned(), reason: String::new() };
+    baseline.act("shop/web", &forbid, Timestamp(START)).unwrap();
+    for caller in [&web, &rebuilt] {
+        let judged = judge(&baseline, caller);
+        assert_eq!(judged.verdict, Verdict::Forbidden, "{}", caller.image_id);
+        assert_eq!(judged.decided_by, "baseline of shop/web forbids to shop/db:5432/tcp");
+    }
 }
 
 #[test]

@@ -153,7 +153,7 @@ impl Chart {
 
     /// Lets the baseline look at what there is without publishing it: a replay publishes once, and a day of it holds
     /// many draws.
-    pub fn look(&mut self, at: Timestamp) {
+    pub fn look(&mut self, at: Timestamp, thefts: &Thefts) {
         let Some(learner) = self.baseline.as_mut().filter(|learner| learner.learns()) else { return };
         let occasion = Occasion {
             at,
@@ -162,7 +162,8 @@ impl Chart {
             completeness: Completeness::Unknown { reasons: Vec::new() },
             withhold: self.options.withhold,
         };
-        let snapshot = self.conversations.snapshot(occasion, &self.names);
+        let mut snapshot = self.conversations.snapshot(occasion, &self.names);
+        snapshot.thefts = thefts.rows().iter().map(|theft| theft.named(&self.names)).collect();
         let limits = ScanLimits::default();
         let assessment = self.contract.assess_with(snapshot, &limits, Some(learner.baseline()));
         learner.learn(&assessment);

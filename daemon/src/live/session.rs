@@ -315,15 +315,24 @@ impl Session {
     /// # Errors
     ///
     /// Returns that the tap's thread no longer answers.
-    pub fn settle(mut self) -> Result<Pulse, Failure> {
+    pub fn settle(self) -> Result<Pulse, Failure> {
+        self.settle_and_keep(|_| ()).map(|(pulse, ())| pulse)
+    }
+
+    /// Like [`Session::settle`]; `keep` is shown the control plane as the last turn left it.
+    pub(crate) fn settle_and_keep<K>(
+        mut self,
+        keep: impl FnOnce(&Chart) -> K,
+    ) -> Result<(Pulse, K), Failure> {
         let report = self.exchange(Command::Settle { now: clock() })?;
         if let Some(intake) = self.intake.take() {
             // A thread that panicked has reported before, or `exchange` failed.
             let _ = intake.join();
         }
         let pulse = self.publish(&report, false);
+        let kept = keep(&self.chart);
         self.runtime.shutdown_background();
-        Ok(pulse)
+        Ok((pulse, kept))
     }
 
     /// Leaves everything as it is: nothing more can be counted, and nobody is waited for.

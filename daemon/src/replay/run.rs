@@ -87,8 +87,8 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         if watch.as_ref().is_some_and(|watch| watch.follows_frames()) {
             meter.trace();
         }
-        if watch.is_none() && found.is_none() {
-            // Ticks are turns of nobody: the answer is read at the end.
+        if watch.is_none() && found.is_none() && knowledge.baseline.is_none() {
+            // Ticks are turns of nobody: the answer is read at the end. A baseline looks in between.
             meter.keep_growth();
         }
         let options = match begin {
@@ -220,7 +220,8 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
     fn look(&mut self, before: i64, second: i64) {
         let window = |second: i64| second.saturating_mul(Timestamp::SECOND).div_euclid(WINDOW);
         if window(before) != window(second) {
-            self.chart.look(Timestamp((window(before) + 1).saturating_mul(WINDOW) - 1));
+            let end = Timestamp((window(before) + 1).saturating_mul(WINDOW) - 1);
+            self.chart.look(end, self.meter.thefts());
         }
     }
 

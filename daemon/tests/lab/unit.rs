@@ -11,7 +11,7 @@ use crate::engine::Lab;
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/portolan.service");
 
 /// Settings that [`SETTINGS`] and `setpriv` bring about.
-const EMULATED: [&str; 18] = [
+const EMULATED: [&str; 19] = [
     "AmbientCapabilities",
     "CapabilityBoundingSet",
     "ConfigurationDirectory",
@@ -28,6 +28,7 @@ const EMULATED: [&str; 18] = [
     "ProtectSystem",
     "RuntimeDirectory",
     "RuntimeDirectoryMode",
+    "StateDirectory",
     "SupplementaryGroups",
     "UMask",
 ];
@@ -57,7 +58,7 @@ const NOT_EMULATED: [&str; 19] = [
 ];
 
 /// Arguments: the laboratory's directory, which stands for /run, where Docker's socket is; the service's own, which
-/// stands for those below /run, /var/log and /etc; and what is to be run.
+/// stands for those below /run, /var/log, /var/lib and /etc; and what is to be run.
 const SETTINGS: &str = r#"
 set -e
 lab=$1 own=$2

@@ -14,6 +14,7 @@ pub(crate) fn judge(opinion: &Opinion, conversation: &Conversation, mut ruling: 
         Opinion::Forbidden { service, edge, forbidden } => {
             let why = if forbidden.reason.is_empty() { "no reason given" } else { &forbidden.reason };
             ruling.verdict = Verdict::Forbidden;
+            ruling.decided_by = format!("baseline of {service} forbids {edge}");
             ruling.charges.push(Charge {
                 kind: FindingKind::ForbiddenEdge,
                 severity: if is_answered { Severity::High } else { Severity::Low },
@@ -24,7 +25,10 @@ pub(crate) fn judge(opinion: &Opinion, conversation: &Conversation, mut ruling: 
                 ),
             });
         }
-        Opinion::Learned if is_undecided(ruling.verdict) => ruling.verdict = Verdict::Learned,
+        Opinion::Learned if is_undecided(ruling.verdict) => {
+            ruling.verdict = Verdict::Learned;
+            "the baseline learned it".clone_into(&mut ruling.decided_by);
+        }
         // An attempt that nobody answered is no edge; scans are judged as such.
         Opinion::New { service, edge, release } if is_undecided(ruling.verdict) && is_answered => {
             ruling.verdict = Verdict::NewEdge;
@@ -32,6 +36,7 @@ pub(crate) fn judge(opinion: &Opinion, conversation: &Conversation, mut ruling: 
                 Some(image) => format!(", new with release {}", short_image(image)),
                 None => String::new(),
             };
+            ruling.decided_by = format!("the baseline of {service} has not learned it");
             ruling.charges.push(Charge {
                 kind: FindingKind::NewEdge,
                 severity: Severity::Medium,

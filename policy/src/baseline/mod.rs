@@ -139,11 +139,15 @@ impl Baseline {
         let mut said = Opinion::None;
         for (key, edge) in [(initiator, &ends.to), (responder, &ends.from)] {
             let Some(key) = key else { continue };
-            let Some(profile) = self.profiles.get(key) else { continue };
             let service = key.service.clone();
-            if let Some(forbidden) = profile.forbidden.get(edge) {
+            // What somebody forbade holds for every image of the service, one that was never learned included.
+            let of_service = ProfileKey { service: key.service.clone(), image: String::new() };
+            let known =
+                self.profiles.range(of_service..).take_while(|(other, _)| other.service == key.service);
+            if let Some(forbidden) = known.filter_map(|(_, profile)| profile.forbidden.get(edge)).next() {
                 return Opinion::Forbidden { service, edge: edge.clone(), forbidden: forbidden.clone() };
             }
+            let Some(profile) = self.profiles.get(key) else { continue };
             let is_learned = profile.edges.get(edge).is_some_and(|evidence| evidence.is_learned);
             if is_learned && said == Opinion::None {
                 said = Opinion::Learned;

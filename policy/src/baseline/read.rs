@@ -67,7 +67,14 @@ impl Baseline {
         reader
             .known(root.iter().map(|(key, item)| (key, item.span())), &["version", "checksum", "service"])?;
         let mut baseline = Self::new(enough);
-        let services = root.get("service").and_then(Item::as_array_of_tables);
+        let services = match root.get("service") {
+            None => None,
+            Some(Item::ArrayOfTables(services)) => Some(services),
+            Some(Item::None | Item::Value(_) | Item::Table(_)) => {
+                let at = root.get("service").and_then(Item::span).map_or(0, |span| span.start);
+                return Err(reader.wrong(at, "service is written as [[service]], once for each".to_owned()));
+            }
+        };
         for table in services.into_iter().flat_map(toml_edit::ArrayOfTables::iter) {
             let (key, profile) = reader.profile(table)?;
             let at = table.span().map_or(0, |span| span.start);
