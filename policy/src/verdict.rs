@@ -275,10 +275,8 @@ impl<'a> Intent<'a> {
             Mode::Monitor | Mode::Enforce | Mode::Off => ruling,
         };
         // Where no port is documented, an initiator that is expected is all that can be.
-        let is_undecided = match ruling.verdict {
-            Verdict::Undeclared => !ruling.is_expected,
-            verdict => verdict == Verdict::Unjudged,
-        };
+        let is_undecided = ruling.verdict == Verdict::Unjudged
+            || (ruling.verdict == Verdict::Undeclared && !ruling.is_expected);
         let is_open = ruling.charges.is_empty() && is_undecided;
         if is_open && mode != Mode::Learn { self.by_default(conversation).unwrap_or(ruling) } else { ruling }
     }
