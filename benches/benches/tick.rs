@@ -52,7 +52,7 @@ fn datagram(flow: u32, edges: u32, is_answer: bool) -> Observation {
 
 /// A chart with so many live flows, their deltas, and the accounts.
 fn chart(flows: u32, edges: u32) -> (Chart, Vec<Delta>, Ledger) {
-    let limits = Limits { flows_max: flows as usize * 3 / 2, ..Limits::default() };
+    let limits = Limits { flows_max: flows as usize * 4, ..Limits::default() };
     let mut table = FlowTable::new(limits, 1);
     let interfaces = InterfaceTable::plain();
     let mut deltas: Vec<Delta> = Vec::new();

@@ -30,7 +30,7 @@ pub use filter::FilterPlan;
 pub use frame::{Frame, LinkType, Polled, Tap};
 pub use interfaces::{HostInterface, inventory};
 pub use live::{Backend, LiveOptions, LiveTap, TapStatistics, Woken};
-pub use parse::{ParseError, ParseOptions, parse};
+pub use parse::{ParseError, ParseOptions, parse, parse_into};
 
 mod error;
 pub use error::TapError;

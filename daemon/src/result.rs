@@ -84,18 +84,28 @@ impl<W: Write> Escaping<'_, W> {
         self.waiting.drain(..until);
         Ok(())
     }
+
+    /// Hands on what is waiting but the character it ends with, which may go on.
+    #[inline(never)]
+    fn pass_whole(&mut self) -> std::io::Result<()> {
+        // What is no beginning of a character continues one.
+        let is_within = |byte: &u8| byte & 0xc0 == 0x80;
+        let last = self.waiting.iter().rposition(|byte| !is_within(byte)).unwrap_or(0);
+        self.pass(last)
+    }
 }
 
 impl<W: Write> Write for Escaping<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.waiting.extend_from_slice(bytes);
-        if self.waiting.len() >= ESCAPED_TOGETHER {
-            // What is no beginning of a character continues one.
-            let is_within = |byte: &u8| byte & 0xc0 == 0x80;
-            let last = self.waiting.iter().rposition(|byte| !is_within(byte)).unwrap_or(0);
-            self.pass(last)?;
-        }
+        self.write_all(bytes)?;
         Ok(bytes.len())
+    }
+
+    /// What a serializer calls for every bracket and every word.
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= ESCAPED_TOGETHER { self.pass_whole() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -99,6 +99,27 @@ pub struct Observation {
     pub network: Network,
 }
 
+impl Observation {
+    /// A place that no frame was read into.
+    pub const UNREAD: Self = Self {
+        at: Timestamp(0),
+        is_timed: false,
+        frame: 0,
+        interface: InterfaceId(0),
+        direction: Direction::Unstated,
+        source_mac: MacAddr([0; 6]),
+        wire_bytes: 0,
+        fingerprint: 0,
+        network: Network::NonIp(NonIp::Other),
+    };
+}
+
+impl AsRef<Self> for Observation {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// What a frame carries above the link layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Network {

@@ -1,12 +1,14 @@
 //! The graph of who talks to whom, at one grouping.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use portolan_flowtable::{Completeness, Outcomes, Peer, ServicePort, Tally, Timestamp, Workload};
-use portolan_policy::{Assessment, Judged, ListenerClass, Severity, Verdict};
+use portolan_flowtable::{Completeness, Outcomes, ServicePort, Tally, Timestamp};
+use portolan_policy::{Assessment, Severity, Verdict};
 use serde::{Deserialize, Serialize};
+
+use crate::cast::Cast;
+use crate::drafts::{Drafts, Key};
 
 /// What one node of a graph stands for.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -206,45 +208,35 @@ impl Graph {
     /// Draws with a limit of one's own for edges. What is beyond it, the quietest edges without a finding first,
     /// becomes one edge per protocol from `other` to `other`.
     pub fn draw_at_most(assessment: &Assessment, group: Group, edges_max: usize) -> Self {
-        let mut nodes: BTreeMap<String, Node> = BTreeMap::new();
-        let mut containers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let mut drafts: BTreeMap<Key, Draft> = BTreeMap::new();
+        let mut cast = Cast::new(group);
+        let mut drafts = Drafts::default();
         let severities: BTreeMap<&str, Severity> =
             assessment.findings.iter().map(|finding| (finding.id.as_str(), finding.severity)).collect();
-        let mut meet = |peer: &Peer, network: &str| {
-            let node = node_of(peer, group, network);
-            let id = node.id.clone();
-            if let Some(workload) = peer.workload() {
-                containers.entry(id.clone()).or_default().insert(workload.container_id.clone());
-            }
-            nodes.entry(id.clone()).and_modify(|known| join_networks(known, &node)).or_insert(node);
-            id
-        };
         for judged in &assessment.judged {
             if judged.verdict == Verdict::Backscatter {
                 continue;
             }
             let conversation = &judged.conversation;
             let key = Key {
-                source: meet(&conversation.initiator, &conversation.network),
-                target: meet(&conversation.responder, &conversation.network),
+                source: cast.meet(&conversation.initiator, &conversation.network),
+                target: cast.meet(&conversation.responder, &conversation.network),
                 port: conversation.port,
-                via: conversation.via.clone(),
+                via: conversation.via.as_deref(),
             };
-            drafts.entry(key).or_insert_with(|| Draft::new(judged)).add(judged, &severities);
+            drafts.of(key, judged).add(judged, &severities);
         }
         if matches!(group, Group::Service | Group::Container) {
             for workload in &assessment.snapshot.workloads {
-                let unseen = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-                meet(&Peer::Workload { workload: Arc::clone(workload), address: unseen }, "");
+                cast.introduce(workload, "");
             }
         }
-        let (edges, edges_folded) = fold(drafts, edges_max);
-        settle_nodes(&mut nodes, &edges, &containers, assessment, group);
+        let edges_folded = drafts.fold(edges_max, &mut cast);
+        let keys = drafts.shown(&cast);
+        let nodes = cast.settle(&drafts, &keys, assessment);
         Self {
             group,
-            nodes: nodes.into_values().collect(),
-            edges,
+            nodes,
+            edges: drafts.finish(keys, &cast),
             edges_folded,
             from: assessment.snapshot.from,
             at: assessment.snapshot.at,
@@ -253,315 +245,9 @@ impl Graph {
     }
 }
 
-/// What makes two conversations the same edge.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Key {
-    source: String,
-    target: String,
-    port: ServicePort,
-    via: Option<String>,
-}
-
-/// An edge in the making.
-#[derive(Debug)]
-struct Draft {
-    edge: Edge,
-    documented_by: BTreeSet<String>,
-    findings: BTreeSet<String>,
-    rtts: Vec<(i64, u64)>,
-}
-
-impl Draft {
-    fn new(judged: &Judged) -> Self {
-        let conversation = &judged.conversation;
-        Self {
-            edge: Edge {
-                id: String::new(),
-                source: String::new(),
-                target: String::new(),
-                port: conversation.port,
-                network: conversation.network.clone(),
-                via: conversation.via.clone(),
-                verdict: judged.verdict,
-                documented_by: String::new(),
-                findings: Vec::new(),
-                severity: None,
-                sent: Tally::default(),
-                received: Tally::default(),
-                connections: Outcomes::default(),
-                rtt_p50: None,
-                first_at: conversation.first_at,
-                last_at: conversation.last_at,
-                is_guess: true,
-                is_proxy_leg: true,
-            },
-            documented_by: BTreeSet::new(),
-            findings: BTreeSet::new(),
-            rtts: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, judged: &Judged, severities: &BTreeMap<&str, Severity>) {
-        let conversation = &judged.conversation;
-        let edge = &mut self.edge;
-        if edge.network != conversation.network {
-            edge.network.clear();
-        }
-        if judged.verdict.gravity() > edge.verdict.gravity() {
-            edge.verdict = judged.verdict;
-        }
-        edge.sent += conversation.sent;
-        edge.received += conversation.received;
-        add_outcomes(&mut edge.connections, &conversation.connections);
-        edge.first_at = edge.first_at.min(conversation.first_at);
-        edge.last_at = edge.last_at.max(conversation.last_at);
-        edge.is_guess &= !conversation.evidence.is_proof();
-        edge.is_proxy_leg &= conversation.is_proxy_leg;
-        self.documented_by.extend(judged.documented_by.as_ref().map(ToString::to_string));
-        if let Some(finding) = &judged.finding {
-            edge.severity = edge.severity.max(severities.get(finding.as_str()).copied());
-            self.findings.insert(finding.clone());
-        }
-        if let Some(rtt) = conversation.rtt_p50 {
-            self.rtts.push((rtt, conversation.connections.answered.max(1)));
-        }
-    }
-
-    /// Takes a whole edge in that is to be shown no longer.
-    fn swallow(&mut self, other: Self) {
-        let (edge, more) = (&mut self.edge, other.edge);
-        if more.verdict.gravity() > edge.verdict.gravity() {
-            edge.verdict = more.verdict;
-        }
-        edge.sent += more.sent;
-        edge.received += more.received;
-        add_outcomes(&mut edge.connections, &more.connections);
-        edge.first_at = edge.first_at.min(more.first_at);
-        edge.last_at = edge.last_at.max(more.last_at);
-        edge.is_guess &= more.is_guess;
-        edge.is_proxy_leg &= more.is_proxy_leg;
-        edge.severity = edge.severity.max(more.severity);
-    }
-
-    fn finish(mut self, key: Key) -> Edge {
-        let via = key.via.as_deref().map(|via| format!(" via {via}")).unwrap_or_default();
-        Edge {
-            id: format!("{} -> {}:{}{via}", key.source, key.target, key.port),
-            source: key.source,
-            target: key.target,
-            via: key.via,
-            port: key.port,
-            documented_by: self.documented_by.into_iter().collect::<Vec<_>>().join(", "),
-            findings: self.findings.into_iter().collect(),
-            rtt_p50: weighted_median(&mut self.rtts),
-            ..self.edge
-        }
-    }
-}
-
-/// Returns the smallest value that at least half of the weight does not exceed.
-fn weighted_median(values: &mut [(i64, u64)]) -> Option<i64> {
-    values.sort_unstable();
-    let all: u128 = values.iter().map(|(_, weight)| u128::from(*weight)).sum();
-    let mut below: u128 = 0;
-    values.iter().find_map(|(value, weight)| {
-        below += u128::from(*weight);
-        (below * 2 >= all).then_some(*value)
-    })
-}
-
-fn add_outcomes(sum: &mut Outcomes, more: &Outcomes) {
-    sum.answered = sum.answered.saturating_add(more.answered);
-    sum.refused = sum.refused.saturating_add(more.refused);
-    sum.unanswered = sum.unanswered.saturating_add(more.unanswered);
-    sum.blocked = sum.blocked.saturating_add(more.blocked);
-    sum.pending = sum.pending.saturating_add(more.pending);
-}
-
-fn fold(drafts: BTreeMap<Key, Draft>, edges_max: usize) -> (Vec<Edge>, u64) {
-    if drafts.len() <= edges_max {
-        return (drafts.into_iter().map(|(key, draft)| draft.finish(key)).collect(), 0);
-    }
-    let mut ranked: Vec<(Key, Draft)> = drafts.into_iter().collect();
-    // Stable: of equals, the first by name stays.
-    ranked.sort_by_key(|(_, draft)| {
-        let bytes = draft.edge.sent.bytes.saturating_add(draft.edge.received.bytes);
-        std::cmp::Reverse((draft.edge.severity, draft.edge.verdict.is_finding(), bytes))
-    });
-    let folded = ranked.split_off(edges_max.min(ranked.len()));
-    let count = u64::try_from(folded.len()).unwrap_or(u64::MAX);
-    let mut others: BTreeMap<Key, Draft> = BTreeMap::new();
-    for (key, mut draft) in folded {
-        let port = ServicePort { port: None, protocol: key.port.protocol };
-        let key = Key { source: OTHER.to_owned(), target: OTHER.to_owned(), port, via: None };
-        match others.get_mut(&key) {
-            Some(known) => known.swallow(draft),
-            None => {
-                draft.edge.network.clear();
-                draft.documented_by.clear();
-                draft.findings.clear();
-                draft.rtts.clear();
-                others.insert(key, draft);
-            }
-        }
-    }
-    let mut shown: BTreeMap<Key, Draft> = ranked.into_iter().collect();
-    shown.append(&mut others);
-    (shown.into_iter().map(|(key, draft)| draft.finish(key)).collect(), count)
-}
-
-/// Drops nodes whose edges were all folded, adds `other`, and adds up what is shown.
-fn settle_nodes(
-    nodes: &mut BTreeMap<String, Node>,
-    edges: &[Edge],
-    containers: &BTreeMap<String, BTreeSet<String>>,
-    assessment: &Assessment,
-    group: Group,
-) {
-    let ends: BTreeSet<&str> =
-        edges.iter().flat_map(|edge| [edge.source.as_str(), edge.target.as_str()]).collect();
-    nodes.retain(|id, node| node.kind == NodeKind::Workload || ends.contains(id.as_str()));
-    if ends.contains(OTHER) {
-        nodes.entry(OTHER.to_owned()).or_insert_with(|| plain_node(OTHER, NodeKind::Other, OTHER));
-    }
-    for edge in edges {
-        let (sent, received) = (edge.sent.bytes, edge.received.bytes);
-        if let Some(source) = nodes.get_mut(&edge.source) {
-            source.sent_bytes = source.sent_bytes.saturating_add(sent);
-            source.received_bytes = source.received_bytes.saturating_add(received);
-        }
-        if let Some(target) = nodes.get_mut(&edge.target) {
-            target.sent_bytes = target.sent_bytes.saturating_add(received);
-            target.received_bytes = target.received_bytes.saturating_add(sent);
-        }
-    }
-    for (id, members) in containers {
-        if let Some(node) = nodes.get_mut(id) {
-            node.containers = u64::try_from(members.len()).unwrap_or(u64::MAX);
-        }
-    }
-    if group != Group::Service {
-        return;
-    }
-    for service in &assessment.undeclared {
-        if let Some(node) = nodes.get_mut(&guarded(service)) {
-            node.is_undeclared = true;
-        }
-    }
-    for listener in &assessment.listeners {
-        if listener.class == ListenerClass::DocumentedIdle
-            && let Some(node) = nodes.get_mut(&guarded(&listener.service))
-        {
-            node.idle_ports.push(listener.port);
-        }
-    }
-}
-
-fn join_networks(known: &mut Node, more: &Node) {
-    for network in &more.networks {
-        if let Err(place) = known.networks.binary_search(network) {
-            known.networks.insert(place, network.clone());
-        }
-    }
-}
-
-/// Ids that stand for something else than a workload.
-const RESERVED: [&str; 6] = ["host", "external", "unclaimed", "multicast", "ambiguous", OTHER];
-
-/// Returns a workload's name so that it cannot pass for the host, the outside or an address: a container may be
-/// called `host`.
-fn guarded(name: &str) -> String {
-    let is_taken = RESERVED.contains(&name) || name.parse::<std::net::IpAddr>().is_ok() || name.is_empty();
-    if is_taken { format!("workload:{name}") } else { name.to_owned() }
-}
-
-fn plain_node(id: &str, kind: NodeKind, title: &str) -> Node {
-    Node {
-        id: id.to_owned(),
-        kind,
-        title: title.to_owned(),
-        project: String::new(),
-        networks: Vec::new(),
-        containers: 0,
-        sent_bytes: 0,
-        received_bytes: 0,
-        is_undeclared: false,
-        idle_ports: Vec::new(),
-    }
-}
-
-fn node_of(peer: &Peer, group: Group, network: &str) -> Node {
-    let plain = |kind| {
-        let name = peer.service();
-        plain_node(&name, kind, &name)
-    };
-    match peer {
-        Peer::Workload { workload, .. } => workload_node(workload, group, network),
-        Peer::Host { .. } => plain(NodeKind::Host),
-        Peer::External { .. } => plain(NodeKind::External),
-        Peer::Unclaimed { .. } => plain(NodeKind::Unclaimed),
-        Peer::Group { .. } => plain(NodeKind::Multicast),
-        Peer::Ambiguous { .. } => plain(NodeKind::Ambiguous),
-        Peer::Bare { .. } => plain(NodeKind::Address),
-    }
-}
-
-fn workload_node(workload: &Workload, group: Group, network: &str) -> Node {
-    let named = |id: &str, title: &str| plain_node(&guarded(id), NodeKind::Workload, title);
-    let mut node = match group {
-        Group::Service => named(&workload.qualified(), &workload.service),
-        Group::Container => named(&workload.container, &workload.container),
-        // Outside any project a service stands for itself.
-        Group::Project if workload.project.is_empty() => named(&workload.service, &workload.service),
-        Group::Project => named(&workload.project, &workload.project),
-        Group::Network => {
-            let only = workload.networks.first().filter(|_| workload.networks.len() == 1);
-            let name = if network.is_empty() { only.map_or("", String::as_str) } else { network };
-            let title = if name.is_empty() { "unknown network" } else { name };
-            return plain_node(&format!("network:{name}"), NodeKind::Workload, title);
-        }
-    };
-    node.networks.clone_from(&workload.networks);
-    node.networks.sort();
-    node.networks.dedup();
-    match group {
-        Group::Service | Group::Container => node.project.clone_from(&workload.project),
-        Group::Project | Group::Network => {}
-    }
-    node
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_lies_where_half_of_the_connections_do() {
-        type Case<'a> = (&'a [(i64, u64)], Option<i64>);
-        let cases: [Case<'_>; 5] = [
-            (&[], None),
-            (&[(7, 1)], Some(7)),
-            (&[(100, 1), (1, 1)], Some(1)),
-            (&[(1, 2), (100, 1_000), (5_000, 3)], Some(100)),
-            (&[(1, u64::MAX), (2, u64::MAX), (3, u64::MAX)], Some(2)),
-        ];
-        for (values, expected) in cases {
-            assert_eq!(weighted_median(&mut values.to_vec()), expected, "{values:?}");
-        }
-    }
-
-    #[test]
-    fn a_workload_cannot_take_a_reserved_name() {
-        let cases = [
-            ("shop/web", "shop/web"),
-            ("host", "workload:host"),
-            ("10.0.0.1", "workload:10.0.0.1"),
-            ("", "workload:"),
-        ];
-        for (name, expected) in cases {
-            assert_eq!(guarded(name), expected);
-        }
-    }
 
     #[test]
     fn groupings_are_read_as_they_are_written() {

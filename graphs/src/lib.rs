@@ -26,7 +26,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod cast;
 mod dot;
+mod drafts;
 mod graph;
 mod json;
 mod mermaid;

@@ -1,15 +1,16 @@
 //! What a packet of a known flow costs, and what a flow takes of memory, from a thousand flows to ten million.
 //!
 //! In one process, smallest table first: packets are made before they are measured, 1,024 at a time, and
-//! time is this thread's own.
+//! time is this thread's own. At the end a flood: every packet a flow, past the room of a table of the default size, in
+//! the daemon's batches, handed over as the daemon does; on fresh memory and on memory that was written to before.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::{
-    Direction, FlowTable, Fragment, InterfaceId, InterfaceTable, Limits, MacAddr, Network, Observation,
-    Packet, Port, Protocol, Timestamp,
+    Delta, DeltaSink, Direction, FlowTable, Fragment, InterfaceId, InterfaceTable, Limits, MacAddr, Network,
+    Observation, Packet, Port, Protocol, TcpFacts, Timestamp,
 };
 use portolan_sys::usage::thread_time;
 
@@ -48,7 +49,102 @@ fn main() -> io::Result<()> {
             )?;
         }
     }
+    flood(&mut out)
+}
+
+/// Packets of a batch of the daemon.
+const FLOOD_BATCH: usize = 32;
+const FLOOD_FLOWS: u32 = 5_000_000;
+
+/// Counts what it is handed, and keeps nothing.
+struct Counted {
+    handed: u64,
+    frames: u64,
+}
+
+impl DeltaSink for Counted {
+    fn push(&mut self, delta: Delta) -> Result<(), Box<Delta>> {
+        self.handed += 1;
+        self.frames += delta.grown[0].frames + delta.grown[1].frames;
+        Ok(())
+    }
+
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+}
+
+fn flood(out: &mut impl Write) -> io::Result<()> {
+    let mut table = FlowTable::new(Limits::default(), 1);
+    let interfaces = InterfaceTable::plain();
+    let mut sink = Counted { handed: 0, frames: 0 };
+    let mut batch = Vec::with_capacity(FLOOD_BATCH);
+    for (said, first) in [("fresh", 0), ("written to", FLOOD_FLOWS)] {
+        let (mut taken, mut times) = (Duration::ZERO, Vec::new());
+        for flow in first..first + FLOOD_FLOWS {
+            batch.push(syn(flow));
+            if batch.len() < FLOOD_BATCH {
+                continue;
+            }
+            let began = thread_time();
+            table.observe(&batch, &interfaces, &BareDirectory);
+            if table.wants_drain() {
+                table.drain_endings(&mut sink);
+            }
+            let time = thread_time() - began;
+            taken += time;
+            times.push(time);
+            batch.clear();
+        }
+        times.sort_unstable();
+        let at = |share: usize| times.get((times.len() - 1) * share / 10_000).map_or(0, Duration::as_micros);
+        writeln!(
+            out,
+            "flood, memory {said}: {:.1} ns a flow; batches of {FLOOD_BATCH}: p50 {} us, p99 {} us, p99.99 {} us, most {} us",
+            taken.as_nanos() as f64 / f64::from(FLOOD_FLOWS),
+            at(5_000),
+            at(9_900),
+            at(9_999),
+            at(10_000),
+        )?;
+    }
+    table.drain(&mut sink);
+    let ledger = table.ledger();
+    writeln!(
+        out,
+        "  {} flows opened, {} evicted, {} turned away, {} live; {} frames in, {} handed over, {} turned away",
+        ledger.flows_opened,
+        ledger.flows_evicted,
+        ledger.overflow.frames,
+        table.live(),
+        2 * FLOOD_FLOWS,
+        sink.frames,
+        ledger.overflow.frames,
+    )?;
     Ok(())
+}
+
+/// The first segment of a connection that nobody answers.
+fn syn(flow: u32) -> Observation {
+    let [_, b, c, d] = flow.to_be_bytes();
+    let seen = datagram(0, false, false);
+    let Network::Ip(packet) = seen.network else { return seen };
+    let tcp = TcpFacts {
+        flags: TcpFacts::SYN,
+        sequence: flow,
+        acknowledgment: 0,
+        window: 64_240,
+        payload_bytes: 0,
+    };
+    let network = Network::Ip(Packet {
+        source: [10, b, c, d].into(),
+        destination: [10, 255, 0, 1].into(),
+        protocol: Protocol::TCP,
+        ports: Some((Port(40_000), Port(80))),
+        tcp: Some(tcp),
+        ..packet
+    });
+    Observation { network, ..seen }
 }
 
 struct Row {

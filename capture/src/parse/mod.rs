@@ -125,19 +125,33 @@ pub(crate) const TUNNELS_MAX: usize = 8;
 /// [`ParseError::Malformed`] if a length or version field contradicts the header it stands in,
 /// [`ParseError::TooDeep`] if headers are nested beyond the limits, [`ParseError::UnknownLinkType`] if nobody here
 /// reads the frame's link type.
-#[inline(always)]
+#[inline]
 pub fn parse(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, ParseError> {
-    if !options.fingerprint
-        && let Some(seen) = fast::parse(frame)
-    {
-        return Ok(seen);
+    let mut seen = Observation::UNREAD;
+    parse_into(frame, options, &mut seen)?;
+    Ok(seen)
+}
+
+/// Reads one frame into the place where its observation is to stay. Equal to [`parse`], without a copy.
+///
+/// # Errors
+///
+/// As [`parse`]; `into` holds nothing of meaning then.
+#[inline(always)]
+pub fn parse_into(
+    frame: &Frame<'_>,
+    options: &ParseOptions,
+    into: &mut Observation,
+) -> Result<(), ParseError> {
+    if !options.fingerprint && fast::parse(frame, into).is_some() {
+        return Ok(());
     }
-    walk(frame, options)
+    walk(frame, options, into)
 }
 
 /// Reads a frame layer by layer.
 #[inline(never)]
-fn walk(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, ParseError> {
+fn walk(frame: &Frame<'_>, options: &ParseOptions, into: &mut Observation) -> Result<(), ParseError> {
     let located = link::locate(frame)?;
     let mut fingerprint = 0;
     let network = match located.content {
@@ -151,7 +165,9 @@ fn walk(frame: &Frame<'_>, options: &ParseOptions) -> Result<Observation, ParseE
             Network::Ip(packet(outermost, frame, options.innermost, located.vlan)?)
         }
     };
-    Ok(observation(frame, &located, fingerprint, network))
+    observe(frame, &located, fingerprint, into);
+    into.network = network;
+    Ok(())
 }
 
 /// Reads the transport header of a packet, or of the innermost packet it carries.
@@ -207,19 +223,17 @@ impl Frame<'_> {
     }
 }
 
+/// Writes what is known of a frame beside what it carries.
 #[inline(always)]
-fn observation(frame: &Frame<'_>, located: &Located<'_>, fingerprint: u64, network: Network) -> Observation {
-    Observation {
-        at: frame.at,
-        is_timed: frame.is_timed,
-        frame: frame.number,
-        interface: located.interface,
-        direction: located.direction,
-        source_mac: located.source_mac,
-        wire_bytes: located.wire_bytes,
-        fingerprint,
-        network,
-    }
+fn observe(frame: &Frame<'_>, located: &Located<'_>, fingerprint: u64, into: &mut Observation) {
+    into.at = frame.at;
+    into.is_timed = frame.is_timed;
+    into.frame = frame.number;
+    into.interface = located.interface;
+    into.direction = located.direction;
+    into.source_mac = located.source_mac;
+    into.wire_bytes = located.wire_bytes;
+    into.fingerprint = fingerprint;
 }
 
 impl<'a> Located<'a> {

@@ -105,17 +105,62 @@ impl Meter {
         self.follow_time(seen.at, deltas);
         self.batch.push(seen);
         self.taken += 1;
-        if self.taken.is_multiple_of(BATCH as u64) {
-            self.flush();
-            if self.table.wants_drain() {
-                if self.keeps_growth {
-                    // What opened since may end before the tick, and is told once.
-                    self.table.drain_endings(deltas);
-                } else {
-                    self.table.drain(deltas);
-                }
+        self.drain_where_due(deltas);
+    }
+
+    /// Meters a full batch, and hands over what piled up.
+    #[inline]
+    fn drain_where_due(&mut self, deltas: &mut impl DeltaSink) {
+        if !self.taken.is_multiple_of(BATCH as u64) {
+            return;
+        }
+        self.flush();
+        if self.table.wants_drain() {
+            if self.keeps_growth {
+                // What opened since may end before the tick, and is told once.
+                self.table.drain_endings(deltas);
+            } else {
+                self.table.drain(deltas);
             }
         }
+    }
+
+    /// Takes frames in from where they were read into: what [`Meter::frame`] makes of them one by one, without a copy.
+    pub fn frames<S: AsRef<Observation>>(&mut self, frames: &[S], deltas: &mut impl DeltaSink) {
+        let mut rest = frames;
+        while !rest.is_empty() {
+            let until_due = BATCH - usize::try_from(self.taken % BATCH as u64).unwrap_or(0);
+            let most = rest.len().min(until_due);
+            let steady = rest.iter().take(most).take_while(|seen| self.is_step(seen.as_ref().at)).count();
+            let (batch, after) = rest.split_at(steady);
+            if batch.is_empty() {
+                // The first frame of all, or a jump of the clock.
+                let Some((jump, after)) = rest.split_first() else { return };
+                self.frame(*jump.as_ref(), deltas);
+                rest = after;
+                continue;
+            }
+            self.flush();
+            self.table.observe(batch, &self.interfaces, &self.who);
+            self.taken += batch.len() as u64;
+            self.drain_where_due(deltas);
+            rest = after;
+        }
+    }
+
+    /// Moves engine time by a step that is no jump; false, and nothing changed, for any other.
+    #[inline]
+    fn is_step(&mut self, at: Timestamp) -> bool {
+        let Some(previous) = self.previous_at else { return false };
+        let step = at.since(previous);
+        if !(-JITTER..=STEP_MAX).contains(&step) {
+            return false;
+        }
+        if step > 0 {
+            self.previous_at = Some(at);
+            self.engine_now = self.engine_now.plus(step);
+        }
+        true
     }
 
     /// From here on keeps which flow each counted frame went to.

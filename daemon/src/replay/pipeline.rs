@@ -38,20 +38,55 @@ impl Source for MergedFiles {
 /// What is done with frames.
 pub(super) trait Reduce: Sync {
     /// What a frame becomes.
-    type Row: Send;
+    type Row: Clone + Send;
 
-    /// Reduces a frame; `is_selected` says what the selection made of it. Pure: any thread does it, in any order.
-    fn reduce(&self, frame: &Frame<'_>, is_selected: bool) -> Self::Row;
+    /// A row before anything stands in it.
+    const UNREAD: Self::Row;
+
+    /// Reduces a frame into the row where it stays, whatever stood there; `is_selected` says what the selection made of
+    /// it. Pure: any thread does it, in any order.
+    fn reduce(&self, frame: &Frame<'_>, is_selected: bool, row: &mut Self::Row);
+}
+
+/// Rows, written where they stay; what was taken makes room for others.
+struct Rows<Row> {
+    rows: Vec<Row>,
+    count: usize,
+}
+
+impl<Row: Clone> Rows<Row> {
+    fn new() -> Self {
+        Self { rows: Vec::new(), count: 0 }
+    }
+
+    #[inline(always)]
+    fn add<R: Reduce<Row = Row>>(&mut self, reduce: &R, frame: &Frame<'_>, is_selected: bool) {
+        if self.count == self.rows.len() {
+            self.rows.push(R::UNREAD);
+        }
+        if let Some(row) = self.rows.get_mut(self.count) {
+            reduce.reduce(frame, is_selected, row);
+            self.count += 1;
+        }
+    }
+
+    fn filled(&self) -> &[Row] {
+        self.rows.get(..self.count).unwrap_or_default()
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+    }
 }
 
 /// What becomes of the rows: strictly in the order of the frames, on the caller's thread.
 pub(super) trait Take<Row> {
-    /// Takes one row.
+    /// Takes rows.
     ///
     /// # Errors
     ///
     /// Returns why the reading is to end.
-    fn take(&mut self, row: &Row) -> Result<(), Failure>;
+    fn take(&mut self, rows: &[Row]) -> Result<(), Failure>;
 
     /// Hears how far the source was read, now and then.
     fn position(&mut self, _bytes: u64) {}
@@ -99,7 +134,7 @@ pub(super) fn read<R: Reduce>(
             intake.read(source, &mut |frame, chunk| {
                 let is_selected = select(frame);
                 if is_reduced_by_reader {
-                    chunk.rows.push(reduce.reduce(frame, is_selected));
+                    chunk.rows.add(reduce, frame, is_selected);
                 } else {
                     chunk.keep(frame, is_selected);
                 }
@@ -134,21 +169,21 @@ fn read_alone<R: Reduce>(
     reduce: &R,
     take: &mut impl Take<R::Row>,
 ) -> Result<Option<TapError>, Failure> {
-    let mut rows = Vec::with_capacity(ROWS_TOGETHER);
+    let mut rows = Rows::new();
     let mut taken = Ok(());
     loop {
         let polled = source.poll(&mut |frame| {
             if taken.is_ok() {
                 let is_selected = select(frame);
-                rows.push(reduce.reduce(frame, is_selected));
-                if rows.len() == ROWS_TOGETHER {
-                    taken = rows.iter().try_for_each(|row| take.take(row));
+                rows.add(reduce, frame, is_selected);
+                if rows.count == ROWS_TOGETHER {
+                    taken = take.take(rows.filled());
                     rows.clear();
                 }
             }
         });
         if taken.is_ok() {
-            taken = rows.iter().try_for_each(|row| take.take(row));
+            taken = take.take(rows.filled());
             rows.clear();
         }
         std::mem::replace(&mut taken, Ok(()))?;
@@ -166,14 +201,14 @@ struct Chunk<Row> {
     /// Captured bytes of all frames, one after the other.
     bytes: Vec<u8>,
     heads: Vec<Head>,
-    rows: Vec<Row>,
+    rows: Rows<Row>,
     /// How far the source was read.
     position: u64,
 }
 
-impl<Row> Default for Chunk<Row> {
+impl<Row: Clone> Default for Chunk<Row> {
     fn default() -> Self {
-        Self { bytes: Vec::new(), heads: Vec::new(), rows: Vec::new(), position: 0 }
+        Self { bytes: Vec::new(), heads: Vec::new(), rows: Rows::new(), position: 0 }
     }
 }
 
@@ -184,9 +219,9 @@ struct Head {
     is_selected: bool,
 }
 
-impl<Row> Chunk<Row> {
+impl<Row: Clone> Chunk<Row> {
     fn is_full(&self) -> bool {
-        self.heads.len().max(self.rows.len()) >= CHUNK_FRAMES || self.bytes.len() >= CHUNK_BYTES
+        self.heads.len().max(self.rows.count) >= CHUNK_FRAMES || self.bytes.len() >= CHUNK_BYTES
     }
 
     fn keep(&mut self, frame: &Frame<'_>, is_selected: bool) {
@@ -212,7 +247,7 @@ impl<Row> Chunk<Row> {
         for Head { frame, captured_bytes, is_selected } in self.heads.drain(..) {
             let (bytes, after) = rest.split_at_checked(captured_bytes).unwrap_or((rest, &[]));
             rest = after;
-            self.rows.push(reduce.reduce(&Frame { bytes, ..frame }, is_selected));
+            self.rows.add(reduce, &Frame { bytes, ..frame }, is_selected);
         }
         self.bytes.clear();
         // One huge frame is no reason to hold its memory for the rest of the capture.
@@ -229,7 +264,7 @@ struct Intake<Row> {
     is_refused: bool,
 }
 
-impl<Row> Intake<Row> {
+impl<Row: Clone> Intake<Row> {
     fn read(
         &mut self,
         source: &mut impl Source,
@@ -281,16 +316,14 @@ fn reduce_chunks<R: Reduce>(unread: &Receiver<Chunk<R::Row>>, done: &SyncSender<
 }
 
 /// The taking end. The first way that is closed is the end: nothing went by the ways after it either.
-fn take_chunks<Row>(
+fn take_chunks<Row: Clone>(
     exits: &[Receiver<Chunk<Row>>],
     spent: &Sender<Chunk<Row>>,
     take: &mut impl Take<Row>,
 ) -> Result<(), Failure> {
     for exit in exits.iter().cycle() {
         let Ok(mut chunk) = exit.recv() else { break };
-        for row in &chunk.rows {
-            take.take(row)?;
-        }
+        take.take(chunk.rows.filled())?;
         chunk.rows.clear();
         take.position(chunk.position);
         // The reader may have ended: then nobody wants it back.
@@ -363,9 +396,11 @@ mod tests {
     impl Reduce for Sum {
         type Row = (u64, u64, bool);
 
-        fn reduce(&self, frame: &Frame<'_>, is_selected: bool) -> Self::Row {
+        const UNREAD: Self::Row = (0, 0, false);
+
+        fn reduce(&self, frame: &Frame<'_>, is_selected: bool, row: &mut Self::Row) {
             assert_ne!(frame.number, self.panics_at, "frame {} cannot be borne", frame.number);
-            (frame.number, frame.bytes.iter().map(|byte| u64::from(*byte)).sum(), is_selected)
+            *row = (frame.number, frame.bytes.iter().map(|byte| u64::from(*byte)).sum(), is_selected);
         }
     }
 
@@ -377,11 +412,13 @@ mod tests {
     }
 
     impl Take<(u64, u64, bool)> for Rows {
-        fn take(&mut self, row: &(u64, u64, bool)) -> Result<(), Failure> {
-            if self.stops_at == Some(row.0) {
-                return Err(Failure::error("enough"));
+        fn take(&mut self, rows: &[(u64, u64, bool)]) -> Result<(), Failure> {
+            for row in rows {
+                if self.stops_at == Some(row.0) {
+                    return Err(Failure::error("enough"));
+                }
+                self.rows.push(*row);
             }
-            self.rows.push(*row);
             Ok(())
         }
 

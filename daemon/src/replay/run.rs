@@ -154,9 +154,9 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         let wire_bytes = row.record.original_bytes;
         let seen = match &row.sighting {
             Sighting::Deselected => return self.meter.leave_out(NotCounted::Deselected, wire_bytes),
-            Sighting::Read(seen) => {
+            Sighting::Read => {
                 self.note_time(row.at);
-                seen
+                &row.seen
             }
             Sighting::Refused(error) => {
                 self.note_time(row.at);
@@ -189,6 +189,31 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             }
         }
         self.tell_counted();
+    }
+
+    /// Returns how many of these rows may be metered together: all were read, none is left out, no tick and no change
+    /// of the roster comes between them, and nobody follows single frames.
+    fn together(&self, rows: &[Row]) -> usize {
+        let is_followed = self.player.is_some()
+            || self.plain.is_some()
+            || self.duplicates.is_some()
+            || self.watch.is_some();
+        let Some(second) = self.second.filter(|_| !is_followed) else { return 0 };
+        let from = second.saturating_mul(Timestamp::SECOND);
+        let until = from.saturating_add(Timestamp::SECOND);
+        let change = self.chosen.changes.get(self.next_change).map_or(until, |change| change.0);
+        let span = from..until.min(change);
+        let parts = |row: &&Row| matches!(row.sighting, Sighting::Read) && span.contains(&row.at.0);
+        rows.iter().take_while(parts).count()
+    }
+
+    fn meter_together(&mut self, rows: &[Row]) {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
+        self.frames += rows.len() as u64;
+        self.last_at = Some(last.at);
+        let (from, to) = self.span.unwrap_or((first.at, first.at));
+        self.span = Some(rows.iter().fold((from, to), |(from, to), row| (from.min(row.at), to.max(row.at))));
+        self.meter.frames(rows, &mut Straight { chart: &mut self.chart, watch: &mut self.watch });
     }
 
     fn note_time(&mut self, at: Timestamp) {
@@ -372,8 +397,19 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
 
 impl Take<Row> for Run<'_, '_, '_> {
     #[inline]
-    fn take(&mut self, row: &Row) -> Result<(), Failure> {
-        self.frame(row)
+    fn take(&mut self, rows: &[Row]) -> Result<(), Failure> {
+        let mut rest = rows;
+        while let Some((first, after)) = rest.split_first() {
+            let (together, others) = rest.split_at(self.together(rest));
+            if together.is_empty() {
+                self.frame(first)?;
+                rest = after;
+            } else {
+                self.meter_together(together);
+                rest = others;
+            }
+        }
+        Ok(())
     }
 
     fn position(&mut self, bytes: u64) {

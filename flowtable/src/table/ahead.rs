@@ -36,9 +36,13 @@ impl Ahead {
 }
 
 impl FlowTable {
-    pub(super) fn look_ahead(&self, batch: &[Observation], interfaces: &InterfaceTable) -> [Ahead; AHEAD] {
+    pub(super) fn look_ahead<S: AsRef<Observation>>(
+        &self,
+        batch: &[S],
+        interfaces: &InterfaceTable,
+    ) -> [Ahead; AHEAD] {
         let mut ahead = [Ahead { sighting: Sighting::Unknown, robbed: None, place: None }; AHEAD];
-        for (seen, ahead) in batch.iter().zip(&mut ahead) {
+        for (seen, ahead) in batch.iter().map(AsRef::as_ref).zip(&mut ahead) {
             *ahead = Ahead::of(seen, interfaces);
             let scope = match ahead.sighting {
                 Sighting::Sent { scope, .. } | Sighting::SentByHost { scope } | Sighting::Plain { scope } => {

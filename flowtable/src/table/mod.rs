@@ -221,16 +221,17 @@ impl FlowTable {
         self.skew = nanoseconds;
     }
 
-    /// Takes a batch of frames in. Every frame ends in exactly one counter of the ledger.
-    pub fn observe(
+    /// Takes a batch of frames in, from wherever they were read into. Every frame ends in exactly one counter of the
+    /// ledger.
+    pub fn observe<S: AsRef<Observation>>(
         &mut self,
-        batch: &[Observation],
+        batch: &[S],
         interfaces: &InterfaceTable,
         directory: &impl Directory,
     ) {
         for part in batch.chunks(AHEAD) {
             let ahead = self.look_ahead(part, interfaces);
-            for (seen, ahead) in part.iter().zip(&ahead) {
+            for (seen, ahead) in part.iter().map(AsRef::as_ref).zip(&ahead) {
                 self.ledger.delivered.count(seen.wire_bytes);
                 self.advance(seen);
                 if !self.held.is_empty() && self.must_queue(seen) {

@@ -2,7 +2,7 @@
 
 use super::memories::delivery;
 use super::metering::Sender;
-use super::slot::Cold;
+use super::slot::{Cold, Hot};
 use super::{ENDINGS_MAX, ENDINGS_RESERVED, FlowTable, WINDOW, tag_of};
 use crate::delta::{Delta, EndReason};
 use crate::directory::Holder;
@@ -84,21 +84,17 @@ impl FlowTable {
         let mut victim: Option<(u8, Timestamp, usize)> = None;
         let mut own_attempts = 0;
         for slot in first..first + WINDOW {
-            let (Some(hot), Some(cold)) = (self.hot.get(slot), self.cold.get(slot)) else { continue };
+            let Some(hot) = self.hot.get(slot) else { continue };
             if self.tags.get(slot).is_none_or(|tag| *tag == 0) {
                 continue;
             }
             let rank = match hot.state {
                 State::Closed => 0,
-                State::Attempt => match (sender, cold.flow.initiator_end().holder) {
-                    (Sender::Veth { attachment, .. }, Holder::Attachment(initiator))
-                        if attachment == initiator =>
-                    {
-                        own_attempts += 1;
-                        1
-                    }
-                    _ => 2,
-                },
+                State::Attempt if self.is_attempt_of(slot, hot, sender) => {
+                    own_attempts += 1;
+                    1
+                }
+                State::Attempt => 2,
                 State::Settled | State::Closing => continue,
             };
             if victim.is_none_or(|(best, at, _)| (rank, hot.last_at) < (best, at)) {
@@ -111,6 +107,17 @@ impl FlowTable {
         }
         let reason = if rank == 0 { EndReason::Closed } else { EndReason::Evicted };
         self.end(slot, reason).then_some(slot)
+    }
+
+    /// Returns whether the sender itself opened this flow. The cold part, which is likely to be far away, is read only
+    /// where one of the two ends is the sender.
+    fn is_attempt_of(&self, slot: usize, hot: &Hot, sender: Sender) -> bool {
+        let Sender::Veth { attachment, .. } = sender else { return false };
+        hot.attachments.contains(&attachment.0)
+            && self
+                .cold
+                .get(slot)
+                .is_some_and(|cold| cold.flow.initiator_end().holder == Holder::Attachment(attachment))
     }
 
     /// Closes a flow's accounts; false where the endings have no room, and then nothing changed.
