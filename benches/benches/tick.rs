@@ -6,7 +6,8 @@ use std::sync::Arc;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use portolan_daemon::engine::{Chart, ChartOptions, Losses, Source, Turn};
-use portolan_exporter::{SeriesLimits, Vitals, render};
+use portolan_exporter::exposition::render_with;
+use portolan_exporter::{EdgeMemory, OwnMetrics, SeriesLimits, Vitals};
 use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::{
     Delta, Direction, FlowTable, Fragment, InterfaceId, InterfaceTable, Ledger, Limits, MacAddr, Names,
@@ -99,10 +100,23 @@ fn whole_turn(bencher: Bencher<'_, '_>, (flows, edges): (u32, u32)) {
     bencher.bench_local(|| black_box(chart.turn(turn(ledger, flows), Vitals::default())));
 }
 
-/// A scrape of the publication.
+/// A scrape of the publication: the page is written for the first one, the others are given the same.
 #[divan::bench(args = SIZES, sample_count = 10)]
 fn scrape(bencher: Bencher<'_, '_>, (flows, edges): (u32, u32)) {
     let (mut chart, _, ledger) = chart(flows, edges);
     let (publication, _) = chart.turn(turn(ledger, flows), Vitals::default());
-    bencher.bench_local(|| black_box(render(&publication, SeriesLimits::default())));
+    let mut memory = EdgeMemory::new(SeriesLimits::default());
+    memory.turn(&publication);
+    let own = OwnMetrics::new();
+    bencher.bench_local(|| black_box(render_with(&publication, &memory, &own)));
+}
+
+/// What a publication changes of the series.
+#[divan::bench(args = SIZES, sample_count = 10)]
+fn series(bencher: Bencher<'_, '_>, (flows, edges): (u32, u32)) {
+    let (mut chart, _, ledger) = chart(flows, edges);
+    let (publication, _) = chart.turn(turn(ledger, flows), Vitals::default());
+    let mut memory = EdgeMemory::new(SeriesLimits::default());
+    memory.turn(&publication);
+    bencher.bench_local(|| memory.turn(black_box(&publication)));
 }

@@ -37,7 +37,9 @@ pub struct Metric {
     pub labels: &'static [&'static str],
 }
 
-const EDGE: &[&str] = &["client", "client_project", "server", "server_project", "port", "protocol"];
+/// Labels of every series of an edge; those with more have them behind.
+pub(crate) const EDGE: &[&str] =
+    &["client", "client_project", "server", "server_project", "port", "protocol"];
 const EDGE_DIRECTION: &[&str] =
     &["client", "client_project", "server", "server_project", "port", "protocol", "direction"];
 const EDGE_OUTCOME: &[&str] =

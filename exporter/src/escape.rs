@@ -48,6 +48,10 @@ pub fn html(text: &str) -> Cow<'_, str> {
 /// Escapes for a Prometheus label value between double quotes (text format 0.0.4): backslash, quote and line feed
 /// by its rules, everything else that is hostile made visible first.
 pub fn label(text: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\\' | b'"');
+    if text.bytes().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
     let is_special = |character| matches!(character, '\\' | '"') || is_hostile(character);
     escape(text, is_special, |character, into| match character {
         '\\' => into.push_str("\\\\"),

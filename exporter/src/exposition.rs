@@ -38,39 +38,64 @@ pub(crate) fn render_published(publication: &Publication, memory: &EdgeMemory) -
 }
 
 fn write_edges(page: &mut Page, memory: &EdgeMemory) {
+    // An edge has eleven series or so: what they have in common is written down once.
+    let edges: Vec<(String, &EdgeSeries)> =
+        memory.series().map(|(key, series)| (labels_of(key), series)).collect();
     let mut bytes = page.family(&catalogue::EDGE_BYTES);
-    for (key, series) in memory.series() {
-        bytes.edge(key, &["to_server"], series.totals.sent.bytes);
-        bytes.edge(key, &["to_client"], series.totals.received.bytes);
+    for (edge, series) in &edges {
+        bytes.edge(edge, &["to_server"], series.totals.sent.bytes);
+        bytes.edge(edge, &["to_client"], series.totals.received.bytes);
     }
     let mut frames = page.family(&catalogue::EDGE_FRAMES);
-    for (key, series) in memory.series() {
-        frames.edge(key, &["to_server"], series.totals.sent.frames);
-        frames.edge(key, &["to_client"], series.totals.received.frames);
+    for (edge, series) in &edges {
+        frames.edge(edge, &["to_server"], series.totals.sent.frames);
+        frames.edge(edge, &["to_client"], series.totals.received.frames);
     }
     let mut connections = page.family(&catalogue::EDGE_CONNECTIONS);
-    for (key, series) in memory.series() {
+    for (edge, series) in &edges {
         let outcomes = series.totals.connections;
-        connections.edge(key, &["answered"], outcomes.answered);
-        connections.edge(key, &["refused"], outcomes.refused);
-        connections.edge(key, &["unanswered"], outcomes.unanswered);
-        connections.edge(key, &["blocked"], outcomes.blocked);
+        connections.edge(edge, &["answered"], outcomes.answered);
+        connections.edge(edge, &["refused"], outcomes.refused);
+        connections.edge(edge, &["unanswered"], outcomes.unanswered);
+        connections.edge(edge, &["blocked"], outcomes.blocked);
     }
     let mut info = page.family(&catalogue::EDGE_INFO);
-    for (key, series) in memory.series() {
-        info.edge(key, &[verdict_word(series), &series.documented_by, &series.network], 1);
+    for (edge, series) in &edges {
+        info.edge(edge, &[verdict_word(series), &series.documented_by, &series.network], 1);
     }
     let mut first_seen = page.family(&catalogue::EDGE_FIRST_SEEN);
-    for (key, series) in memory.series() {
+    for (edge, series) in &edges {
         if let Some(at) = series.first_at {
-            first_seen.edge(key, &[], at.as_seconds());
+            first_seen.edge(edge, &[], at.as_seconds());
         }
     }
     let mut rtt = page.family(&catalogue::EDGE_RTT);
-    for (key, series) in memory.series() {
+    for (edge, series) in &edges {
         if let Some(nanoseconds) = series.rtt_p50 {
-            rtt.edge(key, &[], portolan_flowtable::Timestamp(nanoseconds).as_seconds());
+            rtt.edge(edge, &[], portolan_flowtable::Timestamp(nanoseconds).as_seconds());
         }
+    }
+}
+
+/// Returns the labels all series of an edge have, as they stand between the braces.
+fn labels_of(key: &EdgeKey) -> String {
+    let EdgeKey { client, client_project, server, server_project, port, protocol } = key;
+    let values = [client, client_project, server, server_project, port, protocol];
+    let mut text = String::with_capacity(128);
+    write_labels(&mut text, catalogue::EDGE.iter().zip(values.map(String::as_str)));
+    text
+}
+
+/// Writes labels and their values, separated by commas.
+fn write_labels<'v>(text: &mut String, labels: impl Iterator<Item = (&'v &'static str, &'v str)>) {
+    for (position, (label, value)) in labels.enumerate() {
+        if position > 0 {
+            text.push(',');
+        }
+        text.push_str(label);
+        text.push_str("=\"");
+        text.push_str(&escape::label(value));
+        text.push('"');
     }
 }
 
@@ -161,34 +186,36 @@ struct Family<'a> {
 }
 
 impl Family<'_> {
-    fn edge(&mut self, key: &EdgeKey, further: &[&str], value: impl Display) {
-        let EdgeKey { client, client_project, server, server_project, port, protocol } = key;
-        let edge = [client, client_project, server, server_project, port, protocol].map(String::as_str);
-        self.write(edge.iter().chain(further), value);
+    /// Writes a series of an edge: `edge` holds the labels all of them have, `further` the values of those behind.
+    fn edge(&mut self, edge: &str, further: &[&str], value: impl Display) {
+        self.begin();
+        self.text.push('{');
+        self.text.push_str(edge);
+        let rest = self.metric.labels.get(catalogue::EDGE.len()..).unwrap_or_default();
+        if !rest.is_empty() {
+            self.text.push(',');
+        }
+        write_labels(self.text, rest.iter().zip(further.iter().copied()));
+        self.put(format_args!("}} {value}\n"));
     }
 
     fn sample(&mut self, values: &[&str], value: impl Display) {
-        self.write(values.iter(), value);
+        self.begin();
+        if !self.metric.labels.is_empty() {
+            self.text.push('{');
+            write_labels(self.text, self.metric.labels.iter().zip(values.iter().copied()));
+            self.text.push('}');
+        }
+        self.put(format_args!(" {value}\n"));
     }
 
-    fn write<'v>(&mut self, values: impl Iterator<Item = &'v &'v str>, value: impl Display) {
-        let Metric { name, kind, help, labels } = self.metric;
+    fn begin(&mut self) {
+        let Metric { name, kind, help, .. } = self.metric;
         if !self.is_begun {
             self.is_begun = true;
             self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.word()));
         }
         self.text.push_str(name);
-        for (position, (label, value)) in labels.iter().zip(values).enumerate() {
-            self.text.push(if position == 0 { '{' } else { ',' });
-            self.text.push_str(label);
-            self.text.push_str("=\"");
-            self.text.push_str(&escape::label(value));
-            self.text.push('"');
-        }
-        if !labels.is_empty() {
-            self.text.push('}');
-        }
-        self.put(format_args!(" {value}\n"));
     }
 
     fn put(&mut self, text: std::fmt::Arguments<'_>) {

@@ -11,6 +11,8 @@ use portolan_flowtable::{Delta, EndReason, Flow, Names, Outcome, Peer, Tally};
 pub struct FlowBook {
     /// Open flows, in no order.
     live: Vec<(u32, Flow)>,
+    /// What each of them is kept for in a list that is too short: flows lie far apart, and this does not.
+    ranks: Vec<u64>,
     /// For each slot of the flow table, where its flow stands among the open ones, counted from 1; 0 for nowhere.
     places: Vec<u32>,
     ended: VecDeque<(Flow, EndReason)>,
@@ -33,6 +35,7 @@ impl FlowBook {
     pub fn new(kept_max: usize) -> Self {
         Self {
             live: Vec::new(),
+            ranks: Vec::new(),
             places: Vec::new(),
             ended: VecDeque::new(),
             kept_max,
@@ -67,10 +70,14 @@ impl FlowBook {
             self.places.resize(slot + 1, 0);
         }
         let place = self.places.get_mut(slot)?;
-        if let Some((_, flow)) = (*place as usize).checked_sub(1).and_then(|at| self.live.get_mut(at)) {
+        if let Some(at) = (*place as usize).checked_sub(1)
+            && let (Some((_, flow)), Some(its_rank)) = (self.live.get_mut(at), self.ranks.get_mut(at))
+        {
+            *its_rank = rank(&delta.flow);
             return Some(std::mem::replace(flow, delta.flow));
         }
         self.live.push((delta.slot, delta.flow));
+        self.ranks.push(rank(&delta.flow));
         *place = u32::try_from(self.live.len()).unwrap_or(0);
         None
     }
@@ -80,6 +87,7 @@ impl FlowBook {
         let place = std::mem::take(self.places.get_mut(slot as usize)?);
         let at = (place as usize).checked_sub(1)?;
         let (_, flow) = self.live.swap_remove(at);
+        self.ranks.swap_remove(at);
         if let Some((moved, _)) = self.live.get(at)
             && let Some(its_place) = self.places.get_mut(*moved as usize)
         {
@@ -103,26 +111,38 @@ impl FlowBook {
         self.forgotten
     }
 
+    /// Returns the least rank of the `most` highest ones.
+    fn least_rank(&self, most: usize) -> u64 {
+        let left_out = self.ranks.len().saturating_sub(most);
+        if left_out == 0 {
+            return 0;
+        }
+        let mut ranks = self.ranks.clone();
+        // A limit of none at all leaves nobody.
+        let (_, last_left_out, _) = ranks.select_nth_unstable(left_out - 1);
+        last_left_out.saturating_add(1)
+    }
+
     /// Returns all ended flows that are kept and at most `live_max` live ones, newest opened last.
     ///
     /// Every flow that ends is in the next list, for its event. Of too many live ones the attempts nobody answered are
     /// left out first, the oldest before the others: a flood of flows must not hide those others have.
     pub fn records(&self, names: &Names, live_max: usize) -> Vec<FlowRecord> {
         let reader = Reader::new(names);
-        let mut live: Vec<&Flow> = self.live.iter().map(|(_, flow)| flow).collect();
-        let left_out = live.len().saturating_sub(live_max);
-        if left_out > 0 {
-            live.select_nth_unstable_by_key(left_out - 1, |flow| {
-                (flow.outcome == Outcome::Answered, flow.id)
-            });
-            live.drain(..left_out);
-        }
+        let least = self.least_rank(live_max);
+        let ranked = self.live.iter().zip(&self.ranks);
+        let live = ranked.filter(|(_, rank)| **rank >= least).map(|((_, flow), _)| (flow, None));
         let ended = self.ended.iter().map(|(flow, reason)| (flow, Some(*reason)));
-        let mut flows: Vec<(&Flow, Option<EndReason>)> =
-            ended.chain(live.into_iter().map(|flow| (flow, None))).collect();
+        let mut flows: Vec<(&Flow, Option<EndReason>)> = ended.chain(live).collect();
         flows.sort_unstable_by_key(|(flow, _)| flow.id);
         flows.into_iter().map(|(flow, ended)| record(flow, ended, &reader, names)).collect()
     }
+}
+
+/// Answered flows before attempts, later ones before earlier ones. No two flows have the same number.
+fn rank(flow: &Flow) -> u64 {
+    let is_answered = flow.outcome == Outcome::Answered;
+    u64::from(is_answered) << 63 | flow.id & (u64::MAX >> 1)
 }
 
 fn record(flow: &Flow, ended: Option<EndReason>, reader: &Reader<'_>, names: &Names) -> FlowRecord {

@@ -17,11 +17,9 @@ pub(super) struct ColdRows {
 
 impl ColdRows {
     pub(super) fn new(slots: usize) -> Self {
-        Self {
-            rows: Vec::with_capacity(slots),
-            places: vec![NOWHERE; slots].into_boxed_slice(),
-            free: Vec::with_capacity(slots),
-        }
+        let mut rows = Vec::with_capacity(slots);
+        portolan_sys::prefer_huge_pages(rows.spare_capacity_mut());
+        Self { rows, places: vec![NOWHERE; slots].into_boxed_slice(), free: Vec::with_capacity(slots) }
     }
 
     /// Returns the cold part of the flow in a slot; `None` where there is none.
