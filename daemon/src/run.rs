@@ -463,7 +463,10 @@ fn graph_forms() -> GraphForms {
                 .map_err(|error| error.to_string()),
             "dot" => Ok(("text/vnd.graphviz; charset=utf-8".to_owned(), graph.to_dot())),
             "mermaid" => Ok(("text/plain; charset=utf-8".to_owned(), graph.to_mermaid())),
-            other => Err(format!("unknown format {other:?}: json, dot or mermaid")),
+            "grafana" => portolan_exporter::frames::grafana(&graph)
+                .map(|text| ("application/json".to_owned(), text))
+                .map_err(|error| error.to_string()),
+            other => Err(format!("unknown format {other:?}: json, dot, mermaid or grafana")),
         }
     })
 }

@@ -251,6 +251,19 @@ impl EdgeMemory {
         self.listeners.iter()
     }
 
+    /// Counts the containers of each service, by project and service; of services beyond the most, together.
+    pub(crate) fn containers(&self, snapshot: &Snapshot) -> BTreeMap<(String, String), u64> {
+        let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for workload in &snapshot.workloads {
+            let mut key = (label_text(&workload.project), label_text(&workload.service));
+            if counts.len() >= self.limits.listeners_max && !counts.contains_key(&key) {
+                key = (String::new(), OTHER.to_owned());
+            }
+            *counts.entry(key).or_default() += 1;
+        }
+        counts
+    }
+
     /// Returns how often a finding of this kind and severity was raised.
     pub fn raised(&self, kind: FindingKind, severity: Severity) -> u64 {
         self.raised.get(&(kind, severity)).copied().unwrap_or(0)
