@@ -406,7 +406,8 @@ fn serve_options(config: &Config) -> Result<ServeOptions, Failure> {
         stalls_after: watchdog::stalls_after(Duration::from_millis(u64::from(
             config.daemon.tick_milliseconds,
         ))),
-        series: SeriesLimits { edges_max: exporter.series_max, ..SeriesLimits::default() },
+        // Containers that ended are named for another minute; their series end with that.
+        series: SeriesLimits { edges_max: exporter.series_max, linger_seconds: 0, ..SeriesLimits::default() },
         ..ServeOptions::default()
     })
 }

@@ -329,8 +329,8 @@ Names hold at most 128 characters. Control characters and characters that turn t
 
 - It begins with the first frame; an edge the contract or a published port documents begins at 0 before that, so that
   `increase()` sees the first connection.
-- It lives as long as both services exist, plus 60 seconds. An edge with an unnamed end lives as long as its
-  conversations are held, plus 60 seconds.
+- It lives as long as both services have containers, and until 60 seconds after the last of one ended. An edge with an
+  unnamed end lives as long as its conversations are held.
 - Counters never fall while it lives, whatever becomes of the conversations behind it.
 - At most 10,000 edges have series. The rest is added up in one edge whose six labels are `other` (projects empty).
   Of one client and server, at most 64 undocumented ports have series; the rest has `port=\"other\"`,

@@ -46,7 +46,7 @@ impl Board {
     pub(crate) fn new(file: &'static str, title: &'static str, description: &'static str) -> Self {
         let datasource = json!({
             "name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus",
-            "current": {}, "hide": 0, "includeAll": false, "multi": false, "options": [], "refresh": 1, "regex": "",
+            "hide": 0, "includeAll": false, "multi": false, "options": [], "refresh": 1, "regex": "",
         });
         let build = portolan_exporter::catalogue::BUILD_INFO.name;
         Self {
@@ -197,7 +197,7 @@ impl Board {
             "id": null, "uid": format!("portolan-{}", self.file), "title": format!("Portolan / {}", self.title),
             "description": self.description, "tags": ["portolan"], "schemaVersion": 39, "version": 1,
             "editable": false, "graphTooltip": 1, "timezone": "utc", "refresh": "30s", "fiscalYearStartMonth": 0,
-            "weekStart": "", "liveNow": false, "style": "dark",
+            "weekStart": "", "liveNow": false,
             "time": { "from": "now-1h", "to": "now" },
             "timepicker": {},
             "annotations": { "list": [] },
@@ -230,18 +230,17 @@ pub(crate) enum Choice {
 }
 
 fn variable(name: &str, label: &str, query: &str, choice: Choice) -> Value {
-    let (is_many, all) = match choice {
-        Choice::One => (false, Value::Null),
-        Choice::Many(all) => (true, json!(all)),
-    };
-    let current =
-        if is_many { json!({ "selected": true, "text": "All", "value": "$__all" }) } else { json!({}) };
-    json!({
-        "name": name, "label": label, "type": "query", "datasource": source(), "definition": query,
+    let mut variable = json!({
+        "name": name, "label": label, "type": "query", "datasource": source(),
         "query": { "query": query, "refId": name }, "refresh": 2, "sort": 1, "regex": "", "hide": 0,
-        "includeAll": is_many, "multi": is_many, "allValue": all, "current": current, "options": [],
-        "skipUrlSync": false,
-    })
+        "includeAll": false, "multi": false, "options": [], "skipUrlSync": false,
+    });
+    if let Choice::Many(all) = choice {
+        let current = json!({ "selected": true, "text": "All", "value": "$__all" });
+        let many = json!({ "includeAll": true, "multi": true, "allValue": all, "current": current });
+        merge(&mut variable, many);
+    }
+    variable
 }
 
 pub(crate) fn source() -> Value {

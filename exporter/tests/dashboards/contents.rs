@@ -442,9 +442,9 @@ fn map() -> Board {
             "url_options": { "method": "GET", "data": "" },
         })
     };
-    let plain = |name: &str, label: &str, kind: &str, query: &str, current: serde_json::Value| {
+    let plain = |name: &str, label: &str, kind: &str, query: &str| {
         json!({
-            "name": name, "label": label, "type": kind, "query": query, "current": current, "hide": 0,
+            "name": name, "label": label, "type": kind, "query": query, "hide": 0,
             "includeAll": false, "multi": false, "options": [], "refresh": 1, "regex": "", "skipUrlSync": false,
         })
     };
@@ -452,19 +452,16 @@ fn map() -> Board {
         .iter()
         .map(|group| json!({ "text": group, "value": group, "selected": *group == "service" }))
         .collect();
-    let mut by_group = plain(
-        "group",
-        "A node is a",
-        "custom",
-        "service,container,project,network",
-        json!({ "selected": true, "text": "service", "value": "service" }),
-    );
-    by_group["options"] = json!(groups);
     let address = "http://127.0.0.1:9414";
+    let mut by_group = plain("group", "A node is a", "custom", "service,container,project,network");
+    by_group["current"] = json!({ "selected": true, "text": "service", "value": "service" });
+    by_group["options"] = json!(groups);
+    let mut at = plain("portolan", "Portolan", "textbox", address);
+    at["current"] = json!({ "selected": true, "text": address, "value": address });
     Board::new("map", "Map (Infinity)", "The map as Portolan draws it, with verdicts and findings: needs the data source plugin yesoreyeram-infinity-datasource.")
         .only(vec![
-            plain("infinity", "Data source", "datasource", "yesoreyeram-infinity-datasource", json!({})),
-            plain("portolan", "Portolan", "textbox", address, json!({ "selected": true, "text": address, "value": address })),
+            plain("infinity", "Data source", "datasource", "yesoreyeram-infinity-datasource"),
+            at,
             by_group,
         ])
         .panel(
