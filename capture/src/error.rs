@@ -7,6 +7,14 @@ use portolan_flowtable::units::grouped;
 /// Why a tap cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
+    /// It takes libpcap, which was left out of this build.
+    #[error("{what} takes libpcap, which this build was made without; {remedy}")]
+    WithoutLibrary {
+        /// What was asked for.
+        what: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
+    },
     /// The capture file does not exist.
     #[error("{path}: no such file")]
     Missing {

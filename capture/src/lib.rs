@@ -22,6 +22,10 @@ pub mod interfaces;
 pub mod keep;
 pub mod live;
 pub mod parse;
+#[cfg(feature = "libpcap")]
+pub mod select;
+#[cfg(not(feature = "libpcap"))]
+#[path = "no_select.rs"]
 pub mod select;
 pub mod write;
 

@@ -16,6 +16,10 @@ use crate::filter::{self, FilterPlan};
 use crate::frame::{Frame, Polled, Tap};
 use crate::interfaces::{HostInterface, inventory};
 
+#[cfg(feature = "libpcap")]
+mod library;
+#[cfg(not(feature = "libpcap"))]
+#[path = "live/no_library.rs"]
 mod library;
 mod ring;
 
@@ -34,7 +38,7 @@ pub enum Backend {
     /// The kernel's ring (`TPACKET_V3`) itself: VLAN tags that the kernel took off stand in the frames again.
     #[default]
     Ring,
-    /// libpcap, device `any`. VLAN tags are lost.
+    /// libpcap, device `any`. VLAN tags are lost. Opens nothing where this was built without libpcap.
     Library,
 }
 

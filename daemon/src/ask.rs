@@ -1,7 +1,7 @@
-//! Questions: `flows`, `findings`, `graph` and `status`, of the daemon or of a result or capture.
+//! Questions: `graph` and `status`, of the daemon or of a result or capture.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use portolan_exporter::{Publication, client};
 use portolan_graphs::{Graph, Group};
@@ -9,7 +9,7 @@ use portolan_graphs::{Graph, Group};
 use crate::cli::{AskArgs, AskedArgs, Format, GraphArgs, GraphFormat, GroupBy, KnowledgeArgs, ReadArgs};
 use crate::error::Failure;
 use crate::replay::{self, Knowledge, Request};
-use crate::report::{self, Style};
+use crate::report;
 use crate::result;
 
 /// Reads a result, or replays a capture.
@@ -48,20 +48,6 @@ pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, 
     Ok(replayed.publication)
 }
 
-/// `portolan flows`.
-///
-/// # Errors
-///
-/// Returns why there is no answer.
-pub fn flows(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let publication = publication_of(&args.asked)?;
-    match args.print.format {
-        Format::Table => print(out, report::flows(&publication.flows, style(args))),
-        Format::Json => print_json(out, &publication.flows),
-        Format::Ndjson => publication.flows.iter().try_for_each(|flow| print_json(out, flow)),
-    }
-}
-
 /// `portolan status`.
 ///
 /// # Errors
@@ -70,7 +56,7 @@ pub fn flows(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
 pub fn status(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
     let publication = publication_of(&args.asked)?;
     match args.print.format {
-        Format::Table => print(out, report::status(&publication, style(args))),
+        Format::Table => print(out, report::status(&publication, crate::style_of(&args.print))),
         Format::Json | Format::Ndjson => print_json(out, &portolan_exporter::http::Status::of(&publication)),
     }
 }
@@ -87,8 +73,10 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<(), Failure> {
         GroupBy::Project => Group::Project,
         GroupBy::Network => Group::Network,
     };
+    args.select.check()?;
     let publication = publication_of(&args.asked)?;
-    let graph = Graph::draw(&publication.assessment, group);
+    let mut graph = Graph::draw(&publication.assessment, group);
+    args.select.graph(&mut graph);
     let text = match args.format {
         GraphFormat::Json => {
             let json = graph
@@ -116,6 +104,20 @@ fn of_daemon(asked: &AskedArgs) -> Result<Publication, Failure> {
             "--roster, --contract and --compose go with --from CAPTURE; the daemon has its own",
         ));
     }
+    let answer = client_of(server, ca_file.as_ref(), password_file.as_ref())?
+        .ask("/api/v1/publication")
+        .map_err(|error| Failure::error(error.to_string()))?;
+    serde_json::from_str(&answer.body).map_err(|error| {
+        Failure::error(format!("the daemon at {server} answers in another version's words: {error}"))
+    })
+}
+
+/// Returns who asks the daemon at `server`.
+pub(crate) fn client_of(
+    server: &str,
+    ca_file: Option<&PathBuf>,
+    password_file: Option<&PathBuf>,
+) -> Result<client::Client, Failure> {
     let address: client::Server =
         server.parse().map_err(|error: client::UnknownServer| Failure::usage(error.to_string()))?;
     let password = match password_file {
@@ -125,16 +127,7 @@ fn of_daemon(asked: &AskedArgs) -> Result<Publication, Failure> {
         }
         None => None,
     };
-    let answer = client::Client { ca_file: ca_file.clone(), password, ..client::Client::new(address) }
-        .ask("/api/v1/publication")
-        .map_err(|error| Failure::error(error.to_string()))?;
-    serde_json::from_str(&answer.body).map_err(|error| {
-        Failure::error(format!("the daemon at {server} answers in another version's words: {error}"))
-    })
-}
-
-fn style(args: &AskArgs) -> Style {
-    Style { is_coloured: crate::is_coloured(), is_whole: args.print.all, is_local: args.print.local }
+    Ok(client::Client { ca_file: ca_file.cloned(), password, ..client::Client::new(address) })
 }
 
 /// Writes an answer; a reader that stopped reading is no error.

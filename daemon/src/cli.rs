@@ -1,6 +1,8 @@
 //! The command line: one tree, each command with examples.
 
 pub mod judge;
+#[cfg(feature = "top")]
+pub mod top;
 
 use std::path::PathBuf;
 
@@ -73,9 +75,13 @@ pub enum Command {
     Cut(Box<CutArgs>),
     /// List flows, of the daemon or of a result or capture
     #[command(
-        after_help = "Examples:\n  portolan flows\n  portolan flows --from shop.result --format ndjson"
+        after_help = "Examples:\n  portolan flows\n  portolan flows --from shop.result --format ndjson\n  \
+        portolan flows --from-service web --to-port 8080 --since 5m -o compact\n  \
+        portolan flows --verdict refused --verdict blocked --follow\n  \
+        portolan flows --service shop/db --not --verdict documented -o dict --last 1\n\n\
+        Of one filter any value may fit, of several filters all must; --not turns them round."
     )]
-    Flows(Box<AskArgs>),
+    Flows(Box<FlowsArgs>),
     /// List findings, of the daemon or of a result or capture
     #[command(after_help = "Examples:\n  portolan findings\n  \
         portolan findings --from shop.pcap --roster inspect.json\n  \
@@ -103,13 +109,20 @@ pub enum Command {
     Baseline(judge::BaselineArgs),
     /// Print the graph of who talks to whom
     #[command(after_help = "Examples:\n  portolan graph --format dot | dot -Tsvg > map.svg\n  \
-        portolan graph --from shop.result --format mermaid --group project")]
+        portolan graph --from shop.result --format mermaid --group project\n  \
+        portolan graph --service shop/db --format dot | dot -Tsvg > db.svg")]
     Graph(Box<GraphArgs>),
     /// Print how the daemon is doing: completeness, accounts, identity
     #[command(
         after_help = "Examples:\n  portolan status\n  portolan status --from shop.result --format json"
     )]
     Status(Box<AskArgs>),
+    /// Watch edges and findings on the terminal as they happen
+    #[cfg(feature = "top")]
+    #[command(after_help = "Examples:\n  sudo portolan top\n  sudo portolan top shop db\n  \
+        portolan top --server https://web-03:9414 --ca-file ca.pem --password-file secret\n\n\
+        Keys: q leaves, / filters, s sorts, Enter tells all of a row, ? the others. NO_COLOR=1 draws without colours.")]
+    Top(top::TopArgs),
     /// Check what Portolan can see and name on this host
     #[command(
         after_help = "Examples:\n  sudo portolan doctor\n  portolan doctor --docker-socket /run/user/1000/docker.sock"
@@ -395,7 +408,43 @@ pub struct AskedArgs {
     pub knowledge: KnowledgeArgs,
 }
 
-/// `portolan flows`, `findings`, `status`.
+/// How flows are printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum FlowsForm {
+    /// For people.
+    Table,
+    /// One line of words each.
+    Compact,
+    /// One JSON object a line.
+    Json,
+    /// One line a field, one block a flow.
+    Dict,
+}
+
+/// `portolan flows`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FlowsArgs {
+    /// Who is asked.
+    #[command(flatten)]
+    pub asked: AskedArgs,
+    /// How the answer is printed.
+    #[command(flatten)]
+    pub print: PrintArgs,
+    /// Print them as a table, one a line in words or JSON, or one field a line
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    pub output: Option<FlowsForm>,
+    /// Which flows.
+    #[command(flatten)]
+    pub select: crate::select::SelectArgs,
+    /// The last so many of them
+    #[arg(long, value_name = "COUNT")]
+    pub last: Option<usize>,
+    /// Go on, and print each flow when it is seen first and when it has ended
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// `portolan status`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct AskArgs {
     /// Who is asked.
@@ -418,6 +467,9 @@ pub struct GraphArgs {
     /// What a node stands for
     #[arg(long, value_enum, default_value_t)]
     pub group: GroupBy,
+    /// Which edges; names are those of nodes at this grouping.
+    #[command(flatten)]
+    pub select: crate::select::SelectArgs,
 }
 
 /// Where the live tap and the names come from. Unset values come from the environment, the file, the defaults.

@@ -16,7 +16,7 @@ use crate::cli::Format;
 use crate::cli::judge::{AckArgs, FindingsArgs, FindingsForm, Since, SuppressArgs};
 use crate::error::Failure;
 use crate::live::clock;
-use crate::report::{self, Style};
+use crate::report;
 
 /// Pause between two looks of `--watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
@@ -39,11 +39,7 @@ pub fn findings(args: &FindingsArgs, out: &mut impl Write) -> Result<(), Failure
     let findings = &publication.assessment.findings;
     match form(args) {
         Form::Table => {
-            let style = Style {
-                is_coloured: crate::is_coloured(),
-                is_whole: args.print.all,
-                is_local: args.print.local,
-            };
+            let style = crate::style_of(&args.print);
             print(out, report::findings(&publication, style))?;
         }
         Form::Document => print_json(out, findings)?,

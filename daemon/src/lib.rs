@@ -18,6 +18,7 @@ pub mod engine;
 pub mod error;
 mod fault;
 pub mod findings;
+pub mod flows;
 pub mod journal;
 pub mod judge;
 mod keep;
@@ -33,8 +34,11 @@ pub mod replay;
 pub mod report;
 pub mod result;
 pub mod run;
+pub mod select;
 mod signals;
 mod survey;
+#[cfg(feature = "top")]
+pub mod top;
 mod watchdog;
 
 use std::cell::RefCell;
@@ -77,7 +81,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Replay(args) => replay_command(&args, &mut out),
         Command::Cut(args) => cut::cut(&args, &mut out),
-        Command::Flows(args) => ask::flows(&args, &mut out).map(|()| 0),
+        Command::Flows(args) => flows::flows(&args, &mut out).map(|()| 0),
         Command::Findings(args) => findings::findings(&args, &mut out).map(|()| 0),
         Command::Ack(args) => findings::acknowledge(&args, "ack", &mut out).map(|()| 0),
         Command::Reopen(args) => findings::acknowledge(&args, "reopen", &mut out).map(|()| 0),
@@ -85,6 +89,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Baseline(args) => baseline::baseline(&args, &mut out).map(|()| 0),
         Command::Graph(args) => ask::graph(&args, &mut out).map(|()| 0),
         Command::Status(args) => ask::status(&args, &mut out).map(|()| 0),
+        #[cfg(feature = "top")]
+        Command::Top(args) => top::top(&args).map(|()| 0),
         Command::Policy { what } => judge::policy(&what, &mut out),
         Command::Rules { what } => judge::rules(&what, &mut out),
         Command::Why(args) => judge::why(&args, &mut out),
@@ -110,11 +116,14 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
 fn reads_files_alone(command: &Command) -> bool {
     match command {
         Command::Replay(_) | Command::Cut(_) => true,
-        Command::Flows(args) | Command::Status(args) => args.asked.from.is_some(),
+        Command::Flows(args) => args.asked.from.is_some(),
+        Command::Status(args) => args.asked.from.is_some(),
         Command::Findings(args) => args.asked.from.is_some(),
         Command::Ack(_) | Command::Reopen(_) | Command::Suppress(_) | Command::Baseline(_) => false,
         Command::Graph(args) => args.asked.from.is_some(),
         Command::Run(_) | Command::Look(_) | Command::Record(_) | Command::Doctor(_) => false,
+        #[cfg(feature = "top")]
+        Command::Top(_) => false,
         Command::Policy { what: PolicyCommand::Suggest(args) } => args.asked.from.is_some(),
         Command::Policy { what: PolicyCommand::Export(args) } => args.asked.from.is_some(),
         Command::Policy { .. } => true,
@@ -195,8 +204,7 @@ fn print_publication(
     let publication = &replayed.publication;
     let written = match args.print.format {
         Format::Table => {
-            let style =
-                Style { is_coloured: is_coloured(), is_whole: args.print.all, is_local: args.print.local };
+            let style = style_of(&args.print);
             // A recording is called by the host it is of, as it was live.
             let title = match replayed.notes.is_empty() {
                 true => replay::title(&args.files),
@@ -234,6 +242,16 @@ impl EventLines {
 /// Returns whether standard output may be coloured: a terminal, and nobody asked for none (no-color.org).
 pub fn is_coloured() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Returns how an answer is drawn for whoever reads it: on a terminal in colours and no wider than that, else plainly.
+pub(crate) fn style_of(print: &cli::PrintArgs) -> Style {
+    let stdout = std::io::stdout();
+    let is_cut = stdout.is_terminal() && !print.all;
+    let size = is_cut.then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
+    // Some terminals do not know their size, and say 0.
+    let width = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
+    Style { is_coloured: is_coloured(), is_whole: print.all, is_local: print.local, width }
 }
 
 /// Writes a sentence to standard error; there is nobody to tell if that fails. Of what it repeats from files and

@@ -11,7 +11,7 @@ use crate::error::Failure;
 use crate::live::{Session, SessionOptions, host_name};
 use crate::privileges::Privileges;
 use crate::replay::Contracts;
-use crate::report::{self, Style};
+use crate::report;
 use crate::{result, signals};
 
 /// Watches, settles and prints.
@@ -51,11 +51,7 @@ pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
     }
     let written = match args.print.format {
         Format::Table => {
-            let style = Style {
-                is_coloured: crate::is_coloured(),
-                is_whole: args.print.all,
-                is_local: args.print.local,
-            };
+            let style = crate::style_of(&args.print);
             out.write_all(report::report(publication, &publication.vitals.host, style).as_bytes())
         }
         Format::Json | Format::Ndjson => result::print(out, publication),

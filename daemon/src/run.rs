@@ -406,7 +406,8 @@ fn serve_options(config: &Config) -> Result<ServeOptions, Failure> {
         stalls_after: watchdog::stalls_after(Duration::from_millis(u64::from(
             config.daemon.tick_milliseconds,
         ))),
-        series: SeriesLimits { edges_max: exporter.series_max, ..SeriesLimits::default() },
+        // Containers that ended are named for another minute; their series end with that.
+        series: SeriesLimits { edges_max: exporter.series_max, linger_seconds: 0, ..SeriesLimits::default() },
         ..ServeOptions::default()
     })
 }
@@ -463,7 +464,10 @@ fn graph_forms() -> GraphForms {
                 .map_err(|error| error.to_string()),
             "dot" => Ok(("text/vnd.graphviz; charset=utf-8".to_owned(), graph.to_dot())),
             "mermaid" => Ok(("text/plain; charset=utf-8".to_owned(), graph.to_mermaid())),
-            other => Err(format!("unknown format {other:?}: json, dot or mermaid")),
+            "grafana" => portolan_exporter::frames::grafana(&graph)
+                .map(|text| ("application/json".to_owned(), text))
+                .map_err(|error| error.to_string()),
+            other => Err(format!("unknown format {other:?}: json, dot, mermaid or grafana")),
         }
     })
 }

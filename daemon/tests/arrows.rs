@@ -23,7 +23,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Each outside crate, and the rooms it serves. One room where it is the door to an outside thing.
-const OUTSIDE: [(&str, &[&str]); 45] = [
+const OUTSIDE: [(&str, &[&str]); 46] = [
     ("pcap", &["capture"]),
     ("pnet", &["capture"]),
     ("etherparse", &["capture", "benches"]),
@@ -56,6 +56,7 @@ const OUTSIDE: [(&str, &[&str]); 45] = [
     ("clap_complete", &["daemon"]),
     ("clap_mangen", &["daemon"]),
     ("indicatif", &["daemon"]),
+    ("ratatui", &["daemon"]),
     ("rtrb", &["daemon"]),
     ("unicode-width", &["daemon"]),
     ("landlock", &["sys"]),

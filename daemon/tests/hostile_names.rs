@@ -14,9 +14,11 @@ use std::sync::{Arc, Mutex};
 use portolan_capture::write::{Captured, NewInterface, PcapngWriter, Section};
 use portolan_capture::{FileTap, Frame, LinkType, Polled, Tap};
 use portolan_daemon::cli::judge::{FindingsArgs, FindingsForm};
-use portolan_daemon::cli::{AskArgs, AskedArgs, Format, GraphArgs, GraphFormat, PrintArgs};
+use portolan_daemon::cli::{
+    AskArgs, AskedArgs, FlowsArgs, FlowsForm, Format, GraphArgs, GraphFormat, PrintArgs,
+};
 use portolan_daemon::journal::{Begin, Entry, FORM, Journal, Row};
-use portolan_daemon::{ask, findings, result};
+use portolan_daemon::{ask, findings, flows, result};
 use portolan_exporter::events::{EventLog, EventSource};
 use portolan_exporter::{OwnMetrics, Publication};
 use portolan_flowtable::{Direction, Limits, Timestamp};
@@ -51,7 +53,10 @@ fn every_question_of_the_command_line_answers_with_fit_words() {
     let asked = AskedArgs { from: Some(path), ..AskedArgs::default() };
     type Ask = fn(&AskArgs, &mut Vec<u8>) -> Result<(), portolan_daemon::error::Failure>;
     let questions: [Ask; 3] = [
-        |args, out| ask::flows(args, out),
+        |args, out| {
+            let (asked, print) = (args.asked.clone(), args.print.clone());
+            flows::flows(&FlowsArgs { asked, print, ..FlowsArgs::default() }, out)
+        },
         |args, out| {
             let (asked, print) = (args.asked.clone(), args.print.clone());
             findings::findings(&FindingsArgs { asked, print, ..FindingsArgs::default() }, out)
@@ -74,11 +79,15 @@ fn every_question_of_the_command_line_answers_with_fit_words() {
         let args = FindingsArgs { asked, output, by_service, handled: true, ..FindingsArgs::default() };
         is_fit_for_a_terminal(&said(|out| findings::findings(&args, out)), false);
     }
-    let flows = said(|out| {
+    let listed = said(|out| {
         let print = PrintArgs { format: Format::Json, ..PrintArgs::default() };
-        ask::flows(&AskArgs { asked: asked.clone(), print }, out)
+        flows::flows(&FlowsArgs { asked: asked.clone(), print, ..FlowsArgs::default() }, out)
     });
-    assert_eq!(is_fit_json(&flows), serde_json::to_value(&publication.flows).unwrap());
+    for output in [FlowsForm::Compact, FlowsForm::Dict] {
+        let args = FlowsArgs { asked: asked.clone(), output: Some(output), ..FlowsArgs::default() };
+        is_fit_for_a_terminal(&said(|out| flows::flows(&args, out)), false);
+    }
+    assert_eq!(is_fit_json(&listed), serde_json::to_value(&publication.flows).unwrap());
     let graph = Graph::draw(&publication.assessment, Group::Service);
     for format in [GraphFormat::Json, GraphFormat::Dot, GraphFormat::Mermaid] {
         let text =

@@ -79,6 +79,8 @@ catalogue! {
         "When the first frame of an edge was seen, in seconds since 1970-01-01 UTC.";
     EDGE_RTT = "portolan_edge_rtt_seconds" Gauge EDGE,
         "Median TCP handshake round trip of an edge in seconds, to a quarter octave.";
+    SERVICE_CONTAINERS = "portolan_service_containers" Gauge &["service", "project"],
+        "Containers of a service: its replicas, running or ended within the last minute.";
     LISTENER_INFO = "portolan_listener_info" Gauge &["service", "project", "port", "protocol", "class"],
         "Always 1: a service port, and whether it is documented and used.";
     FINDINGS = "portolan_findings" Gauge &["kind", "severity"],
@@ -100,7 +102,7 @@ catalogue! {
     CAPTURE_NON_IP = "portolan_capture_non_ip_frames_total" Counter &["reason"],
         "Counted frames without an IP packet.";
     CAPTURE_HELD = "portolan_capture_held_frames" Gauge &[],
-        "Frames waiting for the role of their interface.";
+        "Frames waiting until it is known whose interface they came by.";
     CAPTURE_BACKWARD = "portolan_capture_backward_steps_total" Counter &[],
         "Frames whose time was before that of the frame before them.";
     CAPTURE_BLIND = "portolan_capture_blind_intervals" Gauge &[],
@@ -124,7 +126,7 @@ catalogue! {
     FLOWTABLE_CONVERSATIONS = "portolan_flowtable_conversations" Gauge &[],
         "Conversations held: all flows of one initiator to one service port of one responder.";
     FLOWTABLE_FOLDED = "portolan_flowtable_conversations_folded_total" Counter &[],
-        "Conversations folded together because a limit was reached.";
+        "Conversations counted together under one name because there were more than are held apart.";
     FLOWTABLE_WITHHELD = "portolan_flowtable_withheld_frames" Gauge &[],
         "Frames of conversations that are not published yet because an end has no name.";
     LEDGER_RESIDUAL_FRAMES = "portolan_ledger_residual_frames" Gauge &[],
@@ -155,6 +157,10 @@ catalogue! {
         "Events that could not be written: disk full, or a reader that does not read.";
     PUBLICATION_AGE = "portolan_publication_age_seconds" Gauge &[],
         "Seconds since the latest publication was taken in; more than a few ticks where a thread stalls.";
+    PROCESS_CPU = "portolan_process_cpu_seconds_total" Counter &[],
+        "Processor time Portolan used since its start, all threads together, in seconds.";
+    PROCESS_MEMORY = "portolan_process_resident_memory_bytes" Gauge &[],
+        "Memory of Portolan that is in use and not swapped out, in bytes.";
     STALLS = "portolan_stalls_total" Counter &[],
         "Times that nothing was published for several ticks: a thread stalled, or the process was stopped.";
     CONFIG_RELOAD_OK = "portolan_config_last_reload_successful" Gauge &[],
@@ -176,7 +182,76 @@ catalogue! {
     START_TIME = "portolan_start_time_seconds" Gauge &[],
         "When this run began, in seconds since 1970-01-01 UTC.";
     TICKS = "portolan_ticks_total" Counter &[],
-        "Rounds of the control plane; when this stands still, so does everything else on this page.";
+        "Times the picture was drawn anew, once a second or so; when this stands still, so does everything else on this page.";
+}
+
+/// How many series a family may have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Breadth {
+    /// One.
+    One,
+    /// One for each word of closed sets; the same on every host.
+    Words,
+    /// One or a few for each service or service port.
+    Services,
+    /// One or a few for each edge.
+    Edges,
+}
+
+impl Breadth {
+    /// Returns its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Words => "words",
+            Self::Services => "services",
+            Self::Edges => "edges",
+        }
+    }
+}
+
+impl Metric {
+    /// Returns how many series it may have, by its labels.
+    pub fn breadth(&self) -> Breadth {
+        if self.labels.contains(&"client") {
+            Breadth::Edges
+        } else if self.labels.contains(&"service") {
+            Breadth::Services
+        } else if self.labels.is_empty() || matches!(self.labels, ["hash"] | ["version"]) {
+            Breadth::One
+        } else {
+            Breadth::Words
+        }
+    }
+
+    /// Returns what it counts in, by its name.
+    pub fn unit(&self) -> &'static str {
+        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
+        let units = [
+            ("_info", "always 1"),
+            ("_timestamp_seconds", "seconds since 1970"),
+            ("_start_time_seconds", "seconds since 1970"),
+            ("_seconds", "seconds"),
+            ("_bytes", "bytes"),
+            ("_ratio", "0 to 1"),
+            ("_successful", "0 or 1"),
+            ("_stale", "0 or 1"),
+            ("_promoted", "0 or 1"),
+            ("_completeness", "0 or 1"),
+            ("_flows_max", "flows"),
+            ("_left_out", "findings"),
+            ("_conversations_folded", "conversations"),
+            ("_series_folded", "edges, listeners"),
+            ("_records_forgotten", "flow records"),
+            ("_connections_closed", "connections"),
+            ("_events_lost", "events"),
+        ];
+        match units.iter().find(|(end, _)| name.ends_with(end)) {
+            Some((_, unit)) => unit,
+            // What is counted stands last in the name.
+            None => name.rsplit('_').next().unwrap_or_default(),
+        }
+    }
 }
 
 /// Returns `docs/metrics.md`.
@@ -188,8 +263,17 @@ pub fn markdown() -> String {
         } else {
             metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
         };
-        writeln!(page, "| `{}` | {} | {} | {} |", metric.name, metric.kind.word(), labels, metric.help)
-            .expect("a String never refuses text");
+        writeln!(
+            page,
+            "| `{}` | {} | {} | {} | {} | {} |",
+            metric.name,
+            metric.kind.word(),
+            metric.unit(),
+            metric.breadth().word(),
+            labels,
+            metric.help
+        )
+        .expect("a String never refuses text");
     }
     page.push_str(LABELS);
     page
@@ -202,11 +286,25 @@ Generated from `exporter/src/catalogue.rs`; `UPDATE_GOLDEN=1 cargo test -p porto
 `GET /metrics` answers in the Prometheus text format 0.0.4. A scrape, the graph, the pages and the command line read
 the same publication, so they cannot disagree. Counts of frames and bytes are exact 64-bit integers.
 
-| family | type | labels | meaning |
-|---|---|---|---|
+| family | type | unit | series | labels | meaning |
+|---|---|---|---|---|---|
 ";
 
 const LABELS: &str = "
+## How many series
+
+| word | series of such a family |
+|---|---|
+| `one` | 1 |
+| `words` | one for each value of its labels, all of them from closed sets; the same on every host, whatever happens there |
+| `services` | one for each service, service port or state of either; at most 10,000, the rest under `other` (baselines: 1,024, the rest left out) |
+| `edges` | one to four for each edge: directions, outcomes; at most 10,000 edges, the rest under `other` (below) |
+
+An edge has 11 series: 2 each of bytes and frames, 4 of connections, 1 each of judgement, first sight and round trip. A
+host of 50 services with 200 edges is scraped with about 2,500 series.
+
+Container ids, outside addresses, client ports and error texts are never labels.
+
 ## Labels
 
 | label | values |
@@ -214,6 +312,13 @@ const LABELS: &str = "
 | `client`, `server`, `service` | the name replicas share, without its project; `host`, `external` (everything outside), `multicast`, `unclaimed` (an address of a container network nobody holds), `ambiguous`; an address only in replays without a roster |
 | `client_project`, `server_project`, `project` | compose or stack project; empty where there is none |
 | `port`, `protocol` | the service port and `tcp`, `udp`, `sctp`, `icmp`, `icmp6` or `ip-N`; `port` is empty where the protocol has none, `ephemeral` where which end serves is a guess and the port is one that clients are given |
+| `kind` | the kinds of findings; `portolan rules list` names and explains them |
+| `severity` | `info`, `low`, `medium`, `high` |
+| `state` | of containers: `known`, `observable`, `matched` (to their interface), `unobservable`; of completeness: `complete`, `incomplete`, `unknown`; of a baseline's edges: `learned`, `candidate`, `forbidden` |
+| `reason` | of frames that could not be read, were not counted, or hold no IP packet; of connections closed: `displaced`, `deadline` |
+| `route`, `code` | which page, and the HTTP status |
+| `network` | container networks the edge was seen in, separated by commas |
+| `documented_by` | who documents the port, as `portolan why` says it; empty for nobody |
 | `direction` | `to_server`, `to_client` |
 | `outcome` | `answered`, `refused` (RST or ICMP error), `unanswered`, `blocked` (never delivered on this host) |
 | `verdict` | `documented`, `allowed`, `unjudged`, `denied`, `unexpected_peer`, `undocumented_port`, `undeclared`, `spoofed_source`, `unattributed`, `learned`, `new_edge`, `forbidden`; `mixed` for `other` |
@@ -226,14 +331,35 @@ Names hold at most 128 characters. Control characters and characters that turn t
 
 - It begins with the first frame; an edge the contract or a published port documents begins at 0 before that, so that
   `increase()` sees the first connection.
-- It lives as long as both services exist, plus 60 seconds. An edge with an unnamed end lives as long as its
-  conversations are held, plus 60 seconds.
+- It lives as long as both services have containers, and until 60 seconds after the last of one ended. An edge with an
+  unnamed end lives as long as its conversations are held.
 - Counters never fall while it lives, whatever becomes of the conversations behind it.
 - At most 10,000 edges have series. The rest is added up in one edge whose six labels are `other` (projects empty).
   Of one client and server, at most 64 undocumented ports have series; the rest has `port=\"other\"`,
   `protocol=\"other\"`. What is counted there stays there: `other` never falls.
   `portolan_exporter_series_folded_total` says how many edges that concerns.
 - Answers that somebody provoked by forging an address are no edge of the address's holder and have no series.
+
+## Asking
+
+An edge nobody documented begins with its first scrape, and not at 0. `increase()` and `rate()` compare samples and miss
+what was counted before the first; a connection of three packets would never show. Add the edges first seen in the span:
+
+```promql
+(portolan_edge_connections_total
+   and on (job, instance, client, client_project, server, server_project, port, protocol)
+ (portolan_edge_first_seen_timestamp_seconds > time() - 300))
+  or increase(portolan_edge_connections_total[5m])
+```
+
+The rules in `exporter/rules/portolan.rules.yaml` record that as `portolan:edge_connections:growth5m` and
+`portolan:edge_bytes:growth5m`; the dashboards in `exporter/dashboards/` ask so too. How an edge is judged comes by a join:
+
+```promql
+sum without (direction) (rate(portolan_edge_bytes_total[5m]))
+  * on (job, instance, client, client_project, server, server_project, port, protocol)
+    group_left (verdict, documented_by) portolan_edge_info
+```
 ";
 
 #[cfg(test)]
@@ -260,6 +386,38 @@ mod tests {
             }
             let unique: BTreeSet<_> = labels.iter().collect();
             assert_eq!(unique.len(), labels.len(), "{name}: a label twice");
+        }
+    }
+
+    #[test]
+    fn every_family_says_what_it_counts_in() {
+        let known = [
+            "always 1",
+            "seconds since 1970",
+            "seconds",
+            "bytes",
+            "0 to 1",
+            "0 or 1",
+            "frames",
+            "connections",
+            "findings",
+            "containers",
+            "flows",
+            "conversations",
+            "steps",
+            "intervals",
+            "events",
+            "lists",
+            "series",
+            "edges, listeners",
+            "edges",
+            "flow records",
+            "requests",
+            "stalls",
+            "ticks",
+        ];
+        for metric in ALL {
+            assert!(known.contains(&metric.unit()), "{}: {}", metric.name, metric.unit());
         }
     }
 

@@ -28,7 +28,7 @@ pub struct SeriesLimits {
     pub undocumented_ports_per_pair_max: usize,
     /// Service ports listed.
     pub listeners_max: usize,
-    /// How long an edge's series outlive its services, in seconds.
+    /// How long an edge's series outlive its services' names, in seconds; containers that ended keep theirs a minute.
     pub linger_seconds: u32,
 }
 
@@ -249,6 +249,19 @@ impl EdgeMemory {
     /// Returns the service ports of the latest publication.
     pub fn listeners(&self) -> impl Iterator<Item = &ListenerLabels> {
         self.listeners.iter()
+    }
+
+    /// Counts the containers of each service, by project and service; of services beyond the most, together.
+    pub(crate) fn containers(&self, snapshot: &Snapshot) -> BTreeMap<(String, String), u64> {
+        let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for workload in &snapshot.workloads {
+            let mut key = (label_text(&workload.project), label_text(&workload.service));
+            if counts.len() >= self.limits.listeners_max && !counts.contains_key(&key) {
+                key = (String::new(), OTHER.to_owned());
+            }
+            *counts.entry(key).or_default() += 1;
+        }
+        counts
     }
 
     /// Returns how often a finding of this kind and severity was raised.

@@ -104,6 +104,10 @@ fn verdict_word(series: &EdgeSeries) -> &'static str {
 }
 
 fn write_judgement(page: &mut Page, publication: &Publication, memory: &EdgeMemory) {
+    let mut containers = page.family(&catalogue::SERVICE_CONTAINERS);
+    for ((project, service), count) in memory.containers(&publication.assessment.snapshot) {
+        containers.sample(&[&service, &project], count);
+    }
     let mut listeners = page.family(&catalogue::LISTENER_INFO);
     for (service, project, port, protocol, class) in memory.listeners() {
         listeners.sample(&[service, project, port, protocol, class], 1);

@@ -19,15 +19,18 @@ pub mod catalogue;
 pub mod client;
 pub mod collect;
 pub mod community_id;
+mod cost;
 pub mod escape;
 pub mod events;
 pub mod exposition;
+pub mod frames;
 pub mod http;
 mod own;
 mod publication;
 pub mod words;
 
 pub use collect::{EdgeMemory, SeriesLimits};
+pub use cost::Cost;
 pub use exposition::render;
 pub use own::OwnMetrics;
 pub use publication::*;

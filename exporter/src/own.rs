@@ -4,16 +4,18 @@
 //! wrong arity and fails a whole scrape on an empty family; families are therefore built from the catalogue, which
 //! knows the labels, and encoded from `Registry::gather`, which leaves empty ones out.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use portolan_flowtable::Completeness;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::catalogue::{self, Metric};
 use crate::collect::{self, EdgeMemory};
+use crate::cost::Cost;
 use crate::publication::Publication;
 
 /// What the daemon counts about itself. Shared by HTTP, events and exposition.
@@ -29,6 +31,8 @@ pub struct OwnMetrics {
     pub stalls: IntCounter,
     publication_age: Gauge,
     latency: Histogram,
+    /// What the process costs; absent where nobody measured it, as in a replay.
+    cost: Arc<OnceLock<(Counter, Gauge)>>,
     live: Registry,
 }
 
@@ -60,7 +64,17 @@ impl OwnMetrics {
         for reason in ["displaced", "deadline"] {
             closed.with_label_values(&[reason]).inc_by(0);
         }
-        Self { requests, closed, events, events_lost, stalls, publication_age, latency, live }
+        Self {
+            requests,
+            closed,
+            events,
+            events_lost,
+            stalls,
+            publication_age,
+            latency,
+            cost: Arc::default(),
+            live,
+        }
     }
 
     /// Counts how long a finding took from its first frame to its publication, in seconds.
@@ -76,6 +90,17 @@ impl OwnMetrics {
     /// Notes how long ago the latest publication was taken in.
     pub fn publication_is_old(&self, age: Duration) {
         self.publication_age.set(age.as_secs_f64());
+    }
+
+    /// Notes what the process cost so far.
+    pub fn costs(&self, cost: Cost) {
+        let (cpu, memory) = self.cost.get_or_init(|| {
+            let cpu = register(&self.live, Counter::with_opts(opts(&catalogue::PROCESS_CPU)));
+            (cpu, register(&self.live, Gauge::with_opts(opts(&catalogue::PROCESS_MEMORY))))
+        });
+        // Two scrapes at once may come in the other order.
+        cpu.inc_by((cost.cpu_seconds - cpu.get()).max(0.0));
+        memory.set(cost.resident_bytes);
     }
 
     /// Counts a connection closed for being in the way.

@@ -21,7 +21,7 @@ pub fn names_survive(publication: &Publication) {
     let disarmed: Publication = serde_json::from_value(value).expect("names may be others");
     for is_whole in [false, true] {
         for is_coloured in [false, true] {
-            let style = Style { is_coloured, is_whole, is_local: false };
+            let style = Style { is_coloured, is_whole, ..Style::default() };
             for (table, plain) in tables(publication, style).into_iter().zip(tables(&disarmed, style)) {
                 is_fit_for_a_terminal(&table, is_coloured);
                 assert_eq!(table.lines().count(), plain.lines().count(), "{table}\n{plain}");
@@ -39,7 +39,7 @@ pub fn names_survive(publication: &Publication) {
 pub fn result(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let Ok(publication) = serde_json::from_slice::<Publication>(input.rest()) else { return };
-    for style in [Style::default(), Style { is_coloured: true, is_whole: true, is_local: false }] {
+    for style in [Style::default(), Style { is_coloured: true, is_whole: true, ..Style::default() }] {
         for table in tables(&publication, style) {
             is_fit_for_a_terminal(&table, style.is_coloured);
         }

@@ -27,6 +27,8 @@ pub struct Style {
     pub is_whole: bool,
     /// Whether times are local.
     pub is_local: bool,
+    /// Cells in a line of the screen tables have to fit; `None` where there is no screen, or whole tables are asked for.
+    pub width: Option<usize>,
 }
 
 /// Edges printed unless the whole table is asked for.
@@ -136,7 +138,7 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
         ]);
     }
     let mut out = format!("FLOWS ({})\n", grouped(records.len() as u64));
-    out.push_str(&table.draw());
+    out.push_str(&table.draw_within(style.width));
     out
 }
 
@@ -279,7 +281,7 @@ fn findings_table(findings: &[Finding], names: &ShortNames, style: Style) -> Str
             if style.is_coloured { Some((0, colour)) } else { None },
         );
     }
-    out.push_str(&table.draw());
+    out.push_str(&table.draw_within(style.width));
     if shown < findings.len() {
         let _ = writeln!(out, " ... {} more (--all)", grouped((findings.len() - shown) as u64));
     }
@@ -364,7 +366,7 @@ fn edges_table(publication: &Publication, names: &ShortNames, style: Style) -> S
             colour.filter(|_| style.is_coloured),
         );
     }
-    out.push_str(&table.draw());
+    out.push_str(&table.draw_within(style.width));
     if shown < edges.len() {
         let _ = writeln!(out, " ... {} more (--all)", grouped((edges.len() - shown) as u64));
     }
@@ -567,7 +569,7 @@ pub fn status(publication: &Publication, style: Style) -> String {
     ] {
         table.row(vec![what.to_owned(), grouped(tally.frames), grouped(tally.bytes)]);
     }
-    out.push_str(&table.draw());
+    out.push_str(&table.draw_within(style.width));
     let _ = writeln!(
         out,
         "residual {} frames, {} bytes; {} flows of {} at most, {} conversations, {} evicted; {} ticks",

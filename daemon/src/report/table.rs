@@ -1,5 +1,7 @@
 //! Tables that align, whatever their cells hold.
 
+use std::borrow::Cow;
+
 use unicode_width::UnicodeWidthStr;
 
 use super::text::{Colour, paint};
@@ -44,16 +46,51 @@ impl Table {
 
     /// Draws headings and rows, two blanks between columns, no blanks at line ends.
     pub fn draw(&self) -> String {
-        let widths: Vec<usize> = (0..self.columns.len()).map(|column| self.width(column)).collect();
+        self.draw_with(&self.widths())
+    }
+
+    /// The same, no wider than a screen: columns of sentences are cut, then columns of words, the widest first and none below
+    /// eight; numbers never. What is cut ends in `…`.
+    pub fn draw_within(&self, screen: Option<usize>) -> String {
+        let mut widths = self.widths();
+        let Some(screen) = screen else {
+            return self.draw_with(&widths);
+        };
+        // One blank before the first column, two before each other.
+        let total = |widths: &[usize]| {
+            widths.iter().filter(|width| **width > 0).map(|width| width + 2).sum::<usize>().saturating_sub(1)
+        };
+        // Prose first, then prose to a few words, then names.
+        let whole = widths.clone();
+        for floor in [PROSE / 2, CUT_TO + 4, CUT_TO] {
+            while total(&widths) > screen {
+                let columns = self.columns.iter().zip(&whole).zip(&mut widths);
+                let open = columns.filter(|(((_, align), whole), width)| {
+                    *align == Align::Left && **width > floor && (floor == CUT_TO || **whole > PROSE)
+                });
+                match open.map(|(_, width)| width).max_by_key(|width| **width) {
+                    Some(widest) => *widest -= 1,
+                    None => break,
+                }
+            }
+        }
+        self.draw_with(&widths)
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        (0..self.columns.len()).map(|column| self.width(column)).collect()
+    }
+
+    fn draw_with(&self, widths: &[usize]) -> String {
         let mut out = String::new();
         let has_headings = self.columns.iter().any(|(heading, _)| !heading.is_empty());
         if has_headings {
             let headings: Vec<String> =
                 self.columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
-            self.line(&mut out, &headings, None, &widths);
+            self.line(&mut out, &headings, None, widths);
         }
         for row in &self.rows {
-            self.line(&mut out, &row.cells, row.painted, &widths);
+            self.line(&mut out, &row.cells, row.painted, widths);
         }
         out
     }
@@ -79,7 +116,8 @@ impl Table {
                 line.push_str("  ");
             }
             is_first = false;
-            let cell = cells.get(column).map_or("", String::as_str);
+            let cell = cut(cells.get(column).map_or("", String::as_str), *width);
+            let cell = cell.as_ref();
             let fill = " ".repeat(width.saturating_sub(cell.width()));
             let shown = match painted {
                 Some((at, colour)) if at == column => paint(cell, colour, true),
@@ -93,6 +131,28 @@ impl Table {
         out.push_str(line.trim_end());
         out.push('\n');
     }
+}
+
+/// Narrowest a column of words is cut to.
+const CUT_TO: usize = 8;
+/// A column wider than this holds sentences.
+const PROSE: usize = 40;
+
+/// Cuts what is too wide, counted in the cells of a terminal.
+fn cut(cell: &str, width: usize) -> Cow<'_, str> {
+    if cell.width() <= width {
+        return Cow::Borrowed(cell);
+    }
+    let mut kept = String::new();
+    for letter in cell.chars() {
+        kept.push(letter);
+        if kept.width() + 1 > width {
+            kept.pop();
+            break;
+        }
+    }
+    kept.push('\u{2026}');
+    Cow::Owned(kept)
 }
 
 #[cfg(test)]
@@ -113,5 +173,25 @@ mod tests {
         table.row(vec!["港".into(), "x".into()]);
         table.row(vec!["ab".into(), "y".into()]);
         assert_eq!(table.draw(), " a   b\n 港  x\n ab  y\n");
+    }
+
+    #[test]
+    fn a_table_fits_the_screen_and_numbers_stay_whole() {
+        let mut table = Table::new(&[("who", Align::Left), ("what", Align::Left), ("bytes", Align::Right)]);
+        table.row(vec!["a service with a long name".into(), "港港港港港港港港".into(), "1,204,117".into()]);
+        table.row(vec!["b".into(), "x".into(), "3".into()]);
+        let drawn = table.draw_within(Some(40));
+        assert_eq!(
+            drawn,
+            " who            what               bytes\n a service wi…  港港港港港港…  1,204,117\n b              x                      3\n"
+        );
+        assert!(drawn.lines().all(|line| line.width() <= 40), "{drawn}");
+        // Names stay whole as long as there are sentences to cut.
+        table.row(vec!["a service with a long name".into(), "x".repeat(60), "3".into()]);
+        let drawn = table.draw_within(Some(70));
+        assert!(drawn.contains("a service with a long name  ") && drawn.contains("xxx\u{2026}"), "{drawn}");
+        assert_eq!(table.draw_within(None), table.draw());
+        assert_eq!(table.draw_within(Some(200)), table.draw());
+        assert!(table.draw_within(Some(0)).contains("1,204,117"));
     }
 }

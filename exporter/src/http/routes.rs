@@ -17,6 +17,7 @@ use super::doors::{Doors, WebConfig};
 use super::orders::{ORDERS, OrderAnswer, OrderDoor};
 use super::{ServeOptions, page};
 use crate::collect::EdgeMemory;
+use crate::cost::CostBook;
 use crate::escape;
 use crate::exposition;
 use crate::own::OwnMetrics;
@@ -53,6 +54,7 @@ pub(super) struct State {
     receiver: watch::Receiver<Arc<Publication>>,
     forms: GraphForms,
     pub(super) own: OwnMetrics,
+    cost: Option<CostBook>,
     stalls_after: Duration,
     /// When the latest publication came.
     taken_in: Mutex<Instant>,
@@ -105,6 +107,7 @@ impl State {
             receiver,
             forms,
             own,
+            cost: CostBook::open(),
             stalls_after: options.stalls_after,
             taken_in: Mutex::new(Instant::now()),
             orders: options.orders.clone(),
@@ -357,6 +360,9 @@ impl State {
             }
         };
         self.own.publication_is_old(self.age());
+        if let Some(cost) = self.cost.as_ref().and_then(CostBook::read) {
+            self.own.costs(cost);
+        }
         let own = self.own.render(&shown, &exposed.memory);
         drop(exposed);
         format!("{published}{own}")

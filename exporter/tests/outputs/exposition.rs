@@ -9,7 +9,7 @@ use crate::fixture::{
 };
 use portolan_exporter::exposition::render_with;
 use portolan_exporter::{
-    DocumentedEdge, EdgeMemory, OwnMetrics, Publication, SeriesLimits, catalogue, render,
+    Cost, DocumentedEdge, EdgeMemory, OwnMetrics, Publication, SeriesLimits, catalogue, render,
 };
 use portolan_flowtable::{DocumentSource, InitiatorEvidence, Outcomes, Peer, Protocol, ServicePort};
 use portolan_policy::{FindingKind, Severity, Verdict};
@@ -37,6 +37,7 @@ fn promtool_finds_nothing_to_complain_about() {
 fn what_is_exported_is_what_the_catalogue_lists() {
     let own = OwnMetrics::new();
     own.request("metrics", 200);
+    own.costs(Cost { cpu_seconds: 1.5, resident_bytes: 4096.0 });
     let publication = loaded();
     let samples = parse(&render_with(&publication, &fed(limits(), std::slice::from_ref(&publication)), &own));
     for metric in catalogue::ALL {

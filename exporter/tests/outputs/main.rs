@@ -9,6 +9,8 @@ mod exposition;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod frames;
+#[cfg(test)]
 mod gates;
 #[cfg(test)]
 mod http;
