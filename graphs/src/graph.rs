@@ -344,9 +344,8 @@ impl Draft {
     }
 
     fn finish(mut self, key: Key) -> Edge {
-        let via = key.via.as_deref().map(|via| format!(" via {via}")).unwrap_or_default();
         Edge {
-            id: format!("{} -> {}:{}{via}", key.source, key.target, key.port),
+            id: edge_id(&key.source, &key.target, key.port, key.via.as_deref()),
             source: key.source,
             target: key.target,
             via: key.via,
@@ -357,6 +356,12 @@ impl Draft {
             ..self.edge
         }
     }
+}
+
+/// Writes an edge's id.
+pub(crate) fn edge_id(source: &str, target: &str, port: ServicePort, via: Option<&str>) -> String {
+    let via = via.map(|via| format!(" via {via}")).unwrap_or_default();
+    format!("{source} -> {target}:{port}{via}")
 }
 
 /// Returns the smallest value that at least half of the weight does not exceed.
@@ -490,7 +495,7 @@ fn plain_node(id: &str, kind: NodeKind, title: &str) -> Node {
     }
 }
 
-fn node_of(peer: &Peer, group: Group, network: &str) -> Node {
+pub(crate) fn node_of(peer: &Peer, group: Group, network: &str) -> Node {
     let plain = |kind| {
         let name = peer.service();
         plain_node(&name, kind, &name)

@@ -29,9 +29,11 @@
 mod dot;
 mod graph;
 mod json;
+mod map;
 mod mermaid;
 mod strands;
 mod style;
 
 pub use graph::*;
 pub use json::SCHEMA;
+pub use map::*;

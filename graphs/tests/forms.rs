@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use portolan_flowtable::Tally;
 use portolan_flowtable::conversation::Peer;
-use portolan_graphs::{Graph, Group, NodeKind, OTHER, SCHEMA};
+use portolan_graphs::{Boxes, Graph, Group, Map, NodeKind, OTHER, SCHEMA};
 use portolan_policy::{Assessment, Contract, Verdict};
 use support::{address, peer, shop, snapshot, talk, workload};
 
@@ -407,4 +407,49 @@ fn json_carries_schema_and_stable_names_and_is_read_back() {
         );
         assert_eq!(serde_json::from_str::<Graph>(&text).unwrap(), graph);
     }
+}
+
+#[test]
+fn every_edge_of_the_map_ends_at_a_row_and_nothing_is_lost() {
+    for assessment in [assessment(), hostile()] {
+        for group in [Group::Service, Group::Container] {
+            for boxes in [Boxes::Project, Boxes::Network] {
+                let graph = Graph::draw(&assessment, group);
+                let map = Map::draw(&assessment, group, boxes);
+                assert_eq!(map, Map::draw(&assessment, group, boxes), "two drawings are the same");
+                let drawn: BTreeSet<&str> = map.edges.iter().map(|edge| edge.edge.id.as_str()).collect();
+                assert_eq!(drawn, graph.edges.iter().map(|edge| edge.id.as_str()).collect());
+                let shown: BTreeSet<&str> = map.nodes.iter().map(|node| node.id.as_str()).collect();
+                assert_eq!(shown, graph.nodes.iter().map(|node| node.id.as_str()).collect());
+                for edge in &map.edges {
+                    let (from, to) = (&map.nodes[edge.from_node], &map.nodes[edge.to_node]);
+                    assert_eq!((&from.id, &to.id), (&edge.edge.source, &edge.edge.target));
+                    assert!(edge.row < to.rows.len(), "{} has row {}", to.id, edge.row);
+                    let row = &to.rows[edge.row];
+                    assert!(row.look == edge.look || row.look == "more", "{row:?} {}", edge.look);
+                    let of_group = edge.group_row.map(|row| map.groups[to.group].rows[row].look);
+                    assert_eq!(of_group.is_some(), from.group != to.group);
+                }
+                for node in &map.nodes {
+                    let group = &map.groups[node.group];
+                    assert!(node.x >= 0 && node.x + node.width <= group.width, "{node:?} {group:?}");
+                    assert!(node.y >= 0 && node.y + node.height <= group.height, "{node:?} {group:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn outside_stands_left_where_it_calls_and_right_where_it_is_called() {
+    let web = workload("web-1", "shop/web", &[80]);
+    let outside = || Peer::External { address: "203.0.113.9".parse().expect("an address") };
+    let talks = vec![talk(outside(), peer(&web, 2), 80, 1, 0), talk(peer(&web, 2), outside(), 443, 1, 0)];
+    let map =
+        Map::draw(&Contract::default().assess(snapshot(vec![web], talks)), Group::Service, Boxes::Project);
+    let column = |id: &str| map.groups.iter().find(|group| group.id == id).map(|group| group.column);
+    assert_eq!(
+        (column("external>"), column("project:shop"), column(">external")),
+        (Some(0), Some(1), Some(2))
+    );
 }
