@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use portolan_exporter::{Publication, client};
-use portolan_graphs::{Graph, Group};
+use portolan_graphs::{Boxes, Graph, Group, Map};
 
 use crate::cli::{AskArgs, AskedArgs, Format, GraphArgs, GraphFormat, GroupBy, KnowledgeArgs, ReadArgs};
 use crate::error::Failure;
@@ -89,6 +89,13 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<(), Failure> {
     };
     let publication = publication_of(&args.asked)?;
     let graph = Graph::draw(&publication.assessment, group);
+    let is_map = matches!(group, Group::Service | Group::Container);
+    if matches!(args.format, GraphFormat::Html | GraphFormat::Svg | GraphFormat::Cytoscape) && !is_map {
+        return Err(Failure::usage(
+            "the map shows services or containers, in boxes by project: leave --group out, or say --group container",
+        ));
+    }
+    let map = |graph| Map::of(graph, &publication.assessment, Boxes::Project);
     let text = match args.format {
         GraphFormat::Json => {
             let json = graph
@@ -98,6 +105,16 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<(), Failure> {
         }
         GraphFormat::Dot => graph.to_dot(),
         GraphFormat::Mermaid => graph.to_mermaid(),
+        GraphFormat::Graphml => graph.to_graphml(),
+        GraphFormat::Svg => map(graph).to_svg(),
+        GraphFormat::Cytoscape => {
+            let json = map(graph)
+                .to_cytoscape()
+                .map_err(|error| Failure::error(format!("cannot write the graph as JSON: {error}")))?;
+            portolan_exporter::escape::json(&json).into_owned()
+        }
+        GraphFormat::Html => portolan_exporter::http::self_contained(&publication)
+            .map_err(|error| Failure::error(format!("cannot write the page: {error}")))?,
     };
     print(out, &text)
 }

@@ -103,7 +103,9 @@ pub enum Command {
     Baseline(judge::BaselineArgs),
     /// Print the graph of who talks to whom
     #[command(after_help = "Examples:\n  portolan graph --format dot | dot -Tsvg > map.svg\n  \
-        portolan graph --from shop.result --format mermaid --group project")]
+        portolan graph --from shop.result --format mermaid --group project\n  \
+        portolan graph --format html > map.html        the map as one file, for who has no daemon\n  \
+        portolan graph --format svg > map.svg          the same as a picture, for reports")]
     Graph(Box<GraphArgs>),
     /// Print how the daemon is doing: completeness, accounts, identity
     #[command(
@@ -174,6 +176,14 @@ pub enum GraphFormat {
     Dot,
     /// Mermaid.
     Mermaid,
+    /// The map as one page that needs no daemon; with --group service or container.
+    Html,
+    /// A picture of the map; with --group service or container.
+    Svg,
+    /// GraphML, for yEd, Gephi and others.
+    Graphml,
+    /// Cytoscape's JSON, with places.
+    Cytoscape,
 }
 
 /// What a node of the graph stands for.

@@ -11,7 +11,7 @@ use portolan_exporter::events::{self, Event, EventLog, EventSource, EventWriter,
 use portolan_exporter::http::{GraphForms, OrderDoor, ServeOptions, Served, serve};
 use portolan_exporter::{OwnMetrics, Publication, SeriesLimits, escape};
 use portolan_flowtable::Timestamp;
-use portolan_graphs::{Graph, Group};
+use portolan_graphs::{Boxes, Graph, Group, Map};
 use portolan_policy::{Alert, AlertState};
 use tokio::sync::watch;
 
@@ -463,7 +463,19 @@ fn graph_forms() -> GraphForms {
                 .map_err(|error| error.to_string()),
             "dot" => Ok(("text/vnd.graphviz; charset=utf-8".to_owned(), graph.to_dot())),
             "mermaid" => Ok(("text/plain; charset=utf-8".to_owned(), graph.to_mermaid())),
-            other => Err(format!("unknown format {other:?}: json, dot or mermaid")),
+            "graphml" => Ok(("application/xml; charset=utf-8".to_owned(), graph.to_graphml())),
+            "svg" | "cytoscape" if !matches!(group, Group::Service | Group::Container) => {
+                Err(format!("{format} shows services or containers: group=service or group=container"))
+            }
+            "svg" => {
+                let map = Map::of(graph, &publication.assessment, Boxes::Project);
+                Ok(("image/svg+xml".to_owned(), map.to_svg()))
+            }
+            "cytoscape" => Map::of(graph, &publication.assessment, Boxes::Project)
+                .to_cytoscape()
+                .map(|text| ("application/json".to_owned(), text))
+                .map_err(|error| error.to_string()),
+            other => Err(format!("unknown format {other:?}: json, dot, mermaid, graphml, svg or cytoscape")),
         }
     })
 }

@@ -26,13 +26,17 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod cytoscape;
 mod dot;
 mod graph;
+mod graphml;
 mod json;
 mod map;
 mod mermaid;
 mod strands;
 mod style;
+mod svg;
+mod xml;
 
 pub use graph::*;
 pub use json::SCHEMA;

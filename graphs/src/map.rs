@@ -10,6 +10,7 @@
 mod details;
 mod layered;
 mod measure;
+mod stacked;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,10 @@ use serde::Serialize;
 use crate::graph::{Edge, Graph, Group, NodeKind};
 use details::Details;
 use stage::Stage;
+
+pub(crate) use measure::width_of;
+pub(crate) use stacked::{Card, Stacked};
+pub(crate) use stage::{CLOSED_WIDTH, ROW};
 
 /// What stands together.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
@@ -25,6 +25,7 @@ use super::guard::Guarded;
 use super::guests::{Guests, Origin, Place};
 use super::routes::{Door, State};
 use super::socket::SocketFile;
+use super::stream::Stream;
 use crate::publication::Publication;
 
 /// Most bytes of a request's header.
@@ -180,12 +181,17 @@ where
                 sleep(REQUEST_PAUSE).await;
             }
             let under_way = place.answering();
-            let (mut head, body) = state.answer(door, request).await.into_parts();
+            let (answer, stream) = state.answer(door, request).await;
+            let (mut head, body) = answer.into_parts();
             if number >= REQUESTS_MAX {
                 head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            let body = Full::new(under_way.hand_out(body));
-            Ok::<Response<Full<Bytes>>, Infallible>(Response::from_parts(head, body))
+            let body = match stream {
+                // Its events are few bytes each, and nothing is kept for who does not take them.
+                Some(stream) => Either::Right(stream),
+                None => Either::Left(Full::new(under_way.hand_out(body))),
+            };
+            Ok::<Response<Either<Full<Bytes>, Stream>>, Infallible>(Response::from_parts(head, body))
         }
     });
     let stream = TokioIo::new(Guarded::new(stream, patience.stall));

@@ -23,6 +23,7 @@ mod orders;
 mod page;
 mod routes;
 mod socket;
+mod stream;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,6 +43,7 @@ use crate::publication::Publication;
 
 pub use doors::WebConfigError;
 pub use orders::{ORDERS, Order, OrderAnswer, OrderDoor};
+pub use page::self_contained;
 pub use routes::{GraphForms, Status, plain_graph_forms};
 
 /// Port of the daemon's pages and metrics.

@@ -14,7 +14,7 @@ use crate::style::{Look, look, visible};
 /// Height of a node's heading.
 const HEADING: i64 = 40;
 /// Height of a row.
-pub(super) const ROW: i64 = 20;
+pub(crate) const ROW: i64 = 20;
 /// Space below the last row.
 const FOOT: i64 = 8;
 /// Space between a box's edge and what stands in it.
@@ -22,7 +22,7 @@ const MARGIN: i64 = 18;
 /// Height of a box's heading.
 const BOX_HEADING: i64 = 34;
 /// Width of a closed box.
-pub(super) const CLOSED_WIDTH: i64 = 216;
+pub(crate) const CLOSED_WIDTH: i64 = 216;
 const WIDTH_MIN: i64 = 148;
 const WIDTH_MAX: i64 = 236;
 /// Rows of a node; further ports share the last.
@@ -35,6 +35,9 @@ const REPLICAS_MAX: usize = 64;
 const BETWEEN_MAX: usize = 12;
 /// Between the columns of a box: room for edges to turn.
 const GAPS: Gaps = Gaps { across: 84, down: 18 };
+
+/// Gravity of the look, label, word: what edges share that end at one row.
+type RowKey = (u8, String, String);
 
 /// The map in the making.
 pub(super) struct Stage {
@@ -159,7 +162,7 @@ impl Stage {
 
     /// Gives each node a row for every port and look, gravest first.
     fn draw_rows(&mut self) {
-        let mut rows: BTreeMap<usize, BTreeMap<(u8, String, String), Vec<usize>>> = BTreeMap::new();
+        let mut rows: BTreeMap<usize, BTreeMap<RowKey, Vec<usize>>> = BTreeMap::new();
         for (number, edge) in self.edges.iter().enumerate() {
             let via = edge.edge.via.as_ref().map(|via| format!(" via {}", visible(via))).unwrap_or_default();
             let key = (gravity(edge.look), format!("{}{via}", edge.edge.port), edge.word.clone());
