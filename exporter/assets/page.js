@@ -226,14 +226,30 @@ function renderDetails() {
   const wasHidden = $('details').hidden;
   $('details').hidden = shown.sel === '';
   if (shown.sel !== '') $('details-body').replaceChildren(...(body || [make('h2', { id: 'details-title' }, 'Gone'), make('p', {}, visible(`${id} is not in this picture.`))]));
-  if (wasHidden !== $('details').hidden && pose.isFitted) fit();
+  if (wasHidden && shown.sel !== '') reveal();
+  if (!wasHidden && shown.sel === '' && pose.isFitted) fit();
+}
+
+/** Moves the picture so that the details do not lie upon what they tell of. */
+function reveal() {
+  const chosen = drawn.lines.filter(line => line.element.classList.contains('chosen'));
+  const cards = [...drawn.cards.values()].filter(card => card.element.classList.contains('chosen'));
+  const ends = [...chosen.flatMap(line => [line.from, line.to]), ...cards];
+  if (ends.length === 0) return;
+  const right = Math.max(...ends.map(card => card.x + card.width)) * pose.scale + pose.x;
+  const left = Math.min(...ends.map(card => card.x)) * pose.scale + pose.x;
+  const over = right - ($('map').getBoundingClientRect().width - 376);
+  if (over > 0) {
+    pose.x -= Math.min(over, Math.max(0, left - 12));
+    posed();
+  }
 }
 
 // ---- where the picture lies ----
 
 function fit() {
   const frame = $('map').getBoundingClientRect();
-  const room = { width: frame.width - 32, height: frame.height - 74 };
+  const room = { width: frame.width - 72, height: frame.height - 66 };
   pose.scale = Math.min(1.25, Math.max(0.12, Math.min(room.width / Math.max(1, drawn.width), room.height / Math.max(1, drawn.height))));
   pose.x = 16 + Math.max(0, (room.width - drawn.width * pose.scale) / 2);
   pose.y = 18 + Math.max(0, (room.height - drawn.height * pose.scale) / 2);

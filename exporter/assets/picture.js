@@ -3,7 +3,7 @@
 const CLOSED_WIDTH = 216;
 const HEADING = 40;
 const ROW = 20;
-const ACROSS = 84;
+const ACROSS = 62;
 const DOWN = 26;
 
 /** Stacks the boxes: columns from left to right, each around one middle line. */
@@ -48,6 +48,17 @@ function cardOf(map, stacked, number) {
   return { x: place.x + node.x, y: place.y + node.y, width: node.width, height: node.height, closed: false, group: node.group };
 }
 
+/** The points an edge runs through, on the picture. */
+function bendsOf(edge, stacked, from, to) {
+  const points = [];
+  for (const [card, bends] of [[from, edge.bends], [to, edge.bends_in]]) {
+    if (card.closed) continue;
+    const corner = stacked.places[card.group];
+    for (let place = 0; place < bends.length; place += 2) points.push({ x: corner.x + bends[place], y: corner.y + bends[place + 1] });
+  }
+  return points;
+}
+
 /** Gathers edges into lines: what runs between the same two cards to the same row is one. */
 function lines(map, stacked) {
   const found = new Map();
@@ -61,7 +72,7 @@ function lines(map, stacked) {
     if (line) {
       line.edges.push(number);
     } else {
-      found.set(key, { from, to, row, look: edge.look, bends: from.group === to.group ? edge.bends : [], edges: [number], isLoop: edge.from_node === edge.to_node, group: stacked.places[from.group] });
+      found.set(key, { from, to, row, look: edge.look, bends: bendsOf(edge, stacked, from, to), edges: [number], isLoop: edge.from_node === edge.to_node });
     }
   });
   return [...found.values()];
@@ -79,10 +90,8 @@ function way(line) {
   const start = { x: from.x + from.width, y: from.y + 20, along: 1 };
   const points = [start];
   if (line.bends.length > 0) {
-    const along = line.bends[0] <= line.bends[line.bends.length - 2] ? 1 : -1;
-    for (let place = 0; place < line.bends.length; place += 2) {
-      points.push({ x: line.group.x + line.bends[place], y: line.group.y + line.bends[place + 1], along });
-    }
+    const along = line.bends[0].x <= line.bends[line.bends.length - 1].x ? 1 : -1;
+    points.push(...line.bends.map(point => ({ ...point, along })));
   } else if (end.x < start.x + 12) {
     points.push({ x: (start.x + end.x) / 2, y: Math.max(from.y + from.height, to.y + to.height) + 14, along: -1 });
   }
@@ -228,7 +237,7 @@ function short(text, most) {
 }
 
 const LEGEND = [
-  ['plain', 'expected'], ['fault', '▲ undocumented, unexpected'], ['new', '◆ new'], ['failed', '✕ refused, blocked, unanswered'],
+  ['plain', 'expected'], ['fault', '▲ undocumented, unexpected'], ['new', '◆ new'], ['failed', '✕ refused, blocked, no answer'],
   ['guess', 'direction guessed'], ['proxy', 'host or docker-proxy'],
 ];
 
@@ -237,5 +246,5 @@ function drawLegend(list) {
     draw('svg', { 'aria-hidden': 'true' }, draw('g', { class: `edge ${look}` },
       draw('path', { class: 'line', d: 'M0 6h28', 'stroke-width': look === 'fault' ? 2.6 : look === 'new' ? 2 : 1.5, 'marker-end': `url(#head-${look})` }))),
     words)));
-  list.append(make('li', {}, 'width: bytes a second'));
+  list.title = 'The wider a line, the more bytes a second: a step for each tenfold.';
 }

@@ -177,8 +177,10 @@ pub struct MapEdge {
     pub row: usize,
     /// Row of the responder's box it ends at while that is closed; `None` within one box.
     pub group_row: Option<usize>,
-    /// Points it runs through between its ends, within their box: x and y in turn.
+    /// Points it runs through between its ends within their box, or until it leaves the initiator's: x and y in turn.
     pub bends: Vec<i64>,
+    /// The same from where it enters the responder's box; empty within one box.
+    pub bends_in: Vec<i64>,
     /// Which replicas talked, loudest first.
     pub between: Vec<Between>,
     /// Pairs of replicas left out of the list.
@@ -200,6 +202,13 @@ pub struct Between {
     pub failed: u64,
     /// Bytes both ways.
     pub bytes: u64,
+}
+
+impl MapNode {
+    /// Returns how many replicas there are, listed or not.
+    fn containers_shown(&self) -> u64 {
+        (self.replicas.len() as u64).saturating_add(self.replicas_left_out)
+    }
 }
 
 impl Map {

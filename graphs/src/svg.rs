@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::graph::NodeKind;
-use crate::map::{Card, Map, MapGroup, MapNode, ROW, Row, Stacked, width_of};
+use crate::map::{Card, Map, MapEdge, MapGroup, MapNode, ROW, Row, Stacked, width_of};
 use crate::style::caption;
 use crate::xml::escaped;
 
@@ -103,15 +103,7 @@ impl Map {
         for ((from, to, row), numbers) in lines {
             let edges: Vec<_> = numbers.iter().filter_map(|number| self.edges.get(*number)).collect();
             let Some(first) = edges.first() else { continue };
-            let corner =
-                self.nodes.get(first.from_node).map_or((0, 0), |node| stacked.corner_of_group(node.group));
-            let is_within = first.group_row.is_none();
-            let bends: Vec<(i64, i64)> = first
-                .bends
-                .chunks_exact(2)
-                .filter(|_| is_within)
-                .filter_map(|pair| Some((pair.first()? + corner.0, pair.get(1)? + corner.1)))
-                .collect();
+            let bends = self.bends_of(first, stacked);
             let bytes: u64 = edges
                 .iter()
                 .map(|edge| edge.edge.sent.bytes.saturating_add(edge.edge.received.bytes))
@@ -126,6 +118,20 @@ impl Map {
                 look = first.look,
             );
         }
+    }
+
+    /// Returns the points an edge runs through, on the picture.
+    fn bends_of(&self, edge: &MapEdge, stacked: &Stacked) -> Vec<(i64, i64)> {
+        let ends = [(edge.from_node, &edge.bends), (edge.to_node, &edge.bends_in)];
+        let points = ends.into_iter().flat_map(|(node, bends)| {
+            let group = self.nodes.get(node).map(|node| node.group);
+            let corner = group.and_then(|group| stacked.open(group)).map(|card| (card.x, card.y));
+            bends.chunks_exact(2).filter_map(move |pair| {
+                let (left, top) = corner?;
+                Some((pair.first()? + left, pair.get(1)? + top))
+            })
+        });
+        points.collect()
     }
 
     fn draw_foot(&self, text: &mut String, top: i64) {

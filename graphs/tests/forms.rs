@@ -453,3 +453,62 @@ fn outside_stands_left_where_it_calls_and_right_where_it_is_called() {
         (Some(0), Some(1), Some(2))
     );
 }
+
+#[test]
+fn the_picture_and_graphml_are_well_formed_and_hold_no_name_as_markup() {
+    for assessment in [assessment(), hostile()] {
+        let graph = Graph::draw(&assessment, Group::Service);
+        let map = Map::draw(&assessment, Group::Service, Boxes::Project);
+        for text in [graph.to_graphml(), map.to_svg()] {
+            let mut open: Vec<&str> = Vec::new();
+            for tag in text.split('<').skip(1) {
+                let tag = tag.split('>').next().unwrap_or_default();
+                let name = tag.split([' ', '/', '\n']).next().unwrap_or_default();
+                if let Some(closed) = tag.strip_prefix('/') {
+                    assert_eq!(open.pop(), Some(closed));
+                } else if !tag.ends_with('/') && !tag.starts_with('?') {
+                    open.push(name);
+                }
+                assert!(!["img", "script", "a", "image", "foreignObject"].contains(&name), "{tag}");
+                assert!(!tag.contains("onerror=") && !tag.contains(" href="), "{tag}");
+            }
+            assert_eq!(open, Vec::<&str>::new());
+            assert!(!text.contains('\u{202e}') && !text.contains('\0'));
+        }
+    }
+}
+
+#[test]
+fn the_picture_shows_each_look_by_colour_line_and_word_with_a_legend() {
+    let map = Map::draw(&assessment(), Group::Service, Boxes::Project);
+    let svg = map.to_svg();
+    for look in map.edges.iter().map(|edge| edge.look).collect::<BTreeSet<_>>() {
+        assert!(svg.contains(&format!("class=\"{look}\"")), "{look}");
+    }
+    for words in
+        ["undocumented, unexpected", "refused, blocked, unanswered", "new", "expected", "direction guessed"]
+    {
+        assert!(svg.contains(words), "{words}");
+    }
+    assert!(svg.contains(">▲ ") && svg.contains("complete"), "a sign beside the word, and the completeness");
+}
+
+#[test]
+fn cytoscape_has_every_node_with_its_place_and_every_edge_with_both_ends() {
+    let map = Map::draw(&hostile(), Group::Service, Boxes::Project);
+    let json: serde_json::Value = serde_json::from_str(&map.to_cytoscape().expect("JSON")).expect("JSON");
+    let nodes = json["elements"]["nodes"].as_array().expect("nodes");
+    let ids: BTreeSet<&str> = nodes.iter().filter_map(|node| node["data"]["id"].as_str()).collect();
+    assert_eq!(ids.len(), nodes.len());
+    for node in nodes.iter().filter(|node| node["classes"] != "box") {
+        assert!(node["position"]["x"].is_i64(), "{node}");
+        let parent = &node["data"]["parent"];
+        assert!(parent.is_null() || ids.contains(parent.as_str().expect("a parent")), "{node}");
+    }
+    let edges = json["elements"]["edges"].as_array().expect("edges");
+    assert_eq!(edges.len(), map.edges.len());
+    for edge in edges {
+        assert!(ids.contains(edge["data"]["source"].as_str().expect("a source")), "{edge}");
+        assert!(ids.contains(edge["data"]["target"].as_str().expect("a target")), "{edge}");
+    }
+}

@@ -30,7 +30,8 @@ pub(crate) struct Placed {
     pub(crate) corners: Vec<(i64, i64)>,
     /// Column of each box, and its place in it.
     pub(crate) columns: Vec<(usize, usize)>,
-    /// Points a link runs through between its two ends, for those that pass other columns.
+    /// Points a link runs through between its two ends, for those that pass other columns. One end is [`OUTSIDE`]
+    /// where it comes in from the left or leaves to the right.
     pub(crate) bends: BTreeMap<(usize, usize), Vec<(i64, i64)>>,
     /// Extent of everything.
     pub(crate) width: i64,
@@ -38,6 +39,8 @@ pub(crate) struct Placed {
     pub(crate) height: i64,
 }
 
+/// Stands for whatever is beyond the left and the right edge.
+pub(crate) const OUTSIDE: usize = usize::MAX;
 /// Rounds of ordering, and of moving.
 const ROUNDS: usize = 8;
 /// Most places that links keep free in columns they pass; with more, links run straight.
@@ -45,20 +48,27 @@ const BENDS_MAX: usize = 1_500;
 /// Height of the place a passing link keeps free.
 const LANE: i64 = 14;
 
-/// Places boxes from left to right along their links.
+/// Places boxes from left to right along their links. Links from and to [`OUTSIDE`] are kept free of boxes and move
+/// none to another column.
 pub(crate) fn place(sizes: &[Size], links: &BTreeSet<(usize, usize)>, gaps: Gaps) -> Placed {
-    let links: BTreeSet<(usize, usize)> =
-        links.iter().copied().filter(|(from, to)| from != to && *from.max(to) < sizes.len()).collect();
     if sizes.is_empty() {
         return Placed::default();
     }
+    let is_box = |item: usize| item < sizes.len();
+    let is_wanted = |from: usize, to: usize| {
+        from != to && (is_box(from) || from == OUTSIDE) && (is_box(to) || to == OUTSIDE)
+    };
+    let (links, crossing): (BTreeSet<(usize, usize)>, BTreeSet<(usize, usize)>) = links
+        .iter()
+        .filter(|(from, to)| is_wanted(*from, *to))
+        .partition(|(from, to)| is_box(*from) && is_box(*to));
     let order = without_circles(sizes.len(), &links);
     let forward: BTreeSet<(usize, usize)> = links
         .iter()
         .map(|&(from, to)| if rank(&order, from) < rank(&order, to) { (from, to) } else { (to, from) })
         .collect();
     let column = columns(sizes.len(), &forward, &order);
-    let mut drawing = Drawing::new(sizes, &forward, &column);
+    let mut drawing = Drawing::new(sizes, &forward, &crossing, &column);
     drawing.order();
     drawing.finish(sizes, &links, gaps)
 }
@@ -190,7 +200,12 @@ struct Drawing {
 }
 
 impl Drawing {
-    fn new(sizes: &[Size], forward: &BTreeSet<(usize, usize)>, column: &[usize]) -> Self {
+    fn new(
+        sizes: &[Size],
+        forward: &BTreeSet<(usize, usize)>,
+        crossing: &BTreeSet<(usize, usize)>,
+        column: &[usize],
+    ) -> Self {
         let count = column.iter().max().map_or(0, |last| last + 1);
         let mut columns = vec![Vec::new(); count];
         for item in 0..sizes.len() {
@@ -199,22 +214,27 @@ impl Drawing {
                 .into_iter()
                 .for_each(|own: &mut Vec<Item>| own.push(Item::Box(item)));
         }
-        let passed: usize = forward
-            .iter()
-            .map(|&(from, to)| rank(column, to).saturating_sub(rank(column, from)).saturating_sub(1))
-            .sum();
+        // Columns a link passes.
+        let between = |&(from, to): &(usize, usize)| {
+            let first = if from == OUTSIDE { 0 } else { rank(column, from) + 1 };
+            first..if to == OUTSIDE { count } else { rank(column, to) }
+        };
+        let passed: usize = forward.iter().chain(crossing).map(|link| between(link).len()).sum();
         let has_lanes = passed <= BENDS_MAX;
         let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
-        for &(from, to) in forward {
-            let mut last = Item::Box(from);
-            let between = rank(column, from) + 1..rank(column, to);
-            for column in between.filter(|_| has_lanes) {
-                let lane = Item::Lane { link: (from, to), column };
+        for &link in forward.iter().chain(crossing) {
+            let mut last = (link.0 != OUTSIDE).then_some(Item::Box(link.0));
+            for column in between(&link).filter(|_| has_lanes) {
+                let lane = Item::Lane { link, column };
                 columns.get_mut(column).into_iter().for_each(|own: &mut Vec<Item>| own.push(lane));
-                join(&mut before, &mut after, last, lane);
-                last = lane;
+                if let Some(last) = last {
+                    join(&mut before, &mut after, last, lane);
+                }
+                last = Some(lane);
             }
-            join(&mut before, &mut after, last, Item::Box(to));
+            if let Some(last) = last.filter(|_| link.1 != OUTSIDE) {
+                join(&mut before, &mut after, last, Item::Box(link.1));
+            }
         }
         Self { columns, before, after, has_lanes }
     }
@@ -372,6 +392,8 @@ impl Drawing {
             left += width + gaps.across;
         }
         if self.has_lanes {
+            let crossing = lanes.keys().copied().filter(|(from, to)| *from == OUTSIDE || *to == OUTSIDE);
+            placed.bends = crossing.filter_map(|link| Some((link, lanes.get(&link)?.clone()))).collect();
             for &link in links {
                 if let Some(points) = lanes.get(&link) {
                     placed.bends.insert(link, points.clone());

@@ -3,7 +3,7 @@
 use super::{CLOSED_WIDTH, Map, MapGroup, MapNode};
 
 /// Between two columns of boxes.
-const ACROSS: i64 = 84;
+const ACROSS: i64 = 62;
 /// Between two boxes of a column.
 const DOWN: i64 = 26;
 

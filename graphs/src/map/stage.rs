@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portolan_policy::{Finding, Verdict};
 
 use super::details::Details;
-use super::layered::{Gaps, Size, place};
+use super::layered::{Gaps, OUTSIDE, Size, place};
 use super::measure::{fitting, width_of};
 use super::{Between, Boxes, MapEdge, MapGroup, MapNode, Row};
 use crate::graph::{Edge, Node, NodeKind};
@@ -18,13 +18,13 @@ pub(crate) const ROW: i64 = 20;
 /// Space below the last row.
 const FOOT: i64 = 8;
 /// Space between a box's edge and what stands in it.
-const MARGIN: i64 = 18;
+const MARGIN: i64 = 16;
 /// Height of a box's heading.
 const BOX_HEADING: i64 = 34;
 /// Width of a closed box.
 pub(crate) const CLOSED_WIDTH: i64 = 216;
-const WIDTH_MIN: i64 = 148;
-const WIDTH_MAX: i64 = 236;
+const WIDTH_MIN: i64 = 112;
+const WIDTH_MAX: i64 = 228;
 /// Rows of a node; further ports share the last.
 const ROWS_MAX: usize = 9;
 /// Services up to which every box is open at first.
@@ -34,7 +34,7 @@ const REPLICAS_MAX: usize = 64;
 /// Pairs of replicas listed for an edge.
 const BETWEEN_MAX: usize = 12;
 /// Between the columns of a box: room for edges to turn.
-const GAPS: Gaps = Gaps { across: 84, down: 18 };
+const GAPS: Gaps = Gaps { across: 58, down: 18 };
 
 /// Gravity of the look, label, word: what edges share that end at one row.
 type RowKey = (u8, String, String);
@@ -96,7 +96,7 @@ impl Stage {
             id: node.id.clone(),
             group,
             kind: node.kind,
-            label: fitting(&title, WIDTH_MAX - 44),
+            label: fitting(&title, WIDTH_MAX - 64),
             title,
             note: note_of(node),
             project: node.project.clone(),
@@ -150,6 +150,7 @@ impl Stage {
                 row: 0,
                 group_row: None,
                 bends: Vec::new(),
+                bends_in: Vec::new(),
                 between,
                 between_left_out,
                 decided_by,
@@ -180,8 +181,8 @@ impl Stage {
                     let Some(edge) = self.edges.get_mut(number) else { continue };
                     edge.row = row;
                     if node.rows.len() == row && row < shown {
-                        let (label, word) = (label.clone(), word.clone());
-                        node.rows.push(Row { look: edge.look, label, word });
+                        let word = row_word(&word).to_owned();
+                        node.rows.push(Row { look: edge.look, label: label.clone(), word });
                     }
                 }
             }
@@ -226,7 +227,7 @@ impl Stage {
                     if group.rows.len() == place {
                         let plural = if count == 1 { "edge" } else { "edges" };
                         let label = format!("{count} {plural}");
-                        group.rows.push(Row { look: edge.look, label, word: word.clone() });
+                        group.rows.push(Row { look: edge.look, label, word: row_word(&word).to_owned() });
                     }
                 }
             }
@@ -237,13 +238,17 @@ impl Stage {
     pub(super) fn place_nodes(&mut self) {
         for node in &mut self.nodes {
             let rows = node.rows.iter().map(|row| {
-                let gap = if row.word.is_empty() { 0 } else { 14 };
-                width_of(&row.label) + width_of(&row.word) + gap
+                let gap = if row.word.is_empty() { 0 } else { 10 };
+                // What is wrong stands in bold.
+                let bold = if matches!(row.look, "fault" | "new") { 110 } else { 98 };
+                (width_of(&row.label) + width_of(&row.word)) * bold / 100 + gap
             });
             // The heading leaves room for the marks of the replicas.
-            let heading = width_of(&node.label) + 44;
+            let heading =
+                width_of(&node.label) * 108 / 100 + if node.containers_shown() > 1 { 30 } else { 0 };
             let widest = rows.chain([heading, width_of(&node.note)]).max().unwrap_or(0);
-            node.width = (widest + 30).clamp(WIDTH_MIN, WIDTH_MAX);
+            node.width =
+                (widest + if node.kind == NodeKind::Workload { 34 } else { 46 }).clamp(WIDTH_MIN, WIDTH_MAX);
             let foot = if node.rows.is_empty() { 4 } else { FOOT };
             node.height = HEADING + ROW * node.rows.len() as i64 + foot;
         }
@@ -267,6 +272,15 @@ impl Stage {
             {
                 links.get_mut(from.group).into_iter().for_each(|own| {
                     own.insert((*one, *other));
+                });
+            } else if let (Some(from), Some(to)) = ends
+                && let (Some(one), Some(other)) = (local.get(edge.from_node), local.get(edge.to_node))
+            {
+                links.get_mut(from.group).into_iter().for_each(|own| {
+                    own.insert((*one, OUTSIDE));
+                });
+                links.get_mut(to.group).into_iter().for_each(|own| {
+                    own.insert((OUTSIDE, *other));
                 });
             }
         }
@@ -294,15 +308,21 @@ impl Stage {
             group.closed_height = HEADING + ROW * rows + if rows == 0 { 4 } else { FOOT };
             bends.push((placed.bends, left, top));
         }
+        let number = |node: usize| local.get(node).copied().unwrap_or(OUTSIDE);
+        let within = |group: Option<&MapNode>, link: (usize, usize)| -> Vec<i64> {
+            let of_group = group.and_then(|node| bends.get(node.group));
+            let points = of_group.and_then(|(bends, left, top)| Some((bends.get(&link)?, left, top)));
+            points.map_or_else(Vec::new, |(points, left, top)| {
+                points.iter().flat_map(|(x, y)| [x + left, y + top]).collect()
+            })
+        };
         for edge in &mut self.edges {
-            let Some(group) = self.nodes.get(edge.from_node).map(|node| node.group) else { continue };
-            let ends = (local.get(edge.from_node), local.get(edge.to_node));
-            if edge.group_row.is_none()
-                && let (Some(from), Some(to)) = ends
-                && let Some((bends, left, top)) = bends.get(group)
-                && let Some(points) = bends.get(&(*from, *to))
-            {
-                edge.bends = points.iter().flat_map(|(x, y)| [x + left, y + top]).collect();
+            let ends = (self.nodes.get(edge.from_node), self.nodes.get(edge.to_node));
+            if edge.group_row.is_none() {
+                edge.bends = within(ends.0, (number(edge.from_node), number(edge.to_node)));
+            } else {
+                edge.bends = within(ends.0, (number(edge.from_node), OUTSIDE));
+                edge.bends_in = within(ends.1, (OUTSIDE, number(edge.to_node)));
             }
         }
     }
@@ -322,7 +342,36 @@ impl Stage {
         for (group, (column, order)) in self.groups.iter_mut().zip(placed.columns) {
             (group.column, group.order) = (column, order);
         }
+        self.tuck_in(&links);
     }
+
+    /// Moves boxes without a link from columns of their own to below the shortest that are as wide.
+    fn tuck_in(&mut self, links: &BTreeSet<(usize, usize)>) {
+        let linked: BTreeSet<usize> =
+            links.iter().filter(|(from, to)| from != to).flat_map(|(from, to)| [*from, *to]).collect();
+        let mut columns: BTreeMap<usize, (i64, i64)> = BTreeMap::new();
+        for group in linked.iter().filter_map(|number| self.groups.get(*number)) {
+            let (tall, wide) = columns.entry(group.column).or_default();
+            let (height, width) = shown_size(group);
+            (*tall, *wide) = (*tall + height + GAPS.down, width.max(*wide));
+        }
+        let alone = self.groups.iter_mut().enumerate().filter(|(number, _)| !linked.contains(number));
+        for (number, group) in alone {
+            let (height, width) = shown_size(group);
+            let best = columns.iter_mut().min_by_key(|(_, (tall, wide))| (*wide < width, *tall));
+            if let Some((column, (tall, _))) = best {
+                (group.column, group.order) = (*column, BELOW + number);
+                *tall += height + GAPS.down;
+            }
+        }
+    }
+}
+
+/// Place in a column of what stands below everything that is linked.
+const BELOW: usize = 1 << 20;
+
+fn shown_size(group: &MapGroup) -> (i64, i64) {
+    if group.is_open { (group.height, group.width) } else { (group.closed_height, CLOSED_WIDTH) }
 }
 
 fn empty_group(id: String, title: String, kind: NodeKind) -> MapGroup {
@@ -390,6 +439,18 @@ fn appearance(edge: &Edge, findings: &BTreeMap<&str, &Finding>) -> (&'static str
         (look @ Look::Guess, None) => ("guess", look.word().unwrap_or_default().to_owned()),
         (look @ Look::ProxyLeg, None) => ("proxy", look.word().unwrap_or_default().to_owned()),
         (Look::Plain, None) => ("plain", String::new()),
+    }
+}
+
+/// Returns what a row says: that it is about a port or a peer can be seen.
+fn row_word(word: &str) -> &str {
+    match word {
+        "undocumented port" => "undocumented",
+        "unexpected peer" => "unexpected",
+        "spoofed source" => "spoofed",
+        "host or docker-proxy" => "proxy",
+        "direction guessed" => "guessed",
+        other => other,
     }
 }
 
