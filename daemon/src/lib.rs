@@ -18,6 +18,7 @@ pub mod engine;
 pub mod error;
 mod fault;
 pub mod findings;
+pub mod graph;
 pub mod journal;
 pub mod judge;
 mod keep;
@@ -83,7 +84,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Reopen(args) => findings::acknowledge(&args, "reopen", &mut out).map(|()| 0),
         Command::Suppress(args) => findings::suppress(&args, &mut out).map(|()| 0),
         Command::Baseline(args) => baseline::baseline(&args, &mut out).map(|()| 0),
-        Command::Graph(args) => ask::graph(&args, &mut out).map(|()| 0),
+        Command::Graph(args) => graph::graph(&args, &mut out),
         Command::Status(args) => ask::status(&args, &mut out).map(|()| 0),
         Command::Policy { what } => judge::policy(&what, &mut out),
         Command::Rules { what } => judge::rules(&what, &mut out),
@@ -113,7 +114,7 @@ fn reads_files_alone(command: &Command) -> bool {
         Command::Flows(args) | Command::Status(args) => args.asked.from.is_some(),
         Command::Findings(args) => args.asked.from.is_some(),
         Command::Ack(_) | Command::Reopen(_) | Command::Suppress(_) | Command::Baseline(_) => false,
-        Command::Graph(args) => args.asked.from.is_some(),
+        Command::Graph(args) => graph::reads_files_alone(args),
         Command::Run(_) | Command::Look(_) | Command::Record(_) | Command::Doctor(_) => false,
         Command::Policy { what: PolicyCommand::Suggest(args) } => args.asked.from.is_some(),
         Command::Policy { what: PolicyCommand::Export(args) } => args.asked.from.is_some(),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use portolan_exporter::events::{self, Event, EventLog, EventSource, EventWriter, StallNews};
 use portolan_exporter::http::{GraphForms, OrderDoor, ServeOptions, Served, serve};
+use portolan_exporter::snapshots::Snapshots;
 use portolan_exporter::{OwnMetrics, Publication, SeriesLimits, escape};
 use portolan_flowtable::Timestamp;
 use portolan_graphs::{Boxes, Graph, Group, Map};
@@ -392,6 +393,15 @@ fn serve_options(config: &Config) -> Result<ServeOptions, Failure> {
             Some(text.trim().to_owned())
         }
     };
+    let snapshots = match config.snapshots.options() {
+        Some(options) => {
+            let directory = options.directory.clone();
+            let opened =
+                Snapshots::open(options).map_err(|error| Failure::cannot_write(&directory, &error))?;
+            Some(Arc::new(opened))
+        }
+        None => None,
+    };
     if let Some(folder) = exporter.socket.parent() {
         make_private(folder)?;
     }
@@ -406,6 +416,7 @@ fn serve_options(config: &Config) -> Result<ServeOptions, Failure> {
         stalls_after: watchdog::stalls_after(Duration::from_millis(u64::from(
             config.daemon.tick_milliseconds,
         ))),
+        snapshots,
         series: SeriesLimits { edges_max: exporter.series_max, ..SeriesLimits::default() },
         ..ServeOptions::default()
     })

@@ -25,6 +25,7 @@ pub mod exposition;
 pub mod http;
 mod own;
 mod publication;
+pub mod snapshots;
 pub mod view;
 pub mod words;
 

@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod cytoscape;
+mod difference;
 mod dot;
 mod graph;
 mod graphml;
@@ -38,6 +39,7 @@ mod style;
 mod svg;
 mod xml;
 
+pub use difference::*;
 pub use graph::*;
 pub use json::SCHEMA;
 pub use map::*;

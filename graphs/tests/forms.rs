@@ -512,3 +512,31 @@ fn cytoscape_has_every_node_with_its_place_and_every_edge_with_both_ends() {
         assert!(ids.contains(edge["data"]["target"].as_str().expect("a target")), "{edge}");
     }
 }
+
+#[test]
+fn a_difference_names_what_came_what_went_and_what_is_judged_otherwise() {
+    let (before, after) = (assessment(), assessment());
+    let (was, mut is) = (Graph::draw(&before, Group::Service), Graph::draw(&after, Group::Service));
+    assert!(was.difference(&is).is_empty(), "the same graph");
+    for edge in &mut is.edges {
+        edge.sent.bytes += 1_000;
+    }
+    assert!(was.difference(&is).is_empty(), "figures only grow");
+    let gone = is.edges.remove(0);
+    let place = is.edges.iter().position(|edge| edge.verdict == Verdict::Documented).expect("one");
+    is.edges[place].verdict = Verdict::NewEdge;
+    let difference = was.difference(&is);
+    assert_eq!(difference.removed, [was.edges[0].clone()]);
+    assert_eq!((difference.added.len(), difference.changed.len()), (0, 1));
+    assert_eq!(
+        (difference.changed[0].was, difference.changed[0].is),
+        (Verdict::Documented, Verdict::NewEdge)
+    );
+    assert_eq!(difference.unchanged, is.edges.len() - 1);
+    let text = difference.to_text();
+    assert!(text.contains(&format!("- {}", gone.id)), "{text}");
+    assert!(text.contains("documented, then new edge"), "{text}");
+    assert!(text.contains("0 added, 1 removed, 1 changed"), "{text}");
+    let back = is.difference(&was);
+    assert_eq!((back.added.len(), back.removed.len()), (1, 0), "the other way round");
+}

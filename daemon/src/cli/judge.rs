@@ -200,7 +200,7 @@ pub enum Since {
 }
 
 /// Reads `5m` or a time.
-pub(super) fn parse_since(text: &str) -> Result<Since, String> {
+pub(crate) fn parse_since(text: &str) -> Result<Since, String> {
     match text.parse::<Timestamp>() {
         Ok(at) => Ok(Since::At(at)),
         Err(_) => parse_span(text).map(Since::Ago).map_err(|error| format!("{error}, or a time (RFC 3339)")),

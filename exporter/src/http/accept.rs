@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use portolan_flowtable::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -27,6 +28,7 @@ use super::routes::{Door, State};
 use super::socket::SocketFile;
 use super::stream::Stream;
 use crate::publication::Publication;
+use crate::snapshots::Snapshots;
 
 /// Most bytes of a request's header.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -65,6 +67,34 @@ pub(super) async fn remember(
                 // The last publication stays readable until the end.
                 return asked_to_end(&mut shutdown).await;
             },
+        }
+    }
+}
+
+/// Takes a snapshot of the first publication with names, and of one each while from then on. Nobody waits for the disk:
+/// what is published meanwhile is passed over.
+pub(super) async fn keep(
+    snapshots: Arc<Snapshots>,
+    notice: fn(&str),
+    mut receiver: watch::Receiver<Arc<Publication>>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut due: Option<Timestamp> = None;
+    let every = i64::try_from(snapshots.every().as_nanos()).unwrap_or(i64::MAX);
+    loop {
+        let publication = Arc::clone(&receiver.borrow_and_update());
+        let at = publication.assessment.snapshot.at;
+        if publication.vitals.is_named && due.is_none_or(|due| at >= due) {
+            due = Some(at.plus(every));
+            let (kept, taken) = (Arc::clone(&snapshots), publication);
+            let written = tokio::task::spawn_blocking(move || kept.write(&taken)).await;
+            if let Ok(Err(error)) = written {
+                notice(&format!("portolan: no snapshot was kept: {error}; the next is tried when it is due"));
+            }
+        }
+        tokio::select! {
+            () = asked_to_end(&mut shutdown) => return,
+            changed = receiver.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use portolan_flowtable::Timestamp;
 use portolan_graphs::{Boxes, Group};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -23,6 +24,7 @@ use crate::escape;
 use crate::exposition;
 use crate::own::OwnMetrics;
 use crate::publication::{FlowRecord, Publication};
+use crate::snapshots::Snapshots;
 use crate::view::View;
 
 /// Draws a publication's graph: grouping and format in, content type and text out; or what was wrong with either.
@@ -60,6 +62,7 @@ pub(super) struct State {
     /// When the latest publication came.
     taken_in: Mutex<Instant>,
     orders: Option<OrderDoor>,
+    snapshots: Option<Arc<Snapshots>>,
     exposed: Mutex<Exposed>,
     /// Answers to plain questions, of one publication: however many ask, each is written once.
     plain: Mutex<Plain>,
@@ -115,6 +118,7 @@ impl State {
             stalls_after: options.stalls_after,
             taken_in: Mutex::new(Instant::now()),
             orders: options.orders.clone(),
+            snapshots: options.snapshots.clone(),
             exposed: Mutex::new(exposed),
             plain: Mutex::default(),
             writers: Semaphore::new(WRITERS_MAX),
@@ -332,7 +336,10 @@ impl State {
         let answer = self.written(&publication, route, "");
         // Metrics count each scrape, and are kept as far as they do not; whether it is ready depends on the time too;
         // the other two are short.
-        if !matches!(route, Route::Metrics | Route::Ready | Route::Healthy | Route::Unknown) {
+        if !matches!(
+            route,
+            Route::Metrics | Route::Ready | Route::Healthy | Route::Snapshots | Route::Unknown
+        ) {
             let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
             if !plain.publication.as_ref().is_some_and(|of| Arc::ptr_eq(of, &publication)) {
                 *plain = Plain { publication: Some(publication), answers: BTreeMap::new() };
@@ -345,8 +352,9 @@ impl State {
     /// Writes an answer. Runs where it may take time.
     fn written(&self, publication: &Arc<Publication>, route: Route, query: &str) -> Answer {
         let allowed: &[&str] = match route {
-            Route::Graph => &["format", "group"],
-            Route::Map => &["boxes", "group"],
+            Route::Graph => &["at", "format", "group"],
+            Route::Map => &["at", "boxes", "group"],
+            Route::Publication => &["at"],
             Route::Flows => &["limit", "after"],
             Route::Page
             | Route::Style
@@ -357,7 +365,7 @@ impl State {
             | Route::Ready
             | Route::Findings
             | Route::Status
-            | Route::Publication
+            | Route::Snapshots
             | Route::Stream
             | Route::Order
             | Route::Unknown => &[],
@@ -366,6 +374,11 @@ impl State {
             Ok(query) => query,
             Err(error) => return Answer::error(StatusCode::BAD_REQUEST, &error),
         };
+        let earlier = match self.earlier(&query) {
+            Ok(earlier) => earlier,
+            Err(refusal) => return refusal,
+        };
+        let publication = earlier.as_ref().unwrap_or(publication);
         match route {
             Route::Page => Answer::text("text/html; charset=utf-8", page::PAGE.to_owned()),
             Route::Style => Answer::text("text/css; charset=utf-8", page::STYLE.to_owned()),
@@ -378,9 +391,49 @@ impl State {
             Route::Graph => self.graph(publication, &query),
             Route::Flows => flows(publication, &query),
             Route::Findings => Answer::json(&Findings::of(publication)),
+            Route::Snapshots => self.kept(),
             Route::Status => Answer::json(&Status::of(publication)),
             Route::Publication => Answer::json(&**publication),
             Route::Stream | Route::Order | Route::Unknown => Answer::error(StatusCode::NOT_FOUND, NOT_FOUND),
+        }
+    }
+
+    /// Returns the snapshot that is asked for, if one is.
+    fn earlier(&self, query: &Query) -> Result<Option<Arc<Publication>>, Answer> {
+        let Some(text) = query.get("at") else { return Ok(None) };
+        let wrong = |status, sentence: &str| Err(Answer::error(status, sentence));
+        let Ok(at) = text.parse::<Timestamp>() else {
+            return wrong(
+                StatusCode::BAD_REQUEST,
+                &format!("at {text:?}: write a time as 2026-11-21T14:02:00Z"),
+            );
+        };
+        let Some(snapshots) = &self.snapshots else {
+            return wrong(StatusCode::NOT_FOUND, NO_SNAPSHOTS);
+        };
+        match snapshots.at(at) {
+            Ok(Some(publication)) => Ok(Some(Arc::new(publication))),
+            Ok(None) => wrong(StatusCode::NOT_FOUND, &format!("no snapshot was kept at {at} or before")),
+            Err(error) => wrong(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("the snapshot of {at} cannot be read: {error}"),
+            ),
+        }
+    }
+
+    /// Lists the times of the snapshots that can be asked for.
+    fn kept(&self) -> Answer {
+        let Some(snapshots) = &self.snapshots else {
+            return Answer::json(&serde_json::json!({"snapshots": [], "every_seconds": null}));
+        };
+        match snapshots.times() {
+            Ok(times) => Answer::json(
+                &serde_json::json!({"snapshots": times, "every_seconds": snapshots.every().as_secs()}),
+            ),
+            Err(error) => Answer::error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("the folder of the snapshots cannot be read: {error}"),
+            ),
         }
     }
 
@@ -439,8 +492,11 @@ const BASIC: &[u8] = b"Basic ";
 const BASIC_CHALLENGE: &str = "Basic realm=\"portolan\", charset=\"UTF-8\"";
 const EXPOSITION_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
+const NO_SNAPSHOTS: &str =
+    "no snapshots are kept: set directory in the table [snapshots], or --snapshots, and start again";
 const NOT_FOUND: &str = "no such page: there are /, /metrics, /-/healthy, /-/ready, /api/v1/graph, /api/v1/map, \
-                         /api/v1/flows, /api/v1/findings, /api/v1/status, /api/v1/stream and /api/v1/publication";
+                         /api/v1/flows, /api/v1/findings, /api/v1/status, \
+                         /api/v1/snapshots, /api/v1/stream and /api/v1/publication";
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Route {
@@ -457,6 +513,7 @@ enum Route {
     Findings,
     Status,
     Publication,
+    Snapshots,
     Stream,
     Order,
     Unknown,
@@ -478,6 +535,7 @@ impl Route {
             "/api/v1/findings" => Self::Findings,
             "/api/v1/status" => Self::Status,
             "/api/v1/publication" => Self::Publication,
+            "/api/v1/snapshots" => Self::Snapshots,
             "/api/v1/stream" => Self::Stream,
             order if order.starts_with(ORDERS) => Self::Order,
             _ => Self::Unknown,
@@ -499,6 +557,7 @@ impl Route {
             Self::Findings => "findings",
             Self::Status => "status",
             Self::Publication => "publication",
+            Self::Snapshots => "snapshots",
             Self::Stream => "stream",
             Self::Order => "order",
             Self::Unknown => "unknown",

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use portolan_exporter::client::{Client, ClientError, Server};
 use portolan_exporter::http::{Patience, ServeError, ServeOptions, Served, plain_graph_forms, serve};
+use portolan_exporter::snapshots::{SnapshotOptions, Snapshots};
 use portolan_exporter::{Directed, FlowEnd, FlowRecord, OwnMetrics, Publication, escape};
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::{
@@ -687,4 +688,65 @@ fn a_picture_that_stands_for_itself_holds_no_name_as_markup_and_asks_nobody() {
     assert!(!page.contains("src=") && !page.contains("href=\"/map") && page.contains("script-src 'sha256-"));
     assert!(!page.chars().any(|character| escape::is_hostile(character) && character != '\n'));
     assert_eq!(page, portolan_exporter::http::self_contained(&publication).unwrap());
+}
+
+#[test]
+fn earlier_times_are_answered_from_snapshots_and_from_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SnapshotOptions {
+        directory: folder.path().join("kept"),
+        every: Duration::from_secs(10),
+        keep: 100,
+        max_bytes: u64::MAX,
+    };
+    let snapshots = Arc::new(Snapshots::open(options).unwrap());
+    let mut first = loaded();
+    first.vitals.is_named = true;
+    let host = Host::new(first.clone(), |options| options.snapshots = Some(Arc::clone(&snapshots)));
+    // The first with names is kept, one too soon after it is not, one later is.
+    let wait = |count: usize| {
+        while snapshots.times().unwrap().len() < count {
+            std::thread::yield_now();
+        }
+    };
+    wait(1);
+    for seconds in [5, 30] {
+        let mut later = empty();
+        later.vitals.is_named = true;
+        later.assessment.snapshot.at = at(seconds);
+        host.publisher.send(Arc::new(later)).unwrap();
+        // Whoever is asked now has taken the publication in.
+        assert_eq!(host.status("/-/healthy"), 200);
+    }
+    wait(2);
+    let times = [first.assessment.snapshot.at, at(30)];
+    assert_eq!(snapshots.times().unwrap(), times);
+    let listed: serde_json::Value =
+        serde_json::from_str(&host.client().get("/api/v1/snapshots").unwrap().body).unwrap();
+    assert_eq!(listed["snapshots"], serde_json::json!(times));
+    #[rustfmt::skip]
+    let cases = [
+        // path                                     status  findings
+        (format!("/api/v1/map?at={}", at(9)),       200,    Some(first.assessment.findings.len())),
+        (format!("/api/v1/map?at={}", at(31)),      200,    Some(0)),
+        (format!("/api/v1/graph?at={}", at(9)),     200,    None),
+        (format!("/api/v1/publication?at={}", at(9)), 200,  None),
+        (format!("/api/v1/map?at={}", at(-9)),      404,    None),
+        ("/api/v1/map?at=yesterday".to_owned(),     400,    None),
+        (format!("/api/v1/status?at={}", at(9)),    400,    None),
+    ];
+    for (path, status, findings) in cases {
+        let answer = host.client().ask(&path).unwrap();
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        if let Some(findings) = findings {
+            let map: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+            assert_eq!(map["findings"].as_array().unwrap().len(), findings, "{path}");
+        }
+    }
+    host.end();
+    let host = Host::new(empty(), |_| {});
+    let answer = host.client().ask(&format!("/api/v1/graph?at={}", at(9))).unwrap();
+    assert_eq!(answer.status, 404);
+    assert!(answer.body.contains("[snapshots]"), "{}", answer.body);
+    host.end();
 }
