@@ -48,16 +48,21 @@ function writeAddress() {
 
 /** Changes what is shown, the address with it, and draws. */
 function show(change) {
-  const wanted = `${shown.boxes} ${shown.group} ${shown.at} ${shown.vs}`;
+  const before = wanted();
   Object.assign(shown, change);
   writeAddress();
-  if (wanted !== `${shown.boxes} ${shown.group} ${shown.at} ${shown.vs}`) {
+  if (wanted() !== before) {
     pose.isFitted = true;
     here = '';
     fetchView();
   } else {
     render();
   }
+}
+
+/** What has to be asked of the daemon for what is shown. */
+function wanted() {
+  return [shown.boxes, shown.group, shown.at, shown.vs].join(' ');
 }
 
 // ---- what is shown ----
@@ -134,6 +139,7 @@ function renderPicture(fitting) {
   const svg = $('map');
   if (!svg.firstChild) svg.append(definitions(), draw('g', { id: 'scene' }));
   drawn = drawPicture($('scene'), view, isOpen, rates);
+  $('scene').classList.toggle('dense', drawn.lines.length > 120);
   const isAll = fitting.size === view.map.edges.length;
   const met = new Set();
   const chosen = chosenEdges();
@@ -250,7 +256,7 @@ function reveal() {
 function fit() {
   const frame = $('map').getBoundingClientRect();
   const room = { width: frame.width - 72, height: frame.height - 66 };
-  pose.scale = Math.min(1.25, Math.max(0.12, Math.min(room.width / Math.max(1, drawn.width), room.height / Math.max(1, drawn.height))));
+  pose.scale = Math.min(1.25, Math.max(0.03, Math.min(room.width / Math.max(1, drawn.width), room.height / Math.max(1, drawn.height))));
   pose.x = 16 + Math.max(0, (room.width - drawn.width * pose.scale) / 2);
   pose.y = 18 + Math.max(0, (room.height - drawn.height * pose.scale) / 2);
   pose.isFitted = true;
@@ -264,7 +270,7 @@ function posed() {
 function zoom(factor, x, y) {
   const frame = $('map').getBoundingClientRect();
   const at = { x: x ?? frame.width / 2, y: y ?? frame.height / 2 };
-  const scale = Math.min(3, Math.max(0.08, pose.scale * factor));
+  const scale = Math.min(3, Math.max(0.03, pose.scale * factor));
   pose.x = at.x - (at.x - pose.x) * (scale / pose.scale);
   pose.y = at.y - (at.y - pose.y) * (scale / pose.scale);
   Object.assign(pose, { scale, isFitted: false });
@@ -381,13 +387,20 @@ async function fetchView() {
     return;
   }
   isAsking = true;
+  const question = wanted();
   const from = performance.now();
   const asked = `/api/v1/map?boxes=${shown.boxes}&group=${shown.group}`;
   try {
     const next = await ask(asked + (shown.at ? `&at=${encodeURIComponent(shown.at)}` : ''));
-    compared = shown.vs ? compare(await ask(`${asked}&at=${encodeURIComponent(shown.vs)}`), next) : null;
+    const other = shown.vs ? await ask(`${asked}&at=${encodeURIComponent(shown.vs)}`) : null;
     isLost = false;
-    take(next);
+    if (question === wanted()) {
+      compared = other ? compare(other, next) : null;
+      take(next);
+    } else {
+      // An answer to what nobody asks any more.
+      isWanted = true;
+    }
     if (shown.tab === 'flows' && !shown.at) fetchFlows();
   } catch (error) {
     isLost = true;
@@ -465,7 +478,7 @@ function listChanges() {
   return [
     make('li', { class: 'none' }, make('strong', {}, count === 0 ? 'No difference' : counted(count, 'difference', 'differences')), ` to ${clock(compared.at)} UTC`),
     ...compared.changed.map(({ edge, was }) => item('≠', `${was}, then ${edge.verdict_words}`, edge, true)),
-    ...view.map.edges.filter(edge => compared.added.has(edge.id)).map(edge => item('+', 'added', edge, true)),
+    ...view.map.edges.filter(edge => compared.added.has(edge.id)).map(edge => item('+', `added, ${edge.word || edge.verdict_words}`, edge, true)),
     ...compared.gone.map(edge => item('−', 'gone', edge, false)),
   ];
 }

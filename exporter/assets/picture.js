@@ -93,7 +93,11 @@ function way(line) {
     const along = line.bends[0].x <= line.bends[line.bends.length - 1].x ? 1 : -1;
     points.push(...line.bends.map(point => ({ ...point, along })));
   } else if (end.x < start.x + 12) {
-    points.push({ x: (start.x + end.x) / 2, y: Math.max(from.y + from.height, to.y + to.height) + 14, along: -1 });
+    // Back, or to another card of the column: through the gap beside the one it goes to.
+    const isAbove = from.y + from.height <= to.y;
+    const isBelow = to.y + to.height <= from.y;
+    const y = isAbove ? to.y - 9 : isBelow ? to.y + to.height + 9 : Math.max(from.y + from.height, to.y + to.height) + 12;
+    points.push({ x: (start.x + end.x) / 2, y, along: -1 });
   }
   points.push(end);
   let path = `M${start.x} ${start.y}`;

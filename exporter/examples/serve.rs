@@ -1,7 +1,7 @@
 //! Serves publications that were made elsewhere, for working on the page and for its tests: `serve RESULT`,
 //! `serve hostile` or `serve large`. Prints the address, then publishes once a second until it is ended.
 
-#[allow(dead_code, reason = "the tests use more of it")]
+#[allow(dead_code, clippy::unwrap_used, reason = "it is part of the tests, which use more of it")]
 #[path = "../tests/outputs/fixture.rs"]
 mod fixture;
 

@@ -276,8 +276,16 @@ fn way(from: Card, to: Card, row: usize, bends: &[(i64, i64)], is_loop: bool) ->
         let along = if first.0 <= last.0 { 1 } else { -1 };
         points.extend(bends.iter().map(|point| (*point, along)));
     } else if end.0 < start.0 + 12 {
-        let below = (from.y + from.height).max(to.y + to.height) + 14;
-        points.push((((start.0 + end.0) / 2, below), -1));
+        // Back, or to another card of the column: through the gap beside the one it goes to.
+        let (from_foot, to_foot) = (from.y + from.height, to.y + to.height);
+        let y = if from_foot <= to.y {
+            to.y - 9
+        } else if to_foot <= from.y {
+            to_foot + 9
+        } else {
+            from_foot.max(to_foot) + 12
+        };
+        points.push((((start.0 + end.0) / 2, y), -1));
     }
     points.push((end, 1));
     let mut path = format!("M{} {}", start.0, start.1);

@@ -71,7 +71,8 @@ pub(super) async fn remember(
     }
 }
 
-/// Takes a snapshot of the first publication with names, and of one each while from then on. Nobody waits for the disk:
+/// Takes a snapshot of the first publication with names, or without where none come for that long, and of one each while
+/// from then on. Nobody waits for the disk:
 /// what is published meanwhile is passed over.
 pub(super) async fn keep(
     snapshots: Arc<Snapshots>,
@@ -84,7 +85,9 @@ pub(super) async fn keep(
     loop {
         let publication = Arc::clone(&receiver.borrow_and_update());
         let at = publication.assessment.snapshot.at;
-        if publication.vitals.is_named && due.is_none_or(|due| at >= due) {
+        let vitals = &publication.vitals;
+        let is_first = vitals.is_named || at >= vitals.started_at.plus(every);
+        if due.map_or(is_first, |due| at >= due) {
             due = Some(at.plus(every));
             let (kept, taken) = (Arc::clone(&snapshots), publication);
             let written = tokio::task::spawn_blocking(move || kept.write(&taken)).await;

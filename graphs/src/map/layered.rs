@@ -39,6 +39,9 @@ pub(crate) struct Placed {
     pub(crate) height: i64,
 }
 
+/// Who calls whom, by number.
+pub(crate) type Links = BTreeSet<(usize, usize)>;
+
 /// Stands for whatever is beyond the left and the right edge.
 pub(crate) const OUTSIDE: usize = usize::MAX;
 /// Rounds of ordering, and of moving.
@@ -50,7 +53,7 @@ const LANE: i64 = 14;
 
 /// Places boxes from left to right along their links. Links from and to [`OUTSIDE`] are kept free of boxes and move
 /// none to another column.
-pub(crate) fn place(sizes: &[Size], links: &BTreeSet<(usize, usize)>, gaps: Gaps) -> Placed {
+pub(crate) fn place(sizes: &[Size], links: &Links, gaps: Gaps) -> Placed {
     if sizes.is_empty() {
         return Placed::default();
     }
@@ -58,16 +61,17 @@ pub(crate) fn place(sizes: &[Size], links: &BTreeSet<(usize, usize)>, gaps: Gaps
     let is_wanted = |from: usize, to: usize| {
         from != to && (is_box(from) || from == OUTSIDE) && (is_box(to) || to == OUTSIDE)
     };
-    let (links, crossing): (BTreeSet<(usize, usize)>, BTreeSet<(usize, usize)>) = links
+    let (links, crossing): (Links, Links) = links
         .iter()
         .filter(|(from, to)| is_wanted(*from, *to))
         .partition(|(from, to)| is_box(*from) && is_box(*to));
     let order = without_circles(sizes.len(), &links);
-    let forward: BTreeSet<(usize, usize)> = links
+    let forward: Links = links
         .iter()
         .map(|&(from, to)| if rank(&order, from) < rank(&order, to) { (from, to) } else { (to, from) })
         .collect();
-    let column = columns(sizes.len(), &forward, &order);
+    let mut column = columns(sizes.len(), &forward, &order);
+    gather(&mut column, sizes, &order, gaps);
     let mut drawing = Drawing::new(sizes, &forward, &crossing, &column);
     drawing.order();
     drawing.finish(sizes, &links, gaps)
@@ -79,7 +83,7 @@ fn rank(order: &[usize], item: usize) -> usize {
 
 /// Returns each box's place in a sequence along which most links point forward (Eades, Lin and Smyth, 1993): what
 /// nobody calls any more comes last, what calls nobody yet first, else who calls most and is called least.
-fn without_circles(count: usize, links: &BTreeSet<(usize, usize)>) -> Vec<usize> {
+fn without_circles(count: usize, links: &Links) -> Vec<usize> {
     let mut out: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); count];
     let mut into = out.clone();
     for &(from, to) in links {
@@ -129,7 +133,7 @@ fn without_circles(count: usize, links: &BTreeSet<(usize, usize)>) -> Vec<usize>
 
 /// Gives each box a column: one further than the furthest that calls it. A column that would be too tall becomes
 /// several; boxes without a link stand in the last columns.
-fn columns(count: usize, forward: &BTreeSet<(usize, usize)>, order: &[usize]) -> Vec<usize> {
+fn columns(count: usize, forward: &Links, order: &[usize]) -> Vec<usize> {
     let mut sequence: Vec<usize> = (0..count).collect();
     sequence.sort_by_key(|item| rank(order, *item));
     let mut called_by: Vec<Vec<usize>> = vec![Vec::new(); count];
@@ -176,13 +180,40 @@ fn columns(count: usize, forward: &BTreeSet<(usize, usize)>, order: &[usize]) ->
     column
 }
 
+/// Makes fewer columns where nearly every box would have its own, as in a web of calls without beginning or end: such a
+/// picture is a line nobody can read. Calls within a column then run up or down.
+fn gather(column: &mut [usize], sizes: &[Size], order: &[usize], gaps: Gaps) {
+    let count = column.len() as i64;
+    let found = column.iter().max().map_or(0, |last| last + 1) as i64;
+    let mean = |of: fn(&Size) -> i64| sizes.iter().map(of).sum::<i64>() / count.max(1);
+    let (wide, tall) = (mean(|size| size.width) + gaps.across, mean(|size| size.height) + gaps.down);
+    // As many columns as make it twice as wide as tall, and as many again for the calls' sake.
+    let wanted = isqrt(2 * count * tall / wide.max(1)).max(2);
+    if found <= 2 * wanted {
+        return;
+    }
+    let kept = (wanted * 5 / 4).max(1);
+    let mut sequence: Vec<usize> = (0..column.len()).collect();
+    sequence.sort_by_key(|item| (rank(column, *item), rank(order, *item)));
+    for (place, item) in sequence.into_iter().enumerate() {
+        let new = place as i64 * kept / count.max(1);
+        column.get_mut(item).into_iter().for_each(|own| *own = usize::try_from(new).unwrap_or(0));
+    }
+}
+
+/// Returns the largest number whose square is no larger.
+fn isqrt(square: i64) -> i64 {
+    let mut root = 0;
+    while (root + 1) * (root + 1) <= square {
+        root += 1;
+    }
+    root
+}
+
 /// Most boxes of a column, so that the picture is about twice as wide as tall.
 fn tallest(count: usize) -> usize {
-    let mut side = 1;
-    while side * side < count {
-        side += 1;
-    }
-    side.max(7)
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    usize::try_from(isqrt(count.saturating_sub(1)) + 1).unwrap_or(1).max(7)
 }
 
 /// A column's member: a box, or the place of a link that passes.
@@ -200,12 +231,7 @@ struct Drawing {
 }
 
 impl Drawing {
-    fn new(
-        sizes: &[Size],
-        forward: &BTreeSet<(usize, usize)>,
-        crossing: &BTreeSet<(usize, usize)>,
-        column: &[usize],
-    ) -> Self {
+    fn new(sizes: &[Size], forward: &Links, crossing: &Links, column: &[usize]) -> Self {
         let count = column.iter().max().map_or(0, |last| last + 1);
         let mut columns = vec![Vec::new(); count];
         for item in 0..sizes.len() {
@@ -222,7 +248,10 @@ impl Drawing {
         let passed: usize = forward.iter().chain(crossing).map(|link| between(link).len()).sum();
         let has_lanes = passed <= BENDS_MAX;
         let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
-        for &link in forward.iter().chain(crossing) {
+        let is_across = |(from, to): &(usize, usize)| {
+            *from == OUTSIDE || *to == OUTSIDE || rank(column, *from) < rank(column, *to)
+        };
+        for &link in forward.iter().chain(crossing).filter(|link| is_across(link)) {
             let mut last = (link.0 != OUTSIDE).then_some(Item::Box(link.0));
             for column in between(&link).filter(|_| has_lanes) {
                 let lane = Item::Lane { link, column };
@@ -302,7 +331,7 @@ impl Drawing {
         crossings
     }
 
-    fn finish(&self, sizes: &[Size], links: &BTreeSet<(usize, usize)>, gaps: Gaps) -> Placed {
+    fn finish(&self, sizes: &[Size], links: &Links, gaps: Gaps) -> Placed {
         let height = |item: &Item| match item {
             Item::Box(number) => sizes.get(*number).map_or(0, |size| size.height),
             Item::Lane { .. } => LANE,
@@ -343,13 +372,7 @@ impl Drawing {
         self.settle(sizes, links, gaps, &middle)
     }
 
-    fn settle(
-        &self,
-        sizes: &[Size],
-        links: &BTreeSet<(usize, usize)>,
-        gaps: Gaps,
-        middle: &BTreeMap<Item, i64>,
-    ) -> Placed {
+    fn settle(&self, sizes: &[Size], links: &Links, gaps: Gaps, middle: &BTreeMap<Item, i64>) -> Placed {
         let size = |number: usize| sizes.get(number).copied().unwrap_or(Size { width: 0, height: 0 });
         let top = middle
             .iter()

@@ -98,3 +98,12 @@ fn crossings_are_counted_once_each() {
         .collect();
     assert_eq!(above, [0, 1, 1, 3]);
 }
+
+#[test]
+fn a_web_without_beginning_or_end_is_no_line() {
+    let links = (0..20).flat_map(|from| (0..20).map(move |to| (from, to))).collect();
+    let sizes = vec![Size { width: 216, height: 80 }; 20];
+    let placed = place(&sizes, &links, GAPS);
+    assert!(placed.width < 4 * placed.height, "{} x {}", placed.width, placed.height);
+    assert_eq!(overlap(&placed, &sizes), None);
+}
