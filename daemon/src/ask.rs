@@ -105,7 +105,7 @@ pub(crate) fn of_daemon(asked: &AskedArgs, path: &str) -> Result<Publication, Fa
         None => None,
     };
     let answer = client::Client { ca_file: ca_file.clone(), password, ..client::Client::new(address) }
-        .ask(path)
+        .get(path)
         .map_err(|error| Failure::error(error.to_string()))?;
     serde_json::from_str(&answer.body).map_err(|error| {
         Failure::error(format!("the daemon at {server} answers in another version's words: {error}"))

@@ -44,6 +44,8 @@ pub(crate) type Links = BTreeSet<(usize, usize)>;
 
 /// Stands for whatever is beyond the left and the right edge.
 pub(crate) const OUTSIDE: usize = usize::MAX;
+/// Columns that are never too many.
+const COLUMNS_FINE: i64 = 8;
 /// Rounds of ordering, and of moving.
 const ROUNDS: usize = 8;
 /// Most places that links keep free in columns they pass; with more, links run straight.
@@ -189,10 +191,10 @@ fn gather(column: &mut [usize], sizes: &[Size], order: &[usize], gaps: Gaps) {
     let (wide, tall) = (mean(|size| size.width) + gaps.across, mean(|size| size.height) + gaps.down);
     // As many columns as make it twice as wide as tall, and as many again for the calls' sake.
     let wanted = isqrt(2 * count * tall / wide.max(1)).max(2);
-    if found <= 2 * wanted {
+    if found <= (2 * wanted).max(COLUMNS_FINE) {
         return;
     }
-    let kept = (wanted * 5 / 4).max(1);
+    let kept = (wanted * 3 / 2).max(1);
     let mut sequence: Vec<usize> = (0..column.len()).collect();
     sequence.sort_by_key(|item| (rank(column, *item), rank(order, *item)));
     for (place, item) in sequence.into_iter().enumerate() {

@@ -100,6 +100,13 @@ fn crossings_are_counted_once_each() {
 }
 
 #[test]
+fn a_chain_of_eight_is_a_chain() {
+    let links = (0..7).map(|from| (from, from + 1)).collect();
+    let placed = place(&boxes(8), &links, GAPS);
+    assert_eq!(placed.columns, (0..8).map(|column| (column, 0)).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_web_without_beginning_or_end_is_no_line() {
     let links = (0..20).flat_map(|from| (0..20).map(move |to| (from, to))).collect();
     let sizes = vec![Size { width: 216, height: 80 }; 20];
