@@ -6,38 +6,51 @@ const ROW = 20;
 const ACROSS = 62;
 const DOWN = 26;
 
-/** Stacks the boxes: columns from left to right, each around one middle line. */
+/**
+ * Stacks the boxes: columns from left to right, each around one middle line. Narrow boxes stand beside each other where
+ * the column is wide enough.
+ */
 function stack(map, isOpen) {
   const columns = new Map();
-  map.groups.forEach((group, number) => {
+  const places = map.groups.map((group, number) => {
     if (!columns.has(group.column)) columns.set(group.column, []);
     columns.get(group.column).push(number);
+    const open = isOpen(group);
+    return { x: 0, y: 0, width: open ? group.width : CLOSED_WIDTH, height: open ? group.height : group.closed_height, open };
   });
-  const places = [];
   let left = 0;
-  let tallest = 0;
   const stacks = [...columns.entries()].sort(([one], [other]) => one - other).map(([, numbers]) => {
-    numbers.sort((one, other) => map.groups[one].order - map.groups[other].order);
-    let [top, width] = [0, 0];
+    numbers.sort((one, other) => map.groups[one].order - map.groups[other].order || one - other);
+    const widest = Math.max(...numbers.map(number => places[number].width));
+    const rows = [];
     for (const number of numbers) {
-      const group = map.groups[number];
-      const open = isOpen(group);
-      const place = { x: left, y: top, width: open ? group.width : CLOSED_WIDTH, height: open ? group.height : group.closed_height, open };
-      places[number] = place;
-      top += place.height + DOWN;
-      width = Math.max(width, place.width);
+      const { width, height } = places[number];
+      const row = rows[rows.length - 1];
+      if (row && row.wide + DOWN + width <= widest) {
+        row.numbers.push(number);
+        row.wide += DOWN + width;
+        row.tall = Math.max(row.tall, height);
+      } else {
+        rows.push({ numbers: [number], wide: width, tall: height });
+      }
     }
-    left += width + ACROSS;
-    tallest = Math.max(tallest, top - DOWN);
-    return { numbers, width, height: top - DOWN };
+    let top = 0;
+    for (const row of rows) {
+      let x = left + Math.floor((widest - row.wide) / 2);
+      for (const number of row.numbers) {
+        Object.assign(places[number], { x, y: top });
+        x += places[number].width + DOWN;
+      }
+      top += row.tall + DOWN;
+    }
+    left += widest + ACROSS;
+    return { numbers, height: Math.max(0, top - DOWN) };
   });
-  for (const { numbers, width, height } of stacks) {
-    for (const number of numbers) {
-      places[number].y += (tallest - height) / 2;
-      places[number].x += (width - places[number].width) / 2;
-    }
+  const height = Math.max(0, ...stacks.map(own => own.height));
+  for (const own of stacks) {
+    for (const number of own.numbers) places[number].y += Math.floor((height - own.height) / 2);
   }
-  return { places, width: left - ACROSS, height: tallest };
+  return { places, width: Math.max(0, left - ACROSS), height };
 }
 
 /** Where a card stands: its node's, or its closed box's. */

@@ -540,3 +540,30 @@ fn a_difference_names_what_came_what_went_and_what_is_judged_otherwise() {
     let back = is.difference(&was);
     assert_eq!((back.added.len(), back.removed.len()), (1, 0), "the other way round");
 }
+
+#[test]
+fn no_card_of_the_picture_lies_upon_another() {
+    for assessment in [assessment(), hostile()] {
+        for (group, boxes) in [(Group::Service, Boxes::Project), (Group::Container, Boxes::Network)] {
+            let svg = Map::draw(&assessment, group, boxes).to_svg();
+            let cards: Vec<[i64; 4]> = svg
+                .split("class=\"card\" ")
+                .skip(1)
+                .map(|rest| {
+                    ["x", "y", "width", "height"].map(|name| {
+                        let value = rest.split_once(&format!("{name}=\"")).expect("a place").1;
+                        value.split('"').next().and_then(|it| it.parse().ok()).expect("a number")
+                    })
+                })
+                .collect();
+            assert!(cards.len() > 3);
+            for (number, [x, y, width, height]) in cards.iter().enumerate() {
+                for [x2, y2, width2, height2] in &cards[number + 1..] {
+                    let is_apart =
+                        x + width <= *x2 || x2 + width2 <= *x || y + height <= *y2 || y2 + height2 <= *y;
+                    assert!(is_apart, "{x},{y} and {x2},{y2}");
+                }
+            }
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Boxes stacked in their columns, some of them closed.
 
+use std::collections::BTreeMap;
+
 use super::{CLOSED_WIDTH, Map, MapGroup, MapNode};
 
 /// Between two columns of boxes.
@@ -25,50 +27,72 @@ pub(crate) struct Stacked {
 }
 
 impl Map {
-    /// Stacks the boxes, columns from left to right, each around one middle line.
+    /// Stacks the boxes, columns from left to right, each around one middle line. Narrow boxes stand beside each other
+    /// where the column is wide enough.
     pub(crate) fn stacked(&self, is_open: impl Fn(&MapGroup) -> bool) -> Stacked {
-        let mut numbers: Vec<usize> = (0..self.groups.len()).collect();
-        let key = |number: &usize| self.groups.get(*number).map(|group| (group.column, group.order));
-        numbers.sort_by_key(key);
-        let mut stacked =
-            Stacked { cards: vec![(Card::default(), true); self.groups.len()], ..Stacked::default() };
-        let mut columns: Vec<(Vec<usize>, i64, i64)> = Vec::new();
-        let mut last = None;
-        for number in numbers {
-            let Some(group) = self.groups.get(number) else { continue };
-            if last != Some(group.column) {
-                columns.push((Vec::new(), 0, 0));
-                last = Some(group.column);
-            }
+        let mut columns: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+        let mut cards = Vec::new();
+        for (number, group) in self.groups.iter().enumerate() {
             let open = is_open(group) || group.services == 0;
             let (width, height) =
                 if open { (group.width, group.height) } else { (CLOSED_WIDTH, group.closed_height) };
-            if let (Some((members, widest, tall)), Some(own)) =
-                (columns.last_mut(), stacked.cards.get_mut(number))
-            {
-                *own = (Card { x: 0, y: *tall, width, height }, open);
-                members.push(number);
-                *widest = width.max(*widest);
-                *tall += height + DOWN;
-            }
+            cards.push((Card { x: 0, y: 0, width, height }, open));
+            columns.entry(group.column).or_default().push((group.order, number));
         }
-        stacked.height = columns.iter().map(|(_, _, tall)| tall - DOWN).max().unwrap_or(0);
+        let mut stacked = Stacked { cards, ..Stacked::default() };
+        let mut tall = Vec::new();
         let mut left = 0;
-        for (members, widest, tall) in columns {
-            for number in members {
-                if let Some((card, _)) = stacked.cards.get_mut(number) {
-                    card.x = left + (widest - card.width) / 2;
-                    card.y += (stacked.height - (tall - DOWN)) / 2;
-                }
-            }
+        for members in columns.values_mut() {
+            members.sort_unstable();
+            let widest = members.iter().map(|(_, number)| stacked.card(*number).width).max().unwrap_or(0);
+            tall.push(stacked.fill(members, left, widest));
             stacked.width = left + widest;
             left += widest + ACROSS;
+        }
+        stacked.height = tall.iter().copied().max().unwrap_or(0);
+        for (members, tall) in columns.values().zip(tall) {
+            for (_, number) in members {
+                if let Some((card, _)) = stacked.cards.get_mut(*number) {
+                    card.y += (stacked.height - tall) / 2;
+                }
+            }
         }
         stacked
     }
 }
 
 impl Stacked {
+    fn card(&self, number: usize) -> Card {
+        self.cards.get(number).map_or_else(Card::default, |(card, _)| *card)
+    }
+
+    /// Places the boxes of a column in rows, and returns how tall it becomes.
+    fn fill(&mut self, members: &[(usize, usize)], left: i64, widest: i64) -> i64 {
+        let mut rows: Vec<(Vec<usize>, i64, i64)> = Vec::new();
+        for &(_, number) in members {
+            let Card { width, height, .. } = self.card(number);
+            match rows.last_mut() {
+                Some((row, wide, tall)) if *wide + DOWN + width <= widest => {
+                    row.push(number);
+                    (*wide, *tall) = (*wide + DOWN + width, height.max(*tall));
+                }
+                Some(_) | None => rows.push((vec![number], width, height)),
+            }
+        }
+        let mut top = 0;
+        for (row, wide, tall) in rows {
+            let mut x = left + (widest - wide) / 2;
+            for number in row {
+                if let Some((card, _)) = self.cards.get_mut(number) {
+                    (card.x, card.y) = (x, top);
+                    x += card.width + DOWN;
+                }
+            }
+            top += tall + DOWN;
+        }
+        (top - DOWN).max(0)
+    }
+
     /// Returns where a box stands that is open.
     pub(crate) fn open(&self, group: usize) -> Option<Card> {
         self.cards.get(group).filter(|(_, is_open)| *is_open).map(|(card, _)| *card)
