@@ -39,6 +39,8 @@ function stack(map, isOpen) {
       let x = left + Math.floor((widest - row.wide) / 2);
       for (const number of row.numbers) {
         Object.assign(places[number], { x, y: top });
+        // Lines to a box behind another of its row pass above that.
+        places[number].first = places[row.numbers[0]];
         x += places[number].width + DOWN;
       }
       top += row.tall + DOWN;
@@ -65,11 +67,18 @@ function cardOf(map, stacked, number) {
 function bendsOf(edge, stacked, from, to) {
   const points = [];
   for (const [card, bends] of [[from, edge.bends], [to, edge.bends_in]]) {
+    if (card === to && from.group !== to.group) points.push(...above(stacked, to));
     if (card.closed) continue;
     const corner = stacked.places[card.group];
     for (let place = 0; place < bends.length; place += 2) points.push({ x: corner.x + bends[place], y: corner.y + bends[place + 1] });
   }
   return points;
+}
+
+/** The points above the boxes that stand before a line's end in their row. */
+function above(stacked, to) {
+  const [place, first] = [stacked.places[to.group], stacked.places[to.group].first];
+  return place === first ? [] : [{ x: first.x - 12, y: place.y - 10 }, { x: place.x - 22, y: place.y - 10 }];
 }
 
 /** Gathers edges into lines: what runs between the same two cards to the same row is one. */

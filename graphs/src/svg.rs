@@ -122,16 +122,15 @@ impl Map {
 
     /// Returns the points an edge runs through, on the picture.
     fn bends_of(&self, edge: &MapEdge, stacked: &Stacked) -> Vec<(i64, i64)> {
-        let ends = [(edge.from_node, &edge.bends), (edge.to_node, &edge.bends_in)];
-        let points = ends.into_iter().flat_map(|(node, bends)| {
+        let within = |node: usize, bends: &[i64]| -> Vec<(i64, i64)> {
             let group = self.nodes.get(node).map(|node| node.group);
-            let corner = group.and_then(|group| stacked.open(group)).map(|card| (card.x, card.y));
-            bends.chunks_exact(2).filter_map(move |pair| {
-                let (left, top) = corner?;
-                Some((pair.first()? + left, pair.get(1)? + top))
-            })
-        });
-        points.collect()
+            let Some(corner) = group.and_then(|group| stacked.open(group)) else { return Vec::new() };
+            let pairs = bends.chunks_exact(2);
+            pairs.filter_map(|pair| Some((pair.first()? + corner.x, pair.get(1)? + corner.y))).collect()
+        };
+        let target = self.nodes.get(edge.to_node).filter(|_| edge.group_row.is_some());
+        let above = target.map_or_else(Vec::new, |node| stacked.above(node.group));
+        [within(edge.from_node, &edge.bends), above, within(edge.to_node, &edge.bends_in)].concat()
     }
 
     fn draw_foot(&self, text: &mut String, top: i64) {

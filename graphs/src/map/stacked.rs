@@ -22,6 +22,8 @@ pub(crate) struct Card {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stacked {
     cards: Vec<(Card, bool)>,
+    /// The first of a box's row, by number, for those that stand behind it.
+    behind: BTreeMap<usize, usize>,
     pub(crate) width: i64,
     pub(crate) height: i64,
 }
@@ -82,6 +84,8 @@ impl Stacked {
         let mut top = 0;
         for (row, wide, tall) in rows {
             let mut x = left + (widest - wide) / 2;
+            let first = row.first().copied();
+            self.behind.extend(row.iter().skip(1).filter_map(|number| Some((*number, first?))));
             for number in row {
                 if let Some((card, _)) = self.cards.get_mut(number) {
                     (card.x, card.y) = (x, top);
@@ -91,6 +95,15 @@ impl Stacked {
             top += tall + DOWN;
         }
         (top - DOWN).max(0)
+    }
+
+    /// Returns the points above the boxes that stand before this one in its row: lines to it pass there.
+    pub(crate) fn above(&self, group: usize) -> Vec<(i64, i64)> {
+        let Some(first) = self.behind.get(&group).map(|first| self.card(*first)) else {
+            return Vec::new();
+        };
+        let own = self.card(group);
+        vec![(first.x - 12, own.y - 10), (own.x - 22, own.y - 10)]
     }
 
     /// Returns where a box stands that is open.
