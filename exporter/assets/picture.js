@@ -125,7 +125,8 @@ function way(line) {
   let path = `M${start.x} ${start.y}`;
   for (let place = 1; place < points.length; place += 1) {
     const [one, other] = [points[place - 1], points[place]];
-    const pull = Math.min(110, Math.max(34, Math.abs(other.x - one.x) / 2));
+    const ahead = (other.x - one.x) * one.along;
+    const pull = Math.min(110, Math.max(ahead > 0 ? 10 : 34, Math.abs(ahead) / 2));
     path += `C${one.x + one.along * pull} ${one.y} ${other.x - other.along * pull} ${other.y} ${other.x} ${other.y}`;
   }
   return path;

@@ -290,7 +290,8 @@ fn way(from: Card, to: Card, row: usize, bends: &[(i64, i64)], is_loop: bool) ->
     let mut path = format!("M{} {}", start.0, start.1);
     for pair in points.windows(2) {
         let [((x, y), along), ((to_x, to_y), to_along)] = pair else { continue };
-        let pull = ((to_x - x).abs() / 2).clamp(34, 110);
+        let ahead = (to_x - x) * along;
+        let pull = (ahead.abs() / 2).clamp(if ahead > 0 { 10 } else { 34 }, 110);
         let (one, other) = (x + along * pull, to_x - to_along * pull);
         let _ = write!(path, "C{one} {y} {other} {to_y} {to_x} {to_y}");
     }
