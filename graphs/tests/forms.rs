@@ -452,6 +452,15 @@ fn outside_stands_left_where_it_calls_and_right_where_it_is_called() {
         (column("external>"), column("project:shop"), column(">external")),
         (Some(0), Some(1), Some(2))
     );
+    let web = workload("web-1", "shop/web", &[80]);
+    let talks = vec![talk(peer(&web, 2), outside(), 443, 1, 0)];
+    let map =
+        Map::draw(&Contract::default().assess(snapshot(vec![web], talks)), Group::Service, Boxes::Project);
+    let ids: Vec<&str> = map.groups.iter().map(|group| group.id.as_str()).collect();
+    assert!(
+        ids.contains(&">external") && !ids.contains(&"external>"),
+        "who calls nobody does not stand left: {ids:?}"
+    );
 }
 
 #[test]
@@ -537,6 +546,8 @@ fn a_difference_names_what_came_what_went_and_what_is_judged_otherwise() {
     assert!(text.contains(&format!("- {}", gone.id)), "{text}");
     assert!(text.contains("documented, then new edge"), "{text}");
     assert!(text.contains("0 added, 1 removed, 1 changed"), "{text}");
+    is.edges[place].verdict = Verdict::Allowed;
+    assert_eq!(was.difference(&is).changed.len(), 1, "another verdict that looks the same");
     let back = is.difference(&was);
     assert_eq!((back.added.len(), back.removed.len()), (1, 0), "the other way round");
 }
