@@ -4,9 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use portolan_exporter::{Publication, client};
-use portolan_graphs::{Graph, Group};
 
-use crate::cli::{AskArgs, AskedArgs, Format, GraphArgs, GraphFormat, GroupBy, KnowledgeArgs, ReadArgs};
+use crate::cli::{AskArgs, AskedArgs, Format, KnowledgeArgs, ReadArgs};
 use crate::error::Failure;
 use crate::replay::{self, Knowledge, Request};
 use crate::report;
@@ -18,7 +17,13 @@ use crate::result;
 ///
 /// Returns why neither can be done.
 pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, Failure> {
-    if let Some(publication) = result::read(path)? {
+    let kept = match portolan_exporter::snapshots::is_snapshot(path) {
+        true => Some(
+            portolan_exporter::snapshots::read(path).map_err(|error| Failure::cannot_read(path, &error))?,
+        ),
+        false => result::read(path)?,
+    };
+    if let Some(publication) = kept {
         if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() || !knowledge.compose.is_empty() {
             return Err(Failure::usage(format!(
                 "{}: a result is already named and judged; --roster, --contract and --compose go with a capture",
@@ -61,43 +66,15 @@ pub fn status(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
     }
 }
 
-/// `portolan graph`.
-///
-/// # Errors
-///
-/// Returns why there is no answer.
-pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let group = match args.group {
-        GroupBy::Service => Group::Service,
-        GroupBy::Container => Group::Container,
-        GroupBy::Project => Group::Project,
-        GroupBy::Network => Group::Network,
-    };
-    args.select.check()?;
-    let publication = publication_of(&args.asked)?;
-    let mut graph = Graph::draw(&publication.assessment, group);
-    args.select.graph(&mut graph);
-    let text = match args.format {
-        GraphFormat::Json => {
-            let json = graph
-                .to_json()
-                .map_err(|error| Failure::error(format!("cannot write the graph as JSON: {error}")))?;
-            portolan_exporter::escape::json(&json).into_owned()
-        }
-        GraphFormat::Dot => graph.to_dot(),
-        GraphFormat::Mermaid => graph.to_mermaid(),
-    };
-    print(out, &text)
-}
-
 pub(crate) fn publication_of(asked: &AskedArgs) -> Result<Publication, Failure> {
     match &asked.from {
         Some(path) => from_file(path, &asked.knowledge),
-        None => of_daemon(asked),
+        None => of_daemon(asked, "/api/v1/publication"),
     }
 }
 
-fn of_daemon(asked: &AskedArgs) -> Result<Publication, Failure> {
+/// Asks the daemon for a publication.
+pub(crate) fn of_daemon(asked: &AskedArgs, path: &str) -> Result<Publication, Failure> {
     let AskedArgs { server, knowledge, ca_file, password_file, .. } = asked;
     if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() || !knowledge.compose.is_empty() {
         return Err(Failure::usage(
@@ -105,7 +82,7 @@ fn of_daemon(asked: &AskedArgs) -> Result<Publication, Failure> {
         ));
     }
     let answer = client_of(server, ca_file.as_ref(), password_file.as_ref())?
-        .ask("/api/v1/publication")
+        .ask(path)
         .map_err(|error| Failure::error(error.to_string()))?;
     serde_json::from_str(&answer.body).map_err(|error| {
         Failure::error(format!("the daemon at {server} answers in another version's words: {error}"))

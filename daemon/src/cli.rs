@@ -110,7 +110,13 @@ pub enum Command {
     /// Print the graph of who talks to whom
     #[command(after_help = "Examples:\n  portolan graph --format dot | dot -Tsvg > map.svg\n  \
         portolan graph --from shop.result --format mermaid --group project\n  \
-        portolan graph --service shop/db --format dot | dot -Tsvg > db.svg")]
+        portolan graph --service shop/db --format dot | dot -Tsvg > db.svg\n  \
+        portolan graph --format html > map.html        the map as one file, for who has no daemon\n  \
+        portolan graph --format svg > map.svg          the same as a picture, for reports\n  \
+        portolan graph --at 2026-11-21T14:00:00Z --format svg > two-o-clock.svg\n  \
+        portolan graph --from /var/lib/portolan/snapshots --at 1h\n  \
+        portolan graph diff 1h now                     what came, what went, what is judged otherwise\n  \
+        portolan graph diff monday.result tuesday.result --output json")]
     Graph(Box<GraphArgs>),
     /// Print how the daemon is doing: completeness, accounts, identity
     #[command(
@@ -187,6 +193,14 @@ pub enum GraphFormat {
     Dot,
     /// Mermaid.
     Mermaid,
+    /// The map as one page that needs no daemon; with --group service or container.
+    Html,
+    /// A picture of the map; with --group service or container.
+    Svg,
+    /// GraphML, for yEd, Gephi and others.
+    Graphml,
+    /// Cytoscape's JSON, with places.
+    Cytoscape,
 }
 
 /// What a node of the graph stands for.
@@ -455,9 +469,60 @@ pub struct AskArgs {
     pub print: PrintArgs,
 }
 
+/// What to do with graphs other than printing one.
+#[derive(Clone, Debug, Subcommand)]
+pub enum GraphCommand {
+    /// Compare two graphs: edges that came or went, verdicts that changed
+    #[command(after_help = "Examples:\n  portolan graph diff 1h now\n  \
+        portolan graph diff 2026-11-21T14:00:00Z 2026-11-21T15:00:00Z --group project\n  \
+        portolan graph diff before.pcapng after.pcapng --roster inspect.json\n\n\
+        Exits with 0, whether or not something differs; --exit-code turns a difference into 3.")]
+    Diff(GraphDiffArgs),
+}
+
+/// `portolan graph diff`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct GraphDiffArgs {
+    /// The earlier one: a result, capture or snapshot, a time the daemon kept a snapshot of (1h, RFC 3339), or now
+    #[arg(value_name = "BEFORE")]
+    pub before: String,
+    /// The later one
+    #[arg(value_name = "AFTER")]
+    pub after: String,
+    /// Print it as text or as JSON
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: DiffForm,
+    /// What a node stands for
+    #[arg(long, value_enum, default_value_t)]
+    pub group: GroupBy,
+    /// Exit with 3 if something differs
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Who is asked; `--from` names the folder of snapshots that times are looked up in.
+    #[command(flatten)]
+    pub asked: AskedArgs,
+}
+
+/// How a difference is printed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum DiffForm {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
 /// `portolan graph`.
 #[derive(Clone, Debug, Default, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct GraphArgs {
+    /// What else to do.
+    #[command(subcommand)]
+    pub command: Option<GraphCommand>,
+    /// As it was then, by the snapshot before: 5m, 1h, or a time (RFC 3339); --from may name a folder of snapshots
+    #[arg(long, value_name = "TIME", value_parser = judge::parse_since)]
+    pub at: Option<judge::Since>,
     /// Who is asked.
     #[command(flatten)]
     pub asked: AskedArgs,
@@ -543,6 +608,9 @@ pub struct RunArgs {
     /// Keep findings, and what people said about them, in this file over restarts
     #[arg(long, env = "PORTOLAN_FINDINGS", value_name = "FILE")]
     pub findings: Option<PathBuf>,
+    /// Keep snapshots of the graph in this folder, for looking back
+    #[arg(long, env = "PORTOLAN_SNAPSHOTS", value_name = "DIRECTORY")]
+    pub snapshots: Option<PathBuf>,
     /// Check the configuration and the contract, and stop
     #[arg(long)]
     pub check: bool,
@@ -663,7 +731,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// Reads `500ms`, `30s`, `5m`, `1h`.
-fn parse_span(text: &str) -> Result<std::time::Duration, String> {
+pub(crate) fn parse_span(text: &str) -> Result<std::time::Duration, String> {
     let digits = text.chars().take_while(char::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| format!("{text:?} is not a time: write 30s, 5m or 1h"))?;

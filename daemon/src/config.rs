@@ -3,17 +3,21 @@
 
 use std::path::{Path, PathBuf};
 
+use portolan_exporter::snapshots::SnapshotOptions;
 use portolan_flowtable::{Limits, Timestamp};
 use portolan_policy::baseline::{Enough, Promote};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{LiveArgs, RunArgs};
+use crate::cli::{LiveArgs, RunArgs, parse_span};
 use crate::error::Failure;
 use crate::fit_for_a_terminal;
 use crate::privileges::Sandbox;
 
 /// The socket for the command line.
 pub const SOCKET: &str = "/run/portolan/portolan.sock";
+
+/// Shortest time from one snapshot to the next.
+const SNAPSHOTS_EVERY_MIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Everything that can be configured, one table a room.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -35,6 +39,8 @@ pub struct Config {
     pub exporter: Exporter,
     /// The event log.
     pub events: Events,
+    /// Snapshots on disk.
+    pub snapshots: Snapshots,
     /// The process.
     pub daemon: Daemon,
 }
@@ -280,6 +286,40 @@ impl Default for Events {
     }
 }
 
+/// Snapshots on disk.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Snapshots {
+    /// The folder; empty for none.
+    pub directory: PathBuf,
+    /// Time from one to the next: `30s`, `5m`, `1h`.
+    pub every: String,
+    /// Most of them.
+    pub keep: usize,
+    /// Most bytes of all together.
+    pub max_bytes: u64,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { directory: PathBuf::new(), every: "5m".to_owned(), keep: 288, max_bytes: 256 << 20 }
+    }
+}
+
+impl Snapshots {
+    /// Returns what is asked for, if anything is.
+    pub fn options(&self) -> Option<SnapshotOptions> {
+        let every = parse_span(&self.every).ok()?;
+        let options = SnapshotOptions {
+            directory: self.directory.clone(),
+            every,
+            keep: self.keep,
+            max_bytes: self.max_bytes,
+        };
+        (!self.directory.as_os_str().is_empty()).then_some(options)
+    }
+}
+
 /// The process.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -355,6 +395,17 @@ impl Config {
                 "findings.hold_hours ({}) must lie between 1 and 8760",
                 self.findings.hold_hours
             ));
+        }
+        let Snapshots { every, keep, .. } = &self.snapshots;
+        match parse_span(every) {
+            Ok(span) if span < SNAPSHOTS_EVERY_MIN => {
+                return wrong(format!("snapshots.every ({every}) must be 10s or more"));
+            }
+            Ok(_) => {}
+            Err(error) => return wrong(format!("snapshots.every: {error}")),
+        }
+        if !(1..=100_000).contains(keep) {
+            return wrong(format!("snapshots.keep ({keep}) must lie between 1 and 100000"));
         }
         if !(50..=60_000).contains(&self.daemon.tick_milliseconds) {
             return wrong(format!(
@@ -463,6 +514,9 @@ impl Config {
         }
         if let Some(baseline) = &args.baseline {
             config.baseline.file.clone_from(baseline);
+        }
+        if let Some(snapshots) = &args.snapshots {
+            config.snapshots.directory.clone_from(snapshots);
         }
         if let Some(findings) = &args.findings {
             config.findings.file.clone_from(findings);

@@ -19,6 +19,7 @@ pub mod error;
 mod fault;
 pub mod findings;
 pub mod flows;
+pub mod graph;
 pub mod journal;
 pub mod judge;
 mod keep;
@@ -87,7 +88,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Reopen(args) => findings::acknowledge(&args, "reopen", &mut out).map(|()| 0),
         Command::Suppress(args) => findings::suppress(&args, &mut out).map(|()| 0),
         Command::Baseline(args) => baseline::baseline(&args, &mut out).map(|()| 0),
-        Command::Graph(args) => ask::graph(&args, &mut out).map(|()| 0),
+        Command::Graph(args) => graph::graph(&args, &mut out),
         Command::Status(args) => ask::status(&args, &mut out).map(|()| 0),
         #[cfg(feature = "top")]
         Command::Top(args) => top::top(&args).map(|()| 0),
@@ -120,7 +121,7 @@ fn reads_files_alone(command: &Command) -> bool {
         Command::Status(args) => args.asked.from.is_some(),
         Command::Findings(args) => args.asked.from.is_some(),
         Command::Ack(_) | Command::Reopen(_) | Command::Suppress(_) | Command::Baseline(_) => false,
-        Command::Graph(args) => args.asked.from.is_some(),
+        Command::Graph(args) => graph::reads_files_alone(args),
         Command::Run(_) | Command::Look(_) | Command::Record(_) | Command::Doctor(_) => false,
         #[cfg(feature = "top")]
         Command::Top(_) => false,

@@ -66,6 +66,10 @@ impl Privileges {
             privileges.places.read.push(folder(&file));
             privileges.wanted.push((file, Access::READ_OK));
         }
+        if let Some(snapshots) = config.snapshots.options() {
+            privileges.wanted.push((snapshots.directory.clone(), Access::WRITE_OK));
+            privileges.places.write.push(snapshots.directory);
+        }
         for file in [&config.events.file, &config.baseline.file, &config.findings.file] {
             privileges.write(file);
         }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use portolan_exporter::events::{self, Event, EventLog, EventSource, EventWriter, StallNews};
 use portolan_exporter::http::{GraphForms, OrderDoor, ServeOptions, Served, serve};
+use portolan_exporter::snapshots::Snapshots;
 use portolan_exporter::{OwnMetrics, Publication, SeriesLimits, escape};
 use portolan_flowtable::Timestamp;
-use portolan_graphs::{Graph, Group};
+use portolan_graphs::{Boxes, Graph, Group, Map};
 use portolan_policy::{Alert, AlertState};
 use tokio::sync::watch;
 
@@ -392,6 +393,15 @@ fn serve_options(config: &Config) -> Result<ServeOptions, Failure> {
             Some(text.trim().to_owned())
         }
     };
+    let snapshots = match config.snapshots.options() {
+        Some(options) => {
+            let directory = options.directory.clone();
+            let opened =
+                Snapshots::open(options).map_err(|error| Failure::cannot_write(&directory, &error))?;
+            Some(Arc::new(opened))
+        }
+        None => None,
+    };
     if let Some(folder) = exporter.socket.parent() {
         make_private(folder)?;
     }
@@ -406,6 +416,7 @@ fn serve_options(config: &Config) -> Result<ServeOptions, Failure> {
         stalls_after: watchdog::stalls_after(Duration::from_millis(u64::from(
             config.daemon.tick_milliseconds,
         ))),
+        snapshots,
         // Containers that ended are named for another minute; their series end with that.
         series: SeriesLimits { edges_max: exporter.series_max, linger_seconds: 0, ..SeriesLimits::default() },
         ..ServeOptions::default()
@@ -464,10 +475,24 @@ fn graph_forms() -> GraphForms {
                 .map_err(|error| error.to_string()),
             "dot" => Ok(("text/vnd.graphviz; charset=utf-8".to_owned(), graph.to_dot())),
             "mermaid" => Ok(("text/plain; charset=utf-8".to_owned(), graph.to_mermaid())),
+            "graphml" => Ok(("application/xml; charset=utf-8".to_owned(), graph.to_graphml())),
+            "svg" | "cytoscape" if !matches!(group, Group::Service | Group::Container) => {
+                Err(format!("{format} shows services or containers: group=service or group=container"))
+            }
+            "svg" => {
+                let map = Map::of(graph, &publication.assessment, Boxes::Project);
+                Ok(("image/svg+xml".to_owned(), map.to_svg()))
+            }
+            "cytoscape" => Map::of(graph, &publication.assessment, Boxes::Project)
+                .to_cytoscape()
+                .map(|text| ("application/json".to_owned(), text))
+                .map_err(|error| error.to_string()),
             "grafana" => portolan_exporter::frames::grafana(&graph)
                 .map(|text| ("application/json".to_owned(), text))
                 .map_err(|error| error.to_string()),
-            other => Err(format!("unknown format {other:?}: json, dot, mermaid or grafana")),
+            other => Err(format!(
+                "unknown format {other:?}: json, dot, mermaid, graphml, svg, cytoscape or grafana"
+            )),
         }
     })
 }

@@ -28,7 +28,7 @@ const OUTSIDE: [(&str, &[&str]); 46] = [
     ("pnet", &["capture"]),
     ("etherparse", &["capture", "benches"]),
     ("flate2", &["capture"]),
-    ("zstd", &["capture"]),
+    ("zstd", &["capture", "exporter"]),
     ("bollard", &["identity"]),
     ("dashmap", &["identity"]),
     ("netlink-packet-core", &["identity"]),

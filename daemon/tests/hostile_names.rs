@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use clap::ValueEnum as _;
 use portolan_capture::write::{Captured, NewInterface, PcapngWriter, Section};
 use portolan_capture::{FileTap, Frame, LinkType, Polled, Tap};
 use portolan_daemon::cli::judge::{FindingsArgs, FindingsForm};
@@ -18,7 +19,7 @@ use portolan_daemon::cli::{
     AskArgs, AskedArgs, FlowsArgs, FlowsForm, Format, GraphArgs, GraphFormat, PrintArgs,
 };
 use portolan_daemon::journal::{Begin, Entry, FORM, Journal, Row};
-use portolan_daemon::{ask, findings, flows, result};
+use portolan_daemon::{ask, findings, flows, graph, result};
 use portolan_exporter::events::{EventLog, EventSource};
 use portolan_exporter::{OwnMetrics, Publication};
 use portolan_flowtable::{Direction, Limits, Timestamp};
@@ -27,7 +28,7 @@ use portolan_identity::{PictureRecord, Roster};
 use portolan_policy::{Alert, AlertState};
 use serde_json::Value;
 use targets::http::Server;
-use targets::text::{as_drawn, is_fit_for_a_terminal, is_fit_json, is_hostile, shown};
+use targets::text::{as_drawn, is_fit_for_a_terminal, is_fit_json, is_hostile};
 use targets::{drawings, exposition, named, terminal};
 
 fn loaded() -> Publication {
@@ -89,14 +90,29 @@ fn every_question_of_the_command_line_answers_with_fit_words() {
     }
     assert_eq!(is_fit_json(&listed), serde_json::to_value(&publication.flows).unwrap());
     let graph = Graph::draw(&publication.assessment, Group::Service);
-    for format in [GraphFormat::Json, GraphFormat::Dot, GraphFormat::Mermaid] {
-        let text =
-            said(|out| ask::graph(&GraphArgs { asked: asked.clone(), format, ..GraphArgs::default() }, out));
+    for format in GraphFormat::value_variants() {
+        let args = GraphArgs { asked: asked.clone(), format: *format, ..GraphArgs::default() };
+        let text = said(|out| graph::graph(&args, out).map(drop));
         is_fit_for_a_terminal(&text, false);
         match format {
             GraphFormat::Json => drawings::is_json_of(&graph, &text),
             GraphFormat::Dot => drawings::is_dot_of(&graph, &text),
             GraphFormat::Mermaid => drawings::is_mermaid_of(&graph, &text),
+            GraphFormat::Svg | GraphFormat::Graphml => is_a_harmless_drawing(&text),
+            GraphFormat::Html => {
+                let (page, held) = text.split_once(HELD).expect("its data");
+                let (held, script) = held.split_once("</script>").expect("the end of it");
+                is_a_harmless_page(page.split_once("<style>").expect("its style").0);
+                is_a_harmless_page(page.split_once("</style>").expect("the end of it").1);
+                assert_eq!(script.matches("</script").count(), 1, "its own script alone follows");
+                let held = is_fit_json(held);
+                assert_eq!(held["flows"], serde_json::to_value(&publication.flows).unwrap());
+                tells_all_findings(&held["views"][0], &publication);
+            }
+            GraphFormat::Cytoscape => {
+                let elements = &is_fit_json(&text)["elements"];
+                assert_eq!(elements["edges"].as_array().unwrap().len(), graph.edges.len());
+            }
         }
     }
 }
@@ -197,7 +213,10 @@ fn the_page_is_text_and_the_interface_answers_equal() {
     let head = page.head.to_ascii_lowercase();
     assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
     assert!(head.contains("x-content-type-options: nosniff"), "{head}");
-    is_a_harmless_page(&page.body, &publication);
+    is_a_harmless_page(&page.body);
+    let map = is_fit_json(&get("/api/v1/map").body);
+    tells_all_findings(&map, &publication);
+    assert_eq!(map["map"]["edges"].as_array().unwrap().len(), publication.graph.edges.len());
 
     exposition::reads_back(&publication, &get("/metrics").body);
     let json = |path: &str| is_fit_json(&get(path).body);
@@ -213,26 +232,49 @@ fn the_page_is_text_and_the_interface_answers_equal() {
     assert!(status.contains(&publication.vitals.identity_by));
 }
 
-/// Panics unless a page consists of a few harmless tags, and every name of the publication stands in its text.
-fn is_a_harmless_page(page: &str, publication: &Publication) {
-    const TAGS: [&str; 17] = [
-        "!doctype", "html", "head", "meta", "title", "link", "body", "h1", "h2", "p", "span", "strong",
-        "table", "tr", "th", "td", "a",
+/// Where the data of a page begins that stands for itself.
+const HELD: &str = "<script type=\"application/json\" id=\"held\">";
+
+/// Panics unless a view tells of every finding, as it is.
+fn tells_all_findings(view: &Value, publication: &Publication) {
+    let mut told: Vec<&Value> =
+        view["findings"].as_array().unwrap().iter().map(|it| &it["summary"]).collect();
+    let mut known: Vec<Value> =
+        publication.assessment.findings.iter().map(|it| Value::from(it.summary.as_str())).collect();
+    told.sort_by_key(|text| text.to_string());
+    known.sort_by_key(ToString::to_string);
+    assert_eq!(told, known.iter().collect::<Vec<_>>());
+}
+
+/// Panics unless a page consists of a few harmless tags, the same for every publication.
+fn is_a_harmless_page(page: &str) {
+    const TAGS: [&str; 30] = [
+        "!doctype", "html", "head", "meta", "title", "link", "script", "body", "header", "main", "section",
+        "div", "h1", "h2", "p", "span", "code", "ol", "ul", "svg", "form", "label", "input", "select",
+        "option", "button", "noscript", "a", "style", "li",
     ];
-    const ATTRIBUTES: [&str; 8] =
-        ["html", "lang", "charset", "name", "content", "http-equiv", "rel", "class"];
     for (tag, attributes) in tags(page) {
         assert!(TAGS.contains(&tag.as_str()), "<{tag}>");
         for (name, value) in attributes {
-            let is_own_link = name == "href" && value.starts_with('/') && !value.starts_with("//");
-            assert!(is_own_link || ATTRIBUTES.contains(&name.as_str()), "{tag} {name}={value}");
-            assert!(!value.chars().any(|letter| "<>'`".contains(letter)), "{tag} {name}={value}");
+            assert!(!name.starts_with("on") && name != "style", "{tag} {name}={value}");
+            let is_place = ["href", "src", "action"].contains(&name.as_str());
+            let is_own = value.starts_with('/') && !value.starts_with("//");
+            assert!(!is_place || is_own, "{tag} {name}={value}");
+            assert!(!value.contains(['<', '>', '`']), "{tag} {name}={value}");
         }
     }
-    let text = text_of(page);
-    for finding in &publication.assessment.findings {
-        let name = shown(&finding.summary);
-        assert!(text.contains(&name), "{name:?} is not on the page");
+}
+
+/// Panics unless a drawing consists of shapes and texts.
+fn is_a_harmless_drawing(drawing: &str) {
+    const TAGS: [&str; 16] = [
+        "?xml", "svg", "style", "defs", "marker", "path", "rect", "g", "text", "title", "graphml", "key",
+        "graph", "node", "edge", "data",
+    ];
+    for (tag, attributes) in tags(drawing) {
+        assert!(TAGS.contains(&tag.as_str()), "<{tag}>");
+        let is_live = |name: &str| name.starts_with("on") || name.contains("href");
+        assert!(!attributes.iter().any(|(name, _)| is_live(name)), "{attributes:?}");
     }
 }
 
@@ -269,6 +311,12 @@ fn tags(page: &str) -> Vec<(String, Vec<(String, String)>)> {
         let mut attributes = Vec::new();
         let mut left = tag[name.len()..].trim_matches(['/', ' ', '\n', '?']);
         while !left.is_empty() && !name.starts_with(['!', '?']) {
+            let (word, after) = left.split_once([' ', '\n']).unwrap_or((left, ""));
+            if !word.contains('=') {
+                attributes.push((word.to_owned(), String::new()));
+                left = after.trim();
+                continue;
+            }
             let (attribute, behind) = left.split_once("=\"").unwrap_or_else(|| panic!("{tag}"));
             let (value, behind) = behind.split_once('"').unwrap_or_else(|| panic!("{tag}"));
             attributes.push((attribute.trim().to_owned(), value.to_owned()));
@@ -277,17 +325,6 @@ fn tags(page: &str) -> Vec<(String, Vec<(String, String)>)> {
         tags.push((name, attributes));
     }
     tags
-}
-
-/// What a page shows, its references undone.
-fn text_of(page: &str) -> String {
-    let mut text = String::new();
-    for part in page.split('<') {
-        text.push_str(part.split_once('>').map_or(part, |(_, text)| text));
-    }
-    [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&#96;", "`"), ("&amp;", "&")]
-        .into_iter()
-        .fold(text, |text, (reference, letter)| text.replace(reference, letter))
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub mod frames;
 pub mod http;
 mod own;
 mod publication;
+pub mod snapshots;
+pub mod view;
 pub mod words;
 
 pub use collect::{EdgeMemory, SeriesLimits};

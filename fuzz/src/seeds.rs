@@ -91,7 +91,7 @@ pub fn write(repository: &Path, into: &Path) -> BTreeMap<&'static str, usize> {
 const REQUESTS: [&str; 14] = [
     "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n",
-    "GET /style.css HTTP/1.0\r\n\r\n",
+    "GET /map.css HTTP/1.0\r\n\r\n",
     "GET /api/v1/graph?format=dot&group=container HTTP/1.1\r\nHost: x\r\n\r\n",
     "GET /api/v1/graph?format=json&group=service HTTP/1.1\r\nHost: x\r\n\r\n",
     "GET /api/v1/flows?limit=10&after=3 HTTP/1.1\r\nHost: x\r\n\r\n",

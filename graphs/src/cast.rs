@@ -58,11 +58,7 @@ impl<'a> Cast<'a> {
         if let Some(known) = self.faces.get(&face) {
             return *known;
         }
-        let kind = match face {
-            Face::Kind(kind) => kind,
-            Face::Address(_) | Face::Container(..) => NodeKind::Address,
-        };
-        let at = self.stand_in(&peer.service(), kind);
+        let at = self.add(node_of(peer, self.group, network));
         self.faces.insert(face, at);
         at
     }
@@ -191,6 +187,22 @@ fn plain_node(id: &str, kind: NodeKind, title: &str) -> Node {
         received_bytes: 0,
         is_undeclared: false,
         idle_ports: Vec::new(),
+    }
+}
+
+pub(crate) fn node_of(peer: &Peer, group: Group, network: &str) -> Node {
+    let plain = |kind| {
+        let name = peer.service();
+        plain_node(&name, kind, &name)
+    };
+    match peer {
+        Peer::Workload { workload, .. } => workload_node(workload, group, network),
+        Peer::Host { .. } => plain(NodeKind::Host),
+        Peer::External { .. } => plain(NodeKind::External),
+        Peer::Unclaimed { .. } => plain(NodeKind::Unclaimed),
+        Peer::Group { .. } => plain(NodeKind::Multicast),
+        Peer::Ambiguous { .. } => plain(NodeKind::Ambiguous),
+        Peer::Bare { .. } => plain(NodeKind::Address),
     }
 }
 

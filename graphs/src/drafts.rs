@@ -186,9 +186,8 @@ impl Draft {
 
     fn finish(mut self, key: Key<'_>, cast: &Cast<'_>) -> Edge {
         let (source, target) = (cast.id(key.source).to_owned(), cast.id(key.target).to_owned());
-        let via = key.via.map(|via| format!(" via {via}")).unwrap_or_default();
         Edge {
-            id: format!("{source} -> {target}:{}{via}", key.port),
+            id: edge_id(&source, &target, key.port, key.via),
             source,
             target,
             via: key.via.map(str::to_owned),
@@ -199,6 +198,12 @@ impl Draft {
             ..self.edge
         }
     }
+}
+
+/// Writes an edge's id.
+pub(crate) fn edge_id(source: &str, target: &str, port: ServicePort, via: Option<&str>) -> String {
+    let via = via.map(|via| format!(" via {via}")).unwrap_or_default();
+    format!("{source} -> {target}:{port}{via}")
 }
 
 /// Returns the smallest value that at least half of the weight does not exceed.

@@ -27,13 +27,21 @@
 #![forbid(unsafe_code)]
 
 mod cast;
+mod cytoscape;
+mod difference;
 mod dot;
 mod drafts;
 mod graph;
+mod graphml;
 mod json;
+mod map;
 mod mermaid;
 mod strands;
 mod style;
+mod svg;
+mod xml;
 
+pub use difference::*;
 pub use graph::*;
 pub use json::SCHEMA;
+pub use map::*;

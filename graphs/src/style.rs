@@ -8,17 +8,22 @@ use crate::graph::{Edge, Graph};
 impl Graph {
     /// Returns what a picture says below itself: the span, whether it is complete, what was folded.
     pub(crate) fn caption(&self) -> Vec<String> {
-        let completeness = match &self.completeness {
-            Completeness::Complete => "complete",
-            Completeness::Incomplete { .. } => "incomplete",
-            Completeness::Unknown { .. } => "completeness unknown",
-        };
-        let mut lines = vec![format!("{}, {completeness}", span(self.from, self.at))];
-        if self.edges_folded > 0 {
-            lines.push(format!("{} edges folded into other", self.edges_folded));
-        }
-        lines
+        caption(self.from, self.at, &self.completeness, self.edges_folded)
     }
+}
+
+/// Returns what a picture says below itself.
+pub(crate) fn caption(from: Timestamp, at: Timestamp, complete: &Completeness, folded: u64) -> Vec<String> {
+    let complete = match complete {
+        Completeness::Complete => "complete",
+        Completeness::Incomplete { .. } => "incomplete",
+        Completeness::Unknown { .. } => "completeness unknown",
+    };
+    let mut lines = vec![format!("{}, {complete}", span(from, at))];
+    if folded > 0 {
+        lines.push(format!("{folded} edges folded into other"));
+    }
+    lines
 }
 
 /// Writes `2026-11-20 13:58:00 to 13:58:41 UTC`, in whole seconds, the second date only where it is another.

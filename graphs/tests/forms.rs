@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use portolan_flowtable::Tally;
 use portolan_flowtable::conversation::Peer;
-use portolan_graphs::{Graph, Group, NodeKind, OTHER, SCHEMA};
+use portolan_graphs::{Boxes, Graph, Group, Map, NodeKind, OTHER, SCHEMA};
 use portolan_policy::{Assessment, Contract, Verdict};
 use support::{address, peer, shop, snapshot, talk, workload};
 
@@ -406,5 +406,175 @@ fn json_carries_schema_and_stable_names_and_is_read_back() {
             ]
         );
         assert_eq!(serde_json::from_str::<Graph>(&text).unwrap(), graph);
+    }
+}
+
+#[test]
+fn every_edge_of_the_map_ends_at_a_row_and_nothing_is_lost() {
+    for assessment in [assessment(), hostile()] {
+        for group in [Group::Service, Group::Container] {
+            for boxes in [Boxes::Project, Boxes::Network] {
+                let graph = Graph::draw(&assessment, group);
+                let map = Map::draw(&assessment, group, boxes);
+                assert_eq!(map, Map::draw(&assessment, group, boxes), "two drawings are the same");
+                let drawn: BTreeSet<&str> = map.edges.iter().map(|edge| edge.edge.id.as_str()).collect();
+                assert_eq!(drawn, graph.edges.iter().map(|edge| edge.id.as_str()).collect());
+                let shown: BTreeSet<&str> = map.nodes.iter().map(|node| node.id.as_str()).collect();
+                assert_eq!(shown, graph.nodes.iter().map(|node| node.id.as_str()).collect());
+                for edge in &map.edges {
+                    let (from, to) = (&map.nodes[edge.from_node], &map.nodes[edge.to_node]);
+                    assert_eq!((&from.id, &to.id), (&edge.edge.source, &edge.edge.target));
+                    assert!(edge.row < to.rows.len(), "{} has row {}", to.id, edge.row);
+                    let row = &to.rows[edge.row];
+                    assert!(row.look == edge.look || row.look == "more", "{row:?} {}", edge.look);
+                    let of_group = edge.group_row.map(|row| map.groups[to.group].rows[row].look);
+                    assert_eq!(of_group.is_some(), from.group != to.group);
+                }
+                for node in &map.nodes {
+                    let group = &map.groups[node.group];
+                    assert!(node.x >= 0 && node.x + node.width <= group.width, "{node:?} {group:?}");
+                    assert!(node.y >= 0 && node.y + node.height <= group.height, "{node:?} {group:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn outside_stands_left_where_it_calls_and_right_where_it_is_called() {
+    let web = workload("web-1", "shop/web", &[80]);
+    let outside = || Peer::External { address: "203.0.113.9".parse().expect("an address") };
+    let talks = vec![talk(outside(), peer(&web, 2), 80, 1, 0), talk(peer(&web, 2), outside(), 443, 1, 0)];
+    let map =
+        Map::draw(&Contract::default().assess(snapshot(vec![web], talks)), Group::Service, Boxes::Project);
+    let column = |id: &str| map.groups.iter().find(|group| group.id == id).map(|group| group.column);
+    assert_eq!(
+        (column("external>"), column("project:shop"), column(">external")),
+        (Some(0), Some(1), Some(2))
+    );
+    let web = workload("web-1", "shop/web", &[80]);
+    let talks = vec![talk(peer(&web, 2), outside(), 443, 1, 0)];
+    let map =
+        Map::draw(&Contract::default().assess(snapshot(vec![web], talks)), Group::Service, Boxes::Project);
+    let ids: Vec<&str> = map.groups.iter().map(|group| group.id.as_str()).collect();
+    assert!(
+        ids.contains(&">external") && !ids.contains(&"external>"),
+        "who calls nobody does not stand left: {ids:?}"
+    );
+}
+
+#[test]
+fn the_picture_and_graphml_are_well_formed_and_hold_no_name_as_markup() {
+    for assessment in [assessment(), hostile()] {
+        let graph = Graph::draw(&assessment, Group::Service);
+        let map = Map::draw(&assessment, Group::Service, Boxes::Project);
+        for text in [graph.to_graphml(), map.to_svg()] {
+            let mut open: Vec<&str> = Vec::new();
+            for tag in text.split('<').skip(1) {
+                let tag = tag.split('>').next().unwrap_or_default();
+                let name = tag.split([' ', '/', '\n']).next().unwrap_or_default();
+                if let Some(closed) = tag.strip_prefix('/') {
+                    assert_eq!(open.pop(), Some(closed));
+                } else if !tag.ends_with('/') && !tag.starts_with('?') {
+                    open.push(name);
+                }
+                assert!(!["img", "script", "a", "image", "foreignObject"].contains(&name), "{tag}");
+                assert!(!tag.contains("onerror=") && !tag.contains(" href="), "{tag}");
+            }
+            assert_eq!(open, Vec::<&str>::new());
+            assert!(!text.contains('\u{202e}') && !text.contains('\0'));
+        }
+    }
+}
+
+#[test]
+fn the_picture_shows_each_look_by_colour_line_and_word_with_a_legend() {
+    let map = Map::draw(&assessment(), Group::Service, Boxes::Project);
+    let svg = map.to_svg();
+    for look in map.edges.iter().map(|edge| edge.look).collect::<BTreeSet<_>>() {
+        assert!(svg.contains(&format!("class=\"{look}\"")), "{look}");
+    }
+    for words in
+        ["undocumented, unexpected", "refused, blocked, unanswered", "new", "expected", "direction guessed"]
+    {
+        assert!(svg.contains(words), "{words}");
+    }
+    assert!(svg.contains(">▲ ") && svg.contains("complete"), "a sign beside the word, and the completeness");
+}
+
+#[test]
+fn cytoscape_has_every_node_with_its_place_and_every_edge_with_both_ends() {
+    let map = Map::draw(&hostile(), Group::Service, Boxes::Project);
+    let json: serde_json::Value = serde_json::from_str(&map.to_cytoscape().expect("JSON")).expect("JSON");
+    let nodes = json["elements"]["nodes"].as_array().expect("nodes");
+    let ids: BTreeSet<&str> = nodes.iter().filter_map(|node| node["data"]["id"].as_str()).collect();
+    assert_eq!(ids.len(), nodes.len());
+    for node in nodes.iter().filter(|node| node["classes"] != "box") {
+        assert!(node["position"]["x"].is_i64(), "{node}");
+        let parent = &node["data"]["parent"];
+        assert!(parent.is_null() || ids.contains(parent.as_str().expect("a parent")), "{node}");
+    }
+    let edges = json["elements"]["edges"].as_array().expect("edges");
+    assert_eq!(edges.len(), map.edges.len());
+    for edge in edges {
+        assert!(ids.contains(edge["data"]["source"].as_str().expect("a source")), "{edge}");
+        assert!(ids.contains(edge["data"]["target"].as_str().expect("a target")), "{edge}");
+    }
+}
+
+#[test]
+fn a_difference_names_what_came_what_went_and_what_is_judged_otherwise() {
+    let (before, after) = (assessment(), assessment());
+    let (was, mut is) = (Graph::draw(&before, Group::Service), Graph::draw(&after, Group::Service));
+    assert!(was.difference(&is).is_empty(), "the same graph");
+    for edge in &mut is.edges {
+        edge.sent.bytes += 1_000;
+    }
+    assert!(was.difference(&is).is_empty(), "figures only grow");
+    let gone = is.edges.remove(0);
+    let place = is.edges.iter().position(|edge| edge.verdict == Verdict::Documented).expect("one");
+    is.edges[place].verdict = Verdict::NewEdge;
+    let difference = was.difference(&is);
+    assert_eq!(difference.removed, [was.edges[0].clone()]);
+    assert_eq!((difference.added.len(), difference.changed.len()), (0, 1));
+    assert_eq!(
+        (difference.changed[0].was, difference.changed[0].is),
+        (Verdict::Documented, Verdict::NewEdge)
+    );
+    assert_eq!(difference.unchanged, is.edges.len() - 1);
+    let text = difference.to_text();
+    assert!(text.contains(&format!("- {}", gone.id)), "{text}");
+    assert!(text.contains("documented, then new edge"), "{text}");
+    assert!(text.contains("0 added, 1 removed, 1 changed"), "{text}");
+    is.edges[place].verdict = Verdict::Allowed;
+    assert_eq!(was.difference(&is).changed.len(), 1, "another verdict that looks the same");
+    let back = is.difference(&was);
+    assert_eq!((back.added.len(), back.removed.len()), (1, 0), "the other way round");
+}
+
+#[test]
+fn no_card_of_the_picture_lies_upon_another() {
+    for assessment in [assessment(), hostile()] {
+        for (group, boxes) in [(Group::Service, Boxes::Project), (Group::Container, Boxes::Network)] {
+            let svg = Map::draw(&assessment, group, boxes).to_svg();
+            let cards: Vec<[i64; 4]> = svg
+                .split("class=\"card\" ")
+                .skip(1)
+                .map(|rest| {
+                    ["x", "y", "width", "height"].map(|name| {
+                        let value = rest.split_once(&format!("{name}=\"")).expect("a place").1;
+                        value.split('"').next().and_then(|it| it.parse().ok()).expect("a number")
+                    })
+                })
+                .collect();
+            assert!(cards.len() > 3);
+            for (number, [x, y, width, height]) in cards.iter().enumerate() {
+                for [x2, y2, width2, height2] in &cards[number + 1..] {
+                    let is_apart =
+                        x + width <= *x2 || x2 + width2 <= *x || y + height <= *y2 || y2 + height2 <= *y;
+                    assert!(is_apart, "{x},{y} and {x2},{y2}");
+                }
+            }
+        }
     }
 }

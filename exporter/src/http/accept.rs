@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use portolan_flowtable::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -25,7 +26,9 @@ use super::guard::Guarded;
 use super::guests::{Guests, Origin, Place};
 use super::routes::{Door, State};
 use super::socket::SocketFile;
+use super::stream::Stream;
 use crate::publication::Publication;
+use crate::snapshots::Snapshots;
 
 /// Most bytes of a request's header.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -64,6 +67,37 @@ pub(super) async fn remember(
                 // The last publication stays readable until the end.
                 return asked_to_end(&mut shutdown).await;
             },
+        }
+    }
+}
+
+/// Takes a snapshot of the first publication with names, or without where none come for that long, and of one each while
+/// from then on. Nobody waits for the disk:
+/// what is published meanwhile is passed over.
+pub(super) async fn keep(
+    snapshots: Arc<Snapshots>,
+    notice: fn(&str),
+    mut receiver: watch::Receiver<Arc<Publication>>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut due: Option<Timestamp> = None;
+    let every = i64::try_from(snapshots.every().as_nanos()).unwrap_or(i64::MAX);
+    loop {
+        let publication = Arc::clone(&receiver.borrow_and_update());
+        let at = publication.assessment.snapshot.at;
+        let vitals = &publication.vitals;
+        let is_first = vitals.is_named || at >= vitals.started_at.plus(every);
+        if due.map_or(is_first, |due| at >= due) {
+            due = Some(at.plus(every));
+            let (kept, taken) = (Arc::clone(&snapshots), publication);
+            let written = tokio::task::spawn_blocking(move || kept.write(&taken)).await;
+            if let Ok(Err(error)) = written {
+                notice(&format!("portolan: no snapshot was kept: {error}; the next is tried when it is due"));
+            }
+        }
+        tokio::select! {
+            () = asked_to_end(&mut shutdown) => return,
+            changed = receiver.changed() => if changed.is_err() { return },
         }
     }
 }
@@ -180,12 +214,17 @@ where
                 sleep(REQUEST_PAUSE).await;
             }
             let under_way = place.answering();
-            let (mut head, body) = state.answer(door, request).await.into_parts();
+            let (answer, stream) = state.answer(door, request).await;
+            let (mut head, body) = answer.into_parts();
             if number >= REQUESTS_MAX {
                 head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            let body = Full::new(under_way.hand_out(body));
-            Ok::<Response<Full<Bytes>>, Infallible>(Response::from_parts(head, body))
+            let body = match stream {
+                // Its events are few bytes each, and nothing is kept for who does not take them.
+                Some(stream) => Either::Right(stream),
+                None => Either::Left(Full::new(under_way.hand_out(body))),
+            };
+            Ok::<Response<Either<Full<Bytes>, Stream>>, Infallible>(Response::from_parts(head, body))
         }
     });
     let stream = TokioIo::new(Guarded::new(stream, patience.stall));

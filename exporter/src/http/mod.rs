@@ -23,6 +23,7 @@ mod orders;
 mod page;
 mod routes;
 mod socket;
+mod stream;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -39,9 +40,11 @@ use crate::atomics;
 use crate::collect::SeriesLimits;
 use crate::own::OwnMetrics;
 use crate::publication::Publication;
+use crate::snapshots::Snapshots;
 
 pub use doors::WebConfigError;
 pub use orders::{ORDERS, Order, OrderAnswer, OrderDoor};
+pub use page::self_contained;
 pub use routes::{GraphForms, Status, plain_graph_forms};
 
 /// Port of the daemon's pages and metrics.
@@ -74,6 +77,8 @@ pub struct ServeOptions {
     pub patience: Patience,
     /// Where orders go that come by the socket; without, none are taken.
     pub orders: Option<OrderDoor>,
+    /// Snapshots that are taken and can be asked for; without, neither.
+    pub snapshots: Option<Arc<Snapshots>>,
 }
 
 impl Default for ServeOptions {
@@ -91,6 +96,7 @@ impl Default for ServeOptions {
             stalls_after: Duration::MAX,
             patience: Patience::default(),
             orders: None,
+            snapshots: None,
         }
     }
 }
@@ -294,6 +300,10 @@ pub async fn serve(
     let mut tasks = JoinSet::new();
     let state =
         Arc::new(routes::State::new(&options, doors, addresses.clone(), receiver.clone(), forms, own));
+    if let Some(snapshots) = &options.snapshots {
+        let (snapshots, notice) = (Arc::clone(snapshots), options.notice);
+        tasks.spawn(accept::keep(snapshots, notice, receiver.clone(), shutdown.clone()));
+    }
     tasks.spawn(accept::remember(Arc::clone(&state), receiver, shutdown.clone()));
     for (listener, _) in listeners {
         tasks.spawn(accept::tcp(listener, Arc::clone(&state), options.patience, shutdown.clone()));

@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use portolan_flowtable::Timestamp;
+use portolan_graphs::{Boxes, Group};
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use super::doors::{Doors, WebConfig};
 use super::orders::{ORDERS, OrderAnswer, OrderDoor};
+use super::stream::{READERS_MAX, Stream};
 use super::{ServeOptions, page};
 use crate::collect::EdgeMemory;
 use crate::cost::CostBook;
@@ -22,6 +25,8 @@ use crate::escape;
 use crate::exposition;
 use crate::own::OwnMetrics;
 use crate::publication::{FlowRecord, Publication};
+use crate::snapshots::Snapshots;
+use crate::view::View;
 
 /// Draws a publication's graph: grouping and format in, content type and text out; or what was wrong with either.
 pub type GraphForms = Arc<dyn Fn(&Publication, &str, &str) -> Result<(String, String), String> + Send + Sync>;
@@ -59,11 +64,16 @@ pub(super) struct State {
     /// When the latest publication came.
     taken_in: Mutex<Instant>,
     orders: Option<OrderDoor>,
+    snapshots: Option<Arc<Snapshots>>,
     exposed: Mutex<Exposed>,
     /// Answers to plain questions, of one publication: however many ask, each is written once.
     plain: Mutex<Plain>,
     /// Answers being written at once; more would only take the processors from the capture.
     writers: Semaphore,
+    /// Places of those who are told of every publication.
+    readers: Arc<Semaphore>,
+    /// How long one of them is told before it has to come back.
+    stream_span: Duration,
 }
 
 /// The exposition of one publication, written once however many ask.
@@ -111,9 +121,12 @@ impl State {
             stalls_after: options.stalls_after,
             taken_in: Mutex::new(Instant::now()),
             orders: options.orders.clone(),
+            snapshots: options.snapshots.clone(),
             exposed: Mutex::new(exposed),
             plain: Mutex::default(),
             writers: Semaphore::new(WRITERS_MAX),
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+            stream_span: options.patience.connection,
         }
     }
 
@@ -133,7 +146,12 @@ impl State {
         self.exposed.lock().unwrap_or_else(PoisonError::into_inner).remember(publication);
     }
 
-    pub(super) async fn answer(self: Arc<Self>, door: Door, request: Request<Incoming>) -> Response<Bytes> {
+    /// Returns the answer, and what goes on to be told where it does not end at once.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        door: Door,
+        request: Request<Incoming>,
+    ) -> (Response<Bytes>, Option<Stream>) {
         let (parts, body) = request.into_parts();
         // A body is not read: the connection closes after the answer that refuses it.
         drop(body);
@@ -143,8 +161,16 @@ impl State {
         if refusal.is_none() && matches!(door, Door::Tcp(_)) && !route.is_probe() {
             refusal = self.stranger(&config, &parts.headers).await;
         }
+        let mut stream = None;
         let answer = match refusal {
             Some(refusal) => refusal,
+            None if route == Route::Stream => match self.stream(&parts.headers) {
+                Ok(told) => {
+                    stream = Some(told);
+                    Answer::text("text/event-stream", String::new())
+                }
+                Err(refusal) => refusal,
+            },
             None if route == Route::Order => self.order(door, &parts.uri).await,
             None => Arc::clone(&self).write(route, parts.uri).await,
         };
@@ -156,7 +182,19 @@ impl State {
                 response.headers_mut().insert(name.clone(), value.clone());
             }
         }
-        response
+        (response, stream)
+    }
+
+    /// Begins to tell of every publication, where there is a place left.
+    fn stream(&self, headers: &HeaderMap) -> Result<Stream, Answer> {
+        let Ok(place) = Arc::clone(&self.readers).try_acquire_owned() else {
+            let remedy =
+                format!("{READERS_MAX} readers are told already: ask /api/v1/map now and then instead");
+            return Err(Answer::error(StatusCode::SERVICE_UNAVAILABLE, &remedy).closing());
+        };
+        let told =
+            headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+        Ok(Stream::new(self.receiver.clone(), told, self.stream_span, place))
     }
 
     /// Has an order carried out. It came by POST.
@@ -301,7 +339,10 @@ impl State {
         let answer = self.written(&publication, route, "");
         // Metrics count each scrape, and are kept as far as they do not; whether it is ready depends on the time too;
         // the other two are short.
-        if !matches!(route, Route::Metrics | Route::Ready | Route::Healthy | Route::Unknown) {
+        if !matches!(
+            route,
+            Route::Metrics | Route::Ready | Route::Healthy | Route::Snapshots | Route::Unknown
+        ) {
             let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
             if !plain.publication.as_ref().is_some_and(|of| Arc::ptr_eq(of, &publication)) {
                 *plain = Plain { publication: Some(publication), answers: BTreeMap::new() };
@@ -314,16 +355,21 @@ impl State {
     /// Writes an answer. Runs where it may take time.
     fn written(&self, publication: &Arc<Publication>, route: Route, query: &str) -> Answer {
         let allowed: &[&str] = match route {
-            Route::Graph => &["format", "group"],
+            Route::Graph => &["at", "format", "group"],
+            Route::Map => &["at", "boxes", "group"],
+            Route::Publication => &["at"],
             Route::Flows => &["limit", "after"],
             Route::Page
             | Route::Style
+            | Route::Script
+            | Route::Icon
             | Route::Metrics
             | Route::Healthy
             | Route::Ready
             | Route::Findings
             | Route::Status
-            | Route::Publication
+            | Route::Snapshots
+            | Route::Stream
             | Route::Order
             | Route::Unknown => &[],
         };
@@ -331,18 +377,66 @@ impl State {
             Ok(query) => query,
             Err(error) => return Answer::error(StatusCode::BAD_REQUEST, &error),
         };
+        let earlier = match self.earlier(&query) {
+            Ok(earlier) => earlier,
+            Err(refusal) => return refusal,
+        };
+        let publication = earlier.as_ref().unwrap_or(publication);
         match route {
-            Route::Page => Answer::text("text/html; charset=utf-8", page::page(publication)),
+            Route::Page => Answer::text("text/html; charset=utf-8", page::PAGE.to_owned()),
             Route::Style => Answer::text("text/css; charset=utf-8", page::STYLE.to_owned()),
+            Route::Script => Answer::text("text/javascript; charset=utf-8", page::SCRIPT.to_owned()),
+            Route::Icon => Answer::text("image/svg+xml", page::ICON.to_owned()),
+            Route::Map => map(publication, &query),
             Route::Metrics => Answer::text(EXPOSITION_TYPE, self.exposition(publication)),
             Route::Healthy => Answer::text("text/plain; charset=utf-8", "healthy\n".to_owned()),
             Route::Ready => ready(publication, self.age(), self.stalls_after),
             Route::Graph => self.graph(publication, &query),
             Route::Flows => flows(publication, &query),
             Route::Findings => Answer::json(&Findings::of(publication)),
+            Route::Snapshots => self.kept(),
             Route::Status => Answer::json(&Status::of(publication)),
             Route::Publication => Answer::json(&**publication),
-            Route::Order | Route::Unknown => Answer::error(StatusCode::NOT_FOUND, NOT_FOUND),
+            Route::Stream | Route::Order | Route::Unknown => Answer::error(StatusCode::NOT_FOUND, NOT_FOUND),
+        }
+    }
+
+    /// Returns the snapshot that is asked for, if one is.
+    fn earlier(&self, query: &Query) -> Result<Option<Arc<Publication>>, Answer> {
+        let Some(text) = query.get("at") else { return Ok(None) };
+        let wrong = |status, sentence: &str| Err(Answer::error(status, sentence));
+        let Ok(at) = text.parse::<Timestamp>() else {
+            return wrong(
+                StatusCode::BAD_REQUEST,
+                &format!("at {text:?}: write a time as 2026-11-21T14:02:00Z"),
+            );
+        };
+        let Some(snapshots) = &self.snapshots else {
+            return wrong(StatusCode::NOT_FOUND, NO_SNAPSHOTS);
+        };
+        match snapshots.at(at) {
+            Ok(Some(publication)) => Ok(Some(Arc::new(publication))),
+            Ok(None) => wrong(StatusCode::NOT_FOUND, &format!("no snapshot was kept at {at} or before")),
+            Err(error) => wrong(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("the snapshot of {at} cannot be read: {error}"),
+            ),
+        }
+    }
+
+    /// Lists the times of the snapshots that can be asked for.
+    fn kept(&self) -> Answer {
+        let Some(snapshots) = &self.snapshots else {
+            return Answer::json(&serde_json::json!({"snapshots": [], "every_seconds": null}));
+        };
+        match snapshots.times() {
+            Ok(times) => Answer::json(
+                &serde_json::json!({"snapshots": times, "every_seconds": snapshots.every().as_secs()}),
+            ),
+            Err(error) => Answer::error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("the folder of the snapshots cannot be read: {error}"),
+            ),
         }
     }
 
@@ -404,13 +498,19 @@ const BASIC: &[u8] = b"Basic ";
 const BASIC_CHALLENGE: &str = "Basic realm=\"portolan\", charset=\"UTF-8\"";
 const EXPOSITION_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON_TYPE: &str = "application/json";
-const NOT_FOUND: &str = "no such page: there are /, /metrics, /-/healthy, /-/ready, /api/v1/graph, /api/v1/flows, \
-                         /api/v1/findings, /api/v1/status and /api/v1/publication";
+const NO_SNAPSHOTS: &str =
+    "no snapshots are kept: set directory in the table [snapshots], or --snapshots, and start again";
+const NOT_FOUND: &str = "no such page: there are /, /metrics, /-/healthy, /-/ready, /api/v1/graph, /api/v1/map, \
+                         /api/v1/flows, /api/v1/findings, /api/v1/status, \
+                         /api/v1/snapshots, /api/v1/stream and /api/v1/publication";
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Route {
     Page,
     Style,
+    Script,
+    Icon,
+    Map,
     Metrics,
     Healthy,
     Ready,
@@ -419,6 +519,8 @@ enum Route {
     Findings,
     Status,
     Publication,
+    Snapshots,
+    Stream,
     Order,
     Unknown,
 }
@@ -427,7 +529,10 @@ impl Route {
     fn of(path: &str) -> Self {
         match path {
             "/" => Self::Page,
-            "/style.css" => Self::Style,
+            "/map.css" => Self::Style,
+            "/map.js" => Self::Script,
+            "/icon.svg" => Self::Icon,
+            "/api/v1/map" => Self::Map,
             "/metrics" => Self::Metrics,
             "/-/healthy" => Self::Healthy,
             "/-/ready" => Self::Ready,
@@ -436,6 +541,8 @@ impl Route {
             "/api/v1/findings" => Self::Findings,
             "/api/v1/status" => Self::Status,
             "/api/v1/publication" => Self::Publication,
+            "/api/v1/snapshots" => Self::Snapshots,
+            "/api/v1/stream" => Self::Stream,
             order if order.starts_with(ORDERS) => Self::Order,
             _ => Self::Unknown,
         }
@@ -445,6 +552,9 @@ impl Route {
         match self {
             Self::Page => "page",
             Self::Style => "style",
+            Self::Script => "script",
+            Self::Icon => "icon",
+            Self::Map => "map",
             Self::Metrics => "metrics",
             Self::Healthy => "healthy",
             Self::Ready => "ready",
@@ -453,6 +563,8 @@ impl Route {
             Self::Findings => "findings",
             Self::Status => "status",
             Self::Publication => "publication",
+            Self::Snapshots => "snapshots",
+            Self::Stream => "stream",
             Self::Order => "order",
             Self::Unknown => "unknown",
         }
@@ -482,6 +594,30 @@ fn ready(publication: &Publication, age: Duration, stalls_after: Duration) -> An
             "not ready: Docker has not listed its containers yet",
         ),
     }
+}
+
+fn map(publication: &Publication, query: &Query) -> Answer {
+    let group = match query.get("group") {
+        None | Some("service") => Group::Service,
+        Some("container") => Group::Container,
+        Some(other) => {
+            return Answer::error(
+                StatusCode::BAD_REQUEST,
+                &format!("unknown group {other:?}: service or container"),
+            );
+        }
+    };
+    let boxes = match query.get("boxes") {
+        None | Some("project") => Boxes::Project,
+        Some("network") => Boxes::Network,
+        Some(other) => {
+            return Answer::error(
+                StatusCode::BAD_REQUEST,
+                &format!("unknown boxes {other:?}: project or network"),
+            );
+        }
+    };
+    Answer::json(&View::of(publication, group, boxes))
 }
 
 /// Flows in one answer unless asked otherwise, and at most.
@@ -711,10 +847,7 @@ impl Answer {
         let headers = response.headers_mut();
         for (name, value) in [
             (header::CACHE_CONTROL, "no-store"),
-            (
-                header::CONTENT_SECURITY_POLICY,
-                "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            ),
+            (header::CONTENT_SECURITY_POLICY, page::POLICY),
             (header::REFERRER_POLICY, "no-referrer"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::X_FRAME_OPTIONS, "DENY"),

@@ -15,7 +15,7 @@ const TOKEN: &str = "0123456789abcdef";
 #[rustfmt::skip]
 const ROUTES: [(&str, u16, bool); 11] = [
     ("/",                   200, false),
-    ("/style.css",          200, false),
+    ("/map.css",            200, false),
     ("/metrics",            200, false),
     ("/-/healthy",          200, true),
     ("/-/ready",            503, true),

@@ -1,0 +1,80 @@
+//! What the map tells of nodes and edges beyond the graph: replicas, who talked to whom among them, what decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portolan_flowtable::Peer;
+use portolan_policy::{Assessment, Verdict};
+
+use super::{Between, Replica};
+use crate::cast::node_of;
+use crate::drafts::edge_id;
+use crate::graph::Group;
+
+/// Lines listed that decided an edge's verdict.
+const DECIDED_MAX: usize = 4;
+
+/// What stands beside the graph in an assessment, by id.
+pub(super) struct Details {
+    pub(super) replicas: BTreeMap<String, BTreeMap<String, Replica>>,
+    pub(super) between: BTreeMap<String, BTreeMap<(String, String), Between>>,
+    pub(super) decided_by: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Details {
+    pub(super) fn of(assessment: &Assessment, group: Group) -> Self {
+        let mut details =
+            Self { replicas: BTreeMap::new(), between: BTreeMap::new(), decided_by: BTreeMap::new() };
+        for workload in &assessment.snapshot.workloads {
+            let unseen = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+            details.meet(&Peer::Workload { workload: workload.clone(), address: unseen }, group, "", 0, 0);
+        }
+        for judged in &assessment.judged {
+            if judged.verdict == Verdict::Backscatter {
+                continue;
+            }
+            let talk = &judged.conversation;
+            let (sent, received) = (talk.sent.bytes, talk.received.bytes);
+            let source = details.meet(&talk.initiator, group, &talk.network, sent, received);
+            let target = details.meet(&talk.responder, group, &talk.network, received, sent);
+            let id = edge_id(&source, &target, talk.port, talk.via.as_deref());
+            let (initiator, responder) = (name_of(&talk.initiator), name_of(&talk.responder));
+            let pairs = details.between.entry(id.clone()).or_default();
+            let pair = pairs.entry((initiator.clone(), responder.clone())).or_insert(Between {
+                initiator,
+                responder,
+                answered: 0,
+                failed: 0,
+                bytes: 0,
+            });
+            pair.answered = pair.answered.saturating_add(talk.connections.answered);
+            pair.failed = pair.failed.saturating_add(talk.connections.failed());
+            pair.bytes = pair.bytes.saturating_add(sent).saturating_add(received);
+            let decided = details.decided_by.entry(id).or_default();
+            if !judged.decided_by.is_empty() && decided.len() < DECIDED_MAX {
+                decided.insert(judged.decided_by.clone());
+            }
+        }
+        details
+    }
+
+    /// Adds what a peer sent and received to its replica, and returns the id of its node.
+    fn meet(&mut self, peer: &Peer, group: Group, network: &str, sent: u64, received: u64) -> String {
+        let id = node_of(peer, group, network).id;
+        if let Some(workload) = peer.workload() {
+            let replicas = self.replicas.entry(id.clone()).or_default();
+            let replica = replicas.entry(workload.container.clone()).or_insert_with(|| Replica {
+                name: workload.container.clone(),
+                image: workload.image.clone(),
+                unobservable: workload.unobservable.clone(),
+                ..Replica::default()
+            });
+            replica.sent_bytes = replica.sent_bytes.saturating_add(sent);
+            replica.received_bytes = replica.received_bytes.saturating_add(received);
+        }
+        id
+    }
+}
+
+fn name_of(peer: &Peer) -> String {
+    peer.workload().map_or_else(|| peer.address().to_string(), |workload| workload.container.clone())
+}
