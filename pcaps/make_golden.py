@@ -150,6 +150,15 @@ class Lab:
         self.edges[edge][4] += 1
         self.wait(50)
 
+    def exchange(self, initiator, responder, port, edge):
+        """One question and its answer by UDP."""
+        self.port = 40000 + (self.port - 40000 + 1) % 20000
+        self.put(initiator, responder, self.packet(initiator.address, responder.address, UDP,
+                                                   udp(initiator.address, self.port, responder.address, port, b"q")), edge, 0)
+        self.put(responder, initiator, self.packet(responder.address, initiator.address, UDP,
+                                                   udp(responder.address, port, initiator.address, self.port, b"a")), edge, 1)
+        self.edges[edge][4] += 1
+
     # --- files -------------------------------------------------------------
 
     def write(self, case, roster=None, totals=True):
@@ -378,10 +387,26 @@ def standard_rules():
             initiator, responder = lab.containers[caller], lab.containers.get(called)
             names = edge("ops/tool" if caller == "tool" else caller, called, port)
             lab.connection(initiator, responder, port, names, target=address)
+        # Twenty periods of a minute, give or take a tenth; and as many calls at any time.
+        for number in range(21):
+            lab.connection(lab.containers["web"], None, 8443, edge("web", "external", 8443), target=OUTSIDE)
+            lab.wait((60 + number * 5 % 13 - 6) * 1000 if column == 1 else (3 + number * 37 % 101) * 1000)
+        lab.write(case)
+
+
+def levels():
+    """Two days, half an hour each: a question a minute, and on the second day more, or not."""
+    for case, most in [("level-raised", 70), ("level-silent", 1)]:
+        lab = Lab(Container("web", "172.20.0.4", 17), Container("db", "172.20.0.5", 19))
+        for day in range(2):
+            for minute in range(31 if day == 0 else 12):
+                lab.now = START + (day * 86_400 + minute * 60 + 5) * 10**9
+                for _ in range(most if day == 1 and 4 <= minute < 7 else 1):
+                    lab.exchange(lab.containers["web"], lab.containers["db"], 5300, edge("web", "db", 5300, "udp"))
         lab.write(case)
 
 
 if __name__ == "__main__":
     for make in [undocumented_debug_port, spoofed_source, open_before_start, published_port, fragments, table_full,
-                 standard_rules]:
+                 standard_rules, levels]:
         make()

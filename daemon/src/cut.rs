@@ -20,7 +20,7 @@ use portolan_capture::{FileInterface, Frame, LinkType, ParseOptions, Polled, Tap
 use portolan_exporter::escape;
 use portolan_flowtable::InterfaceId;
 use portolan_flowtable::units::grouped;
-use portolan_policy::ScanLimits;
+use portolan_policy::{Beside, ScanLimits};
 
 use crate::cli::CutArgs;
 use crate::edge::{Edge, UnknownEdge};
@@ -62,7 +62,10 @@ pub fn cut(args: &CutArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let limits = if journal.is_some() { ScanLimits::default() } else { ScanLimits::at_end() };
     let subject = match (&edge, &args.finding) {
         (Some(edge), _) => subject::edge(edge, publication)?,
-        (None, Some(finding)) => subject::finding(finding, publication, &replayed.contract, &limits)?,
+        (None, Some(finding)) => {
+            let beside = Beside { baseline: replayed.baseline.as_ref(), rhythm: Some(&replayed.rhythm) };
+            subject::finding(finding, publication, &replayed.contract, &limits, beside)?
+        }
         (None, None) => return Err(Failure::usage("say what to cut: --edge or --finding")),
     };
     let flows = ties.flows(&subject.conversations);

@@ -276,7 +276,7 @@ fn golden() -> BTreeMap<String, BTreeSet<String>> {
 fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() {
     let raised = "standard-rules-raised";
     #[rustfmt::skip]
-    let captures: [(&str, &[&str]); 15] = [
+    let captures: [(&str, &[&str]); 17] = [
         ("spoofed_source",        &["shop", "shop-recorded", "spoofed-source"]),
         ("unexpected_peer",       &["shop", "shop-bridge", "shop-inside", "shop-recorded"]),
         ("undocumented_port",     &["shop", "shop-recorded", "undocumented-debug-port"]),
@@ -289,6 +289,8 @@ fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() 
         ("internal_outbound",     &[raised]),
         ("foreign_resolver",      &[raised]),
         ("cleartext_admin",       &[raised]),
+        ("beaconing",             &[raised]),
+        ("unusual_level",         &["level-raised"]),
         // Frames on `any` carry no hardware address of the receiver: a lab shows it.
         ("stolen_mac",            &[]),
         // No packets make these: they are shown beside Docker and in `policy/tests/listeners.rs`.
@@ -305,7 +307,9 @@ fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() 
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(golden["standard-rules-silent"], BTreeSet::new());
+    for silent in ["standard-rules-silent", "level-silent"] {
+        assert_eq!(golden[silent], BTreeSet::new());
+    }
     // Sweeps have theirs in `policy/tests/scans.rs`.
     let rules = json(&said(0, &["rules", "list", "--format", "json"]));
     assert_eq!(rules.as_array().expect("rules").len(), captures.len() + 1);

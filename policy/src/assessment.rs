@@ -174,6 +174,10 @@ pub enum FindingKind {
     UnlistedSource,
     /// A sender used a hardware address that another container or the gateway holds.
     StolenMac,
+    /// A container called one place outside at one interval.
+    Beaconing,
+    /// A service did far more than is usual at that time of day.
+    UnusualLevel,
     /// An edge that the promoted baseline of one of its ends has not learned.
     NewEdge,
     /// An edge that somebody forbade in the baseline.
@@ -182,7 +186,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::SpoofedSource,
         Self::Denied,
         Self::UnexpectedPeer,
@@ -200,6 +204,8 @@ impl FindingKind {
         Self::SynFlood,
         Self::UnlistedSource,
         Self::StolenMac,
+        Self::Beaconing,
+        Self::UnusualLevel,
         Self::NewEdge,
         Self::ForbiddenEdge,
     ];
@@ -224,6 +230,8 @@ impl FindingKind {
             Self::SynFlood => "syn_flood",
             Self::UnlistedSource => "unlisted_source",
             Self::StolenMac => "stolen_mac",
+            Self::Beaconing => "beaconing",
+            Self::UnusualLevel => "unusual_level",
             Self::NewEdge => "new_edge",
             Self::ForbiddenEdge => "forbidden_edge",
         }
@@ -249,6 +257,8 @@ impl FindingKind {
             Self::SynFlood => "SYN flood",
             Self::UnlistedSource => "unlisted source",
             Self::StolenMac => "stolen MAC address",
+            Self::Beaconing => "beaconing",
+            Self::UnusualLevel => "unusual level",
             Self::NewEdge => "new edge",
             Self::ForbiddenEdge => "forbidden edge",
         }

@@ -132,6 +132,22 @@ impl FindingKind {
                 "The sender is the interface the frame came in by, the holder whoever Docker gave the address to.",
                 "Look into the container that sent; drop CAP_NET_RAW and CAP_NET_ADMIN from it.",
             ),
+            Self::Beaconing => rule(
+                Severity::Medium,
+                "a container calls one place outside at one interval, again and again",
+                "It is how software that waits for orders asks for them; also how clocks, updates and telemetry call home.",
+                "17 calls to one address and port, 5 s apart or more, with a jitter of up to a quarter; DNS, NTP and what is \
+                 documented, allowed or learned are left out.",
+                "Find out what calls; then allow it in a contract, exempt it with a reason, or stop it.",
+            ),
+            Self::UnusualLevel => rule(
+                Severity::Low,
+                "a service does many times what is usual at that time of day",
+                "Data that is carried off, a flood of calls and a worm look like that; so does a good day.",
+                "Bytes sent, connections opened or received, peers or new peers called in a minute: over 4 times the median of \
+                 the same half hour of earlier days, 5 minutes in a row; from the fourth day on.",
+                "Look at what its busiest edges were then; exempt what bursts by design, with a reason.",
+            ),
             Self::UnlistedSource => rule(
                 Severity::Info,
                 "a container sends under an address nobody holds",

@@ -49,10 +49,11 @@ mod stable;
 mod standard;
 mod stolen;
 mod suggest;
+mod thresholds;
 mod verdict;
 mod words;
 
-pub use assess::{FINDINGS_MAX, wireshark_filter};
+pub use assess::{Beside, FINDINGS_MAX, wireshark_filter};
 pub use assessment::*;
 pub use catalogue::{StandardRule, standard_rules};
 pub use compose::{
@@ -65,4 +66,5 @@ pub use facts::Change;
 pub use register::{REGISTER_MAX, Register};
 pub use rules::{Action, Mode, Relation, RuleUse};
 pub use scan::ScanLimits;
+pub use thresholds::Threshold;
 pub use verdict::{Charge, Intent, Ruling};

@@ -282,7 +282,7 @@ impl<'a> Intent<'a> {
     }
 
     fn by_rule(&self, action: Action, conversation: &Conversation) -> Option<Ruling> {
-        let (number, rule) = self.contract.rules.first(action, conversation, self.at)?;
+        let (number, rule) = self.contract.rules.gravest(action, conversation, self.at)?;
         let says = rule.says();
         let source = DocumentSource::Contract { place: rule.place.line() };
         Some(match action {
@@ -380,6 +380,8 @@ impl<'a> Intent<'a> {
                 | FindingKind::SynFlood
                 | FindingKind::UnlistedSource
                 | FindingKind::StolenMac
+                | FindingKind::Beaconing
+                | FindingKind::UnusualLevel
                 | FindingKind::NewEdge
                 | FindingKind::ForbiddenEdge,
             ) => Verdict::UnexpectedPeer,

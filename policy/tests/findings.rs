@@ -10,7 +10,7 @@ use std::sync::Arc;
 use portolan_flowtable::conversation::Conversation;
 use portolan_flowtable::{Timestamp, Workload};
 use portolan_policy::findings::{Docket, DocketRecord, FindingAct, FindingError, HOLD, Standing};
-use portolan_policy::{Alert, AlertState, Assessment, Contract, ScanLimits};
+use portolan_policy::{Alert, AlertState, Assessment, Beside, Contract, ScanLimits};
 
 use support::{START, answered, fared, peer, refused, snapshot, talk, workload};
 
@@ -42,7 +42,7 @@ impl Shop {
         Contract::parse(contract, "contract.toml").unwrap().assess_with(
             snapshot,
             &ScanLimits::default(),
-            None,
+            Beside::default(),
         )
     }
 }

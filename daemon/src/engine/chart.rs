@@ -10,11 +10,13 @@ use portolan_flowtable::{
 use portolan_graphs::{Graph, Group};
 use portolan_policy::baseline::Baseline;
 use portolan_policy::findings::{Docket, Entry, Standing};
-use portolan_policy::{Alert, Contract, Register, ScanLimits};
+use portolan_policy::rhythm::Rhythm;
+use portolan_policy::{Alert, Beside, Contract, Register, ScanLimits};
 
 use super::completeness::{Losses, Source, judge_completeness};
 use super::flow_book::FlowBook;
 use super::learner::Learner;
+use super::pace::Pace;
 use super::remembered::with_remembered;
 
 /// What a chart is told once.
@@ -59,6 +61,7 @@ pub struct Chart {
     /// In place of the register, for who holds findings over restarts.
     docket: Option<Docket>,
     baseline: Option<Learner>,
+    pace: Pace,
     documented_edges: Vec<DocumentedEdge>,
     ticks: u64,
 }
@@ -77,6 +80,7 @@ impl Chart {
             register: Register::default(),
             docket: None,
             baseline: None,
+            pace: Pace::default(),
             documented_edges,
             ticks: 0,
         }
@@ -85,7 +89,23 @@ impl Chart {
     /// Adds one flow's growth.
     pub fn apply(&mut self, delta: &Delta) {
         self.conversations.apply(delta);
-        self.flows.apply(delta);
+        let before = self.flows.apply(delta);
+        self.pace.apply(delta, before.as_ref());
+    }
+
+    /// Closes a tick without publishing: a replay publishes once, and what beats does so all along.
+    pub fn close(&mut self, at: Timestamp) {
+        self.pace.close(&self.names, at, &self.contract.rhythm_limits());
+    }
+
+    /// Goes on with what was usual before.
+    pub fn set_rhythm(&mut self, rhythm: Rhythm) {
+        self.pace.resume(rhythm);
+    }
+
+    /// Returns who calls at one interval, and what is usual.
+    pub fn rhythm(&self) -> &Rhythm {
+        self.pace.rhythm()
     }
 
     /// Returns the number of the total that the flow last applied in `slot` went to.
@@ -165,7 +185,8 @@ impl Chart {
         let mut snapshot = self.conversations.snapshot(occasion, &self.names);
         snapshot.thefts = thefts.rows().iter().map(|theft| theft.named(&self.names)).collect();
         let limits = ScanLimits::default();
-        let assessment = self.contract.assess_with(snapshot, &limits, Some(learner.baseline()));
+        let beside = Beside { baseline: Some(learner.baseline()), rhythm: None };
+        let assessment = self.contract.assess_with(snapshot, &limits, beside);
         learner.learn(&assessment);
     }
 
@@ -173,6 +194,7 @@ impl Chart {
     /// itself; what follows from the accounts is filled in here.
     pub fn turn(&mut self, turn: Turn, vitals: Vitals) -> (Publication, Vec<Alert>) {
         self.ticks += 1;
+        self.close(turn.at);
         let mut losses = turn.losses.clone();
         if let Some((attachment, tally)) = turn.overflow_most
             && let Some(sender) = self.names.attachments.get(&attachment)
@@ -200,7 +222,8 @@ impl Chart {
         let (residual_frames, residual_bytes) = turn.ledger.residual(self.conversations.sum());
         let limits = if turn.is_last { ScanLimits::at_end() } else { ScanLimits::default() };
         let baseline = self.baseline.as_ref().map(Learner::baseline);
-        let mut assessment = self.contract.assess_with(snapshot, &limits, baseline);
+        let beside = Beside { baseline, rhythm: Some(self.pace.rhythm()) };
+        let mut assessment = self.contract.assess_with(snapshot, &limits, beside);
         if let Some(learner) = &mut self.baseline {
             learner.learn(&assessment);
         }

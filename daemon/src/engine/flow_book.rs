@@ -44,9 +44,9 @@ impl FlowBook {
         }
     }
 
-    /// Takes one delta in.
-    pub fn apply(&mut self, delta: &Delta) {
-        let before = match delta.ended {
+    /// Takes one delta in, and returns the flow as its last delta had it.
+    pub fn apply(&mut self, delta: &Delta) -> Option<Flow> {
+        let known = match delta.ended {
             None => self.keep(delta),
             Some(reason) => {
                 let before = self.take(delta.slot);
@@ -58,9 +58,10 @@ impl FlowBook {
                 before
             }
         };
-        let (before, after) = (before.map_or(0, |flow| flow.unseen_bytes()), delta.flow.unseen_bytes());
+        let (before, after) = (known.map_or(0, |flow| flow.unseen_bytes()), delta.flow.unseen_bytes());
         self.unseen.bytes = (self.unseen.bytes - before) + after;
         self.unseen.flows = (self.unseen.flows - u64::from(before > 0)) + u64::from(after > 0);
+        known
     }
 
     /// Keeps an open flow and returns it as it stood.

@@ -233,11 +233,21 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
                 let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
                 self.meter.tick(None, last_loss, &mut into);
                 self.tell_counted();
+                self.close_minute(before, second);
                 self.look(before, second);
             }
         }
         if is_first || self.chosen.changes.get(self.next_change).is_some_and(|change| *change <= at) {
             self.follow_roster(at);
+        }
+    }
+
+    /// Levels are of minutes: what grew is handed over at the end of each.
+    fn close_minute(&mut self, before: i64, second: i64) {
+        if before.div_euclid(60) != second.div_euclid(60) {
+            let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
+            self.meter.drain(&mut into);
+            self.chart.close(Timestamp(before.saturating_mul(Timestamp::SECOND)));
         }
     }
 
@@ -307,6 +317,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             notes: self.notes,
             contract: Arc::clone(self.chart.contract()),
             baseline: self.chart.baseline().cloned(),
+            rhythm: self.chart.rhythm().clone(),
         })
     }
 
@@ -391,6 +402,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             notes: self.notes,
             contract: Arc::clone(self.chart.contract()),
             baseline: self.chart.baseline().cloned(),
+            rhythm: self.chart.rhythm().clone(),
         }
     }
 }

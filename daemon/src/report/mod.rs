@@ -295,7 +295,7 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
         FindingKind::UndocumentedPort => format!("{responder}{port}  <- {initiator}"),
         FindingKind::UndocumentedListener | FindingKind::UnusedExposure => format!("{responder}{port}"),
         FindingKind::SpoofedSource | FindingKind::StolenMac => format!("{initiator}  as {responder}"),
-        FindingKind::UnlistedSource => initiator,
+        FindingKind::UnlistedSource | FindingKind::UnusualLevel => initiator,
         FindingKind::UnexpectedPeer
         | FindingKind::Denied
         | FindingKind::ForeignDatabase
@@ -308,6 +308,7 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
         | FindingKind::ForbiddenEdge
         | FindingKind::PortScan
         | FindingKind::HostSweep
+        | FindingKind::Beaconing
         | FindingKind::SynFlood => {
             format!("{initiator} -> {responder}{port}")
         }
