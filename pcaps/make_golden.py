@@ -389,9 +389,27 @@ def standard_rules():
             lab.connection(initiator, responder, port, names, target=address)
         # Twenty periods of a minute, give or take a tenth; and as many calls at any time.
         for number in range(21):
-            lab.connection(lab.containers["web"], None, 8443, edge("web", "external", 8443), target=OUTSIDE)
+            lab.connection(lab.containers["web"], None, 8443, edge("web", "external", 8443), target=OUTSIDE,
+                           request=10, response=10)
             lab.wait((60 + number * 5 % 13 - 6) * 1000 if column == 1 else (3 + number * 37 % 101) * 1000)
+        if column == 2:
+            # As many peers as a sweep has, and all of them answer.
+            for last in range(12):
+                lab.connection(lab.containers["worker"], lab.containers["web"], 8000 + last, edge("worker", "web", 8000 + last),
+                               request=10, response=10)
+                lab.connection(lab.containers["web"], None, 443, edge("web", "external", 443),
+                               target="203.0.113.%d" % (100 + last), request=10, response=10)
         lab.write(case)
+
+
+def host_sweep():
+    lab = Lab(Container("web", "172.20.0.4", 17))
+    for last in range(12):
+        lab.connection(lab.containers["web"], None, 22, edge("web", "external", 22), target="203.0.113.%d" % (100 + last),
+                       outcome="unanswered")
+        lab.wait(200)
+    lab.wait(2000)
+    lab.write("host-sweep")
 
 
 def levels():
@@ -408,5 +426,5 @@ def levels():
 
 if __name__ == "__main__":
     for make in [undocumented_debug_port, spoofed_source, open_before_start, published_port, fragments, table_full,
-                 standard_rules, levels]:
+                 standard_rules, levels, host_sweep]:
         make()

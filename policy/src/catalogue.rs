@@ -22,11 +22,42 @@ pub struct StandardRule {
 impl FindingKind {
     /// Returns the standard rule that raises it; `None` for what the operator's own rules and the baseline raise.
     pub fn standard_rule(self) -> Option<StandardRule> {
-        let rule = |severity, title, rationale, condition, remedy| {
-            Some(StandardRule { kind: self, severity, title, rationale, remedy, condition })
+        let is_own = matches!(self, Self::Denied | Self::NewEdge | Self::ForbiddenEdge);
+        (!is_own).then(|| self.explained())
+    }
+
+    /// Returns what raises it, why, and what to do: its standard rule, or what the operator's word or the baseline does.
+    pub fn explained(self) -> StandardRule {
+        let rule = |severity, title, rationale, condition, remedy| StandardRule {
+            kind: self,
+            severity,
+            title,
+            rationale,
+            remedy,
+            condition,
         };
         match self {
-            Self::Denied | Self::NewEdge | Self::ForbiddenEdge => None,
+            Self::Denied => rule(
+                Severity::High,
+                "somebody does what a rule or a default of a contract denies",
+                "The operator wrote that it must not happen.",
+                "Of the severity of the rule where it was answered, of a default medium; low where it was tried.",
+                "Stop it; or mend the rule the finding names.",
+            ),
+            Self::NewEdge => rule(
+                Severity::Medium,
+                "a service does what its promoted baseline has not learned",
+                "A service that suddenly talks to somebody else was changed, or taken over.",
+                "Answered calls of whom neither contract nor documentation says anything, at a promoted service.",
+                "Find out what changed; then portolan baseline promote SERVICE EDGE, or forbid.",
+            ),
+            Self::ForbiddenEdge => rule(
+                Severity::High,
+                "a service does what somebody forbade in the baseline",
+                "A person decided that it must not be learned.",
+                "portolan baseline forbid; holds against documentation, not against a contract that names the initiator.",
+                "Stop it; or portolan baseline permit SERVICE EDGE.",
+            ),
             Self::SpoofedSource => rule(
                 Severity::High,
                 "a container sends under an address that another one, a gateway or the host holds",
