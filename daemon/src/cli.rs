@@ -367,6 +367,9 @@ pub struct CutArgs {
     /// Write each packet as often as it was captured, instead of where it was counted
     #[arg(long)]
     pub every_sighting: bool,
+    /// Judge by this baseline where neither a contract nor documentation says anything
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
     /// Who is who, and what was documented.
     #[command(flatten)]
     pub knowledge: KnowledgeArgs,

@@ -86,6 +86,39 @@ pub(crate) fn baseline(path: &Path, enough: Enough) -> Result<Baseline, Failure>
     }
 }
 
+/// Reads a baseline that has to be there.
+///
+/// # Errors
+///
+/// Returns that there is none, or where it is wrong.
+pub(crate) fn existing_baseline(path: &Path) -> Result<Baseline, Failure> {
+    if !path.exists() {
+        return Err(Failure::error(format!("{}: there is no such file", path.display())));
+    }
+    baseline(path, Enough::default())
+}
+
+/// Checks that a file can be written where it is to be: in its folder, beside its place.
+///
+/// # Errors
+///
+/// Returns why it cannot, and what would help.
+pub(crate) fn must_be_writable(path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let why = if !folder.is_dir() {
+        format!("there is no folder {}", folder.display())
+    } else if path.is_dir() {
+        "it is a folder".to_owned()
+    } else {
+        // The kernel knows of rights, read-only mounts and capabilities what nobody else does.
+        match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
+            Ok(()) => return Ok(()),
+            Err(error) => format!("in {}: {error}", folder.display()),
+        }
+    };
+    Err(Failure::error(format!("{}: cannot be written: {why}", path.display())))
+}
+
 /// Reads a baseline at the start of a daemon: what is damaged is moved aside, what somebody wrote wrongly is theirs to
 /// mend.
 ///

@@ -56,6 +56,11 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         if !config.baseline.file.as_os_str().is_empty() {
             keep::baseline(&config.baseline.file, config.baseline.enough())?;
         }
+        for path in [&config.baseline.file, &config.findings.file] {
+            if !path.as_os_str().is_empty() {
+                keep::must_be_writable(path)?;
+            }
+        }
         serving.check().map_err(|error| Failure::error(error.to_string()))?;
         return print(&format!("configuration fine, {}\n", contracts_in_words(&config.policy.contracts)));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portolan_exporter::{DocumentedEdge, Publication, Vitals};
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{
-    AttachmentId, Completeness, Conversations, Delta, Ledger, Names, Occasion, Tally, Thefts, Timestamp,
+    AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Tally, Thefts, Timestamp,
 };
 use portolan_graphs::{Graph, Group};
 use portolan_policy::baseline::Baseline;
@@ -173,13 +173,15 @@ impl Chart {
 
     /// Lets the baseline look at what there is without publishing it: a replay publishes once, and a day of it holds
     /// many draws.
-    pub fn look(&mut self, at: Timestamp, thefts: &Thefts) {
+    ///
+    /// `losses` and `ledger` are those so far: what was missed at a known time teaches nothing.
+    pub fn look(&mut self, at: Timestamp, thefts: &Thefts, losses: &Losses, ledger: &Ledger) {
         let Some(learner) = self.baseline.as_mut().filter(|learner| learner.learns()) else { return };
         let occasion = Occasion {
             at,
             ledger: Ledger::default(),
             kernel_dropped: None,
-            completeness: Completeness::Unknown { reasons: Vec::new() },
+            completeness: judge_completeness(&self.options.source, losses, ledger, self.flows.unseen()),
             withhold: self.options.withhold,
         };
         let mut snapshot = self.conversations.snapshot(occasion, &self.names);
@@ -228,7 +230,12 @@ impl Chart {
             learner.learn(&assessment);
         }
         let alerts = match &mut self.docket {
-            Some(docket) => docket.update(&mut assessment),
+            Some(docket) => {
+                let beside = Beside { baseline: self.baseline.as_ref().map(Learner::baseline), rhythm: None };
+                let mut alerts = docket.reconsider(&self.contract, &assessment.snapshot, beside);
+                alerts.extend(docket.update(&mut assessment));
+                alerts
+            }
             None => self.register.update(&assessment),
         };
         let is_handled = |entry: &&Entry| entry.standing != Standing::Open;

@@ -256,7 +256,9 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         let window = |second: i64| second.saturating_mul(Timestamp::SECOND).div_euclid(WINDOW);
         if window(before) != window(second) {
             let end = Timestamp((window(before) + 1).saturating_mul(WINDOW) - 1);
-            self.chart.look(end, self.meter.thefts());
+            let shortfalls = self.meter.shortfalls().clone();
+            let losses = Losses { shortfalls, ..Losses::default() };
+            self.chart.look(end, self.meter.thefts(), &losses, &self.meter.ledger());
         }
     }
 
