@@ -337,6 +337,9 @@ pub struct ReplayArgs {
     /// Learn from the captures, and write the baseline back
     #[arg(long, requires = "baseline")]
     pub learn: bool,
+    /// Try this contract: what it would say stands beside each verdict, and changes none; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub pending: Vec<PathBuf>,
     /// Do all the work and print only errors
     #[arg(long)]
     pub quiet: bool,
@@ -494,6 +497,9 @@ pub struct RunArgs {
     /// Keep findings, and what people said about them, in this file over restarts
     #[arg(long, env = "PORTOLAN_FINDINGS", value_name = "FILE")]
     pub findings: Option<PathBuf>,
+    /// Try this contract: what it would say stands beside each verdict, and changes none; repeatable
+    #[arg(long, env = "PORTOLAN_PENDING", value_name = "FILE", value_delimiter = ',')]
+    pub pending: Vec<PathBuf>,
     /// Check the configuration and the contract, and stop
     #[arg(long)]
     pub check: bool,

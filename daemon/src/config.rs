@@ -148,6 +148,8 @@ impl Default for Identity {
 pub struct Policy {
     /// Contract files.
     pub contracts: Vec<PathBuf>,
+    /// Contract files that are tried: their verdicts stand beside those that hold.
+    pub pending: Vec<PathBuf>,
     /// Compose files, as `[PROJECT=]FILE`.
     pub compose: Vec<String>,
     /// Whether compose files are read that containers' labels name.
@@ -156,7 +158,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { contracts: Vec::new(), compose: Vec::new(), compose_labels: true }
+        Self { contracts: Vec::new(), pending: Vec::new(), compose: Vec::new(), compose_labels: true }
     }
 }
 
@@ -463,6 +465,9 @@ impl Config {
         }
         if let Some(baseline) = &args.baseline {
             config.baseline.file.clone_from(baseline);
+        }
+        if !args.pending.is_empty() {
+            config.policy.pending.clone_from(&args.pending);
         }
         if let Some(findings) = &args.findings {
             config.findings.file.clone_from(findings);

@@ -46,6 +46,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let config = Config::load_run(args)?;
     let contracts = Contracts::read(&config.policy.contracts, &config.policy.compose)?;
+    let pending = pending_of(&config)?;
     let serving = serve_options(&config)?;
     if args.print_config {
         let text = toml::to_string(&config)
@@ -71,6 +72,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let privileges = Privileges::of_run(&config, args);
     let options = SessionOptions { config: config.clone(), contracts, host: host.clone(), privileges };
     let mut session = Session::start(options)?;
+    session.set_pending(pending);
     let mut kept = Kept::load(&config, session.started_at(), &mut session)?;
     let events = event_writer(&config.events.file, &host, &own)?;
     // Asked while that is still allowed.
@@ -319,10 +321,12 @@ fn reload(session: &mut Session, config: &Config, args: &RunArgs, events: Option
     }
     let read = Config::load_run(args).and_then(|fresh| {
         let contracts = Contracts::read(&fresh.policy.contracts, &fresh.policy.compose)?;
-        Ok((fresh, contracts))
+        let pending = pending_of(&fresh)?;
+        Ok((fresh, contracts, pending))
     });
     match read {
-        Ok((fresh, contracts)) => {
+        Ok((fresh, contracts, pending)) => {
+            session.set_pending(pending);
             session.set_contract(Some(contracts));
             let is_other = Config { policy: config.policy.clone(), ..fresh.clone() } != *config;
             let rest = if is_other { "; other changes need a restart" } else { "" };
@@ -336,6 +340,12 @@ fn reload(session: &mut Session, config: &Config, args: &RunArgs, events: Option
             crate::say(&format!("portolan: {}\n  what was read before stays in force", failure.message));
         }
     }
+}
+
+/// Reads the contracts that are tried, where there are some.
+fn pending_of(config: &Config) -> Result<Option<Contracts>, Failure> {
+    let pending = &config.policy.pending;
+    if pending.is_empty() { Ok(None) } else { Contracts::read(pending, &config.policy.compose).map(Some) }
 }
 
 fn contracts_in_words(paths: &[PathBuf]) -> String {

@@ -94,6 +94,56 @@ fn a_test_lists_exactly_what_a_replay_with_the_same_contract_judges_differently(
     assert!(on_the_shop(0, &same).starts_with("0 of "));
 }
 
+/// A contract that is tried says beside each verdict what a replay with it alone says, and changes nothing.
+#[test]
+fn a_contract_that_is_tried_stands_beside_the_one_in_force() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("stricter.toml");
+    fs::write(&path, "[defaults]\nto_external = \"deny\"\nhost = \"allow\"\n").expect("a contract");
+    let stricter = path.to_string_lossy();
+    let replay = ["replay", "capture.pcapng", "--format", "json", "--contract"];
+    let result = |more: &[&str]| json(&on_the_shop(0, &[&replay[..], more].concat()));
+    let (plain, other) = (result(&["contract.toml"]), result(&[&stricter]));
+    let both = result(&["contract.toml", "--pending", &stricter]);
+    let column = |result: &Value, key: &str| -> Vec<Value> {
+        let judged = result["assessment"]["judged"].as_array().expect("conversations");
+        judged.iter().map(|it| it.pointer(key).cloned().unwrap_or_default()).collect()
+    };
+    assert_eq!(column(&both, "/verdict"), column(&plain, "/verdict"));
+    assert_eq!(column(&both, "/pending/verdict"), column(&other, "/verdict"));
+    assert_eq!(column(&both, "/pending/decided_by"), column(&other, "/decided_by"));
+    assert_eq!(both["assessment"]["findings"], plain["assessment"]["findings"]);
+    assert!(column(&plain, "/pending").iter().all(Value::is_null));
+    // Every flow says so too, where its conversation does.
+    let flows = both["flows"].as_array().expect("flows");
+    let told: BTreeSet<String> = flows
+        .iter()
+        .map(|flow| format!("{} {}", flow["dry_run"]["verdict"], flow["dry_run"]["pending"]))
+        .collect();
+    assert!(told.contains("\"unjudged\" \"denied\""), "{told:?}");
+    assert!(!told.contains("null null"), "{told:?}");
+    let file = folder.path().join("tried.result");
+    let file = file.to_string_lossy();
+    on_the_shop(
+        0,
+        &[
+            "replay",
+            "capture.pcapng",
+            "--contract",
+            "contract.toml",
+            "--pending",
+            &stricter,
+            "--quiet",
+            "-o",
+            &file,
+        ],
+    );
+    let headings = || said(0, &["flows", "--from", &file]).lines().nth(1).expect("headings").to_owned();
+    assert!(headings().contains("  verdict ") && headings().ends_with("  pending"), "{}", headings());
+    on_the_shop(0, &["replay", "capture.pcapng", "--contract", "contract.toml", "--quiet", "-o", &file]);
+    assert!(!headings().contains("pending"), "{}", headings());
+}
+
 #[test]
 fn replaying_with_the_suggested_contract_finds_nothing_that_was_answered() {
     let folder = tempfile::tempdir().expect("a directory");

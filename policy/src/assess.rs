@@ -103,6 +103,7 @@ impl Contract {
                 verdict: ruling.verdict,
                 documented_by: ruling.documented_by,
                 decided_by: ruling.decided_by,
+                pending: None,
                 finding,
             })
             .collect();

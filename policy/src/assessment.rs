@@ -6,6 +6,7 @@ use portolan_flowtable::{Conversation, DocumentSource, DocumentedPort, ServicePo
 use serde::{Deserialize, Serialize};
 
 use crate::findings::Note;
+use crate::pending::Pending;
 use crate::rules::RuleUse;
 
 /// How a conversation stands with what was documented.
@@ -348,6 +349,9 @@ pub struct Judged {
     /// The line that decided, or why nothing did: `contract.toml:12 lists shop/cart`, `nothing says who may call`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub decided_by: String,
+    /// How it would stand by a contract that is not in force, where one is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
     /// Id of the finding it belongs to.
     pub finding: Option<String>,
 }

@@ -107,14 +107,23 @@ impl Ruling {
 impl<'a> Intent<'a> {
     /// Collects what is documented for the workloads of a snapshot, ends of its conversations included.
     pub fn new(contract: &'a Contract, snapshot: &Snapshot) -> Self {
-        let mut intent = Self { contract, baseline: None, services: BTreeMap::new(), at: snapshot.at };
-        let mut seen: BTreeSet<*const Workload> = BTreeSet::new();
         let ends = snapshot
             .conversations
             .iter()
             .flat_map(|conversation| [&conversation.initiator, &conversation.responder])
             .filter_map(Peer::workload);
-        for workload in snapshot.workloads.iter().chain(ends) {
+        Self::of(contract, snapshot.at, snapshot.workloads.iter().chain(ends))
+    }
+
+    /// Collects what is documented for workloads, at a time.
+    pub(crate) fn of<'w>(
+        contract: &'a Contract,
+        at: Timestamp,
+        workloads: impl Iterator<Item = &'w Arc<Workload>>,
+    ) -> Self {
+        let mut intent = Self { contract, baseline: None, services: BTreeMap::new(), at };
+        let mut seen: BTreeSet<*const Workload> = BTreeSet::new();
+        for workload in workloads {
             // The same record is shared by most conversations of its container.
             if seen.insert(Arc::as_ptr(workload)) {
                 intent.add(workload);

@@ -14,7 +14,7 @@ use portolan_policy::rhythm::Rhythm;
 use portolan_policy::{Alert, Beside, Contract, Register, ScanLimits};
 
 use super::completeness::{Losses, Source, judge_completeness};
-use super::flow_book::FlowBook;
+use super::flow_book::{FlowBook, Tried};
 use super::learner::Learner;
 use super::pace::Pace;
 use super::remembered::with_remembered;
@@ -61,6 +61,8 @@ pub struct Chart {
     /// In place of the register, for who holds findings over restarts.
     docket: Option<Docket>,
     baseline: Option<Learner>,
+    /// A contract that is tried.
+    pending: Option<Arc<Contract>>,
     pace: Pace,
     documented_edges: Vec<DocumentedEdge>,
     ticks: u64,
@@ -80,6 +82,7 @@ impl Chart {
             register: Register::default(),
             docket: None,
             baseline: None,
+            pending: None,
             pace: Pace::default(),
             documented_edges,
             ticks: 0,
@@ -139,6 +142,11 @@ impl Chart {
     pub fn set_contract(&mut self, contract: Arc<Contract>) {
         self.contract = contract;
         self.documented_edges = documented_edges(&self.contract, &self.names);
+    }
+
+    /// Tries a contract: what it would say stands beside each verdict. None is tried without one.
+    pub fn set_pending(&mut self, pending: Option<Arc<Contract>>) {
+        self.pending = pending;
     }
 
     /// Judges by a baseline, and lets it learn where that is asked for.
@@ -226,6 +234,9 @@ impl Chart {
         let baseline = self.baseline.as_ref().map(Learner::baseline);
         let beside = Beside { baseline, rhythm: Some(self.pace.rhythm()) };
         let mut assessment = self.contract.assess_with(snapshot, &limits, beside);
+        if let Some(pending) = &self.pending {
+            pending.pend(&mut assessment, beside);
+        }
         if let Some(learner) = &mut self.baseline {
             learner.learn(&assessment);
         }
@@ -242,7 +253,8 @@ impl Chart {
         let handled = self.docket.iter().flat_map(Docket::entries).filter(is_handled).cloned().collect();
         let baseline = self.baseline.as_mut().map(|learner| learner.rows(turn.at)).unwrap_or_default();
         let graph = Graph::draw(&assessment, Group::Service);
-        let flows = self.flows.records(&self.names, self.options.flows_kept);
+        let tried = self.pending.as_ref().map(|_| Tried::of(&assessment.judged));
+        let flows = self.flows.records(&self.names, self.options.flows_kept, tried.as_ref());
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let vitals = Vitals {
             ticks: self.ticks,

@@ -104,6 +104,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         if let Some(baseline) = &knowledge.baseline {
             chart.set_baseline(baseline.clone(), knowledge.learns);
         }
+        chart.set_pending(knowledge.pending.clone());
         let warnings = chosen.warnings.clone();
         let notes = found.iter().map(|found| found.in_words(has_own_contract)).collect();
         Ok(Self {

@@ -107,6 +107,8 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
         ("troubles", Align::Left),
         ("evidence", Align::Left),
         ("ended", Align::Left),
+        ("verdict", Align::Left),
+        ("pending", Align::Left),
     ]);
     for record in records {
         let end = |end: &portolan_exporter::FlowEnd| {
@@ -133,6 +135,8 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
             troubles(record),
             text::word(&record.evidence),
             record.ended.as_ref().map_or("open".to_owned(), text::word),
+            record.dry_run.map_or(String::new(), |it| it.verdict.words().to_owned()),
+            record.dry_run.map_or(String::new(), |it| it.pending.words().to_owned()),
         ]);
     }
     let mut out = format!("FLOWS ({})\n", grouped(records.len() as u64));
