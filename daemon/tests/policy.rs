@@ -341,6 +341,42 @@ fn every_standard_rule_speaks_on_its_capture_and_is_silent_on_another() {
     assert_eq!(portolan(&["rules", "test", "nothing"]).status.code(), Some(2));
 }
 
+/// `docs/findings.md` lists what a person gets on a first day; it is what a person gets.
+#[test]
+fn a_first_day_without_a_contract_is_the_list_in_the_docs() {
+    let page = fs::read_to_string(shop().join("../../docs/findings.md")).expect("the page");
+    let folder = shop().join("../first-day");
+    let compose =
+        |project: &str| format!("{project}={}", folder.join(project).join("compose.yaml").display());
+    let [capture, roster] =
+        ["capture.pcapng", "roster.toml"].map(|name| folder.join(name).display().to_string());
+    let projects = ["blog", "metrics", "jobs"].map(compose);
+    let mut first_day = vec!["replay", &capture, "--roster", &roster, "--format", "json"];
+    projects.iter().for_each(|project| first_day.extend(["--compose", project]));
+    let of_shop = on_the_shop(0, &["replay", "capture.pcapng", "--format", "json"]);
+    for (name, result) in [("shop", json(&of_shop)), ("first-day", json(&said(0, &first_day)))] {
+        let findings = result["assessment"]["findings"].as_array().expect("findings");
+        let got: Vec<String> = findings
+            .iter()
+            .map(|it| {
+                let word = |key: &str| it[key].as_str().expect("a text").to_owned();
+                let port = match (it["port"]["port"].as_u64(), it["port"]["protocol"].as_str()) {
+                    (Some(port), Some(protocol)) => format!(":{port}/{protocol}"),
+                    _ => String::new(),
+                };
+                let (who, whom) = (word("initiator"), word("responder"));
+                format!("| {name} | {} | {} | {who} -> {whom}{port} |", word("severity"), word("kind"))
+            })
+            .collect();
+        let start = format!("| {name} | ");
+        let listed: Vec<&str> = page.lines().filter(|line| line.starts_with(&start)).collect();
+        assert_eq!(listed.len(), got.len(), "{name}: {got:#?}");
+        for (listed, got) in listed.iter().zip(&got) {
+            assert!(listed.starts_with(got.as_str()), "{got}, and the page says {listed}");
+        }
+    }
+}
+
 /// What others recorded: attacks raise their finding, everything else raises none.
 #[test]
 fn recorded_attacks_raise_their_finding_and_ordinary_captures_none() {
@@ -394,7 +430,7 @@ fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() 
     let captures: [(&str, &[&str]); 18] = [
         ("spoofed_source",        &["shop", "shop-recorded", "spoofed-source"]),
         ("unexpected_peer",       &["shop", "shop-bridge", "shop-inside", "shop-recorded"]),
-        ("undocumented_port",     &["shop", "shop-recorded", "undocumented-debug-port"]),
+        ("undocumented_port",     &["first-day", "shop", "shop-recorded", "undocumented-debug-port"]),
         ("port_scan",             &["port-scan"]),
         ("host_sweep",            &["host-sweep"]),
         ("syn_flood",             &["syn-flood"]),
@@ -404,8 +440,8 @@ fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() 
         ("cloud_metadata",        &[raised]),
         ("internal_outbound",     &[raised]),
         ("foreign_resolver",      &[raised]),
-        ("cleartext_admin",       &[raised]),
-        ("beaconing",             &[raised]),
+        ("cleartext_admin",       &["first-day", raised]),
+        ("beaconing",             &["first-day", raised]),
         ("unusual_level",         &["level-raised"]),
         // Frames on `any` carry no hardware address of the receiver: a lab shows it.
         ("stolen_mac",            &[]),
