@@ -155,7 +155,10 @@ fn what_is_usual_survives_being_written_down() {
     let mut call = talk(peer(&web, 2), peer(&db, 3), 5432, 20, 0);
     call.last_at = Timestamp(START + 10_000 * MINUTE);
     let limits = RhythmLimits::default();
-    let mut rhythm = Rhythm::resume(lived(&call, 10, &limits).record());
+    let record = lived(&call, 10, &limits).record();
+    assert_eq!(record.services["shop/web"].known.len(), 1);
+    let mut rhythm = Rhythm::resume(record.clone());
+    assert_eq!(rhythm.record(), record);
     let begin = START + 5 * 1_440 * MINUTE;
     for minute in 0..8 {
         for number in 0..100 {

@@ -78,3 +78,65 @@ impl Pace {
 fn is_told(flow: &Flow) -> bool {
     flow.evidence.is_proof() && !flow.is_midstream && flow.claim == Claim::Own
 }
+
+#[cfg(test)]
+mod tests {
+    use portolan_flowtable::directory::BareDirectory;
+    use portolan_flowtable::{
+        Direction, FlowTable, Fragment, InterfaceId, InterfaceTable, Limits, MacAddr, Network, Observation,
+        Packet, Port, Protocol,
+    };
+
+    use super::*;
+    use crate::engine::FlowBook;
+
+    /// A datagram to port 53, or the answer to it.
+    fn datagram(is_answer: bool) -> Observation {
+        let (asker, server) = ((Port(50_000), [10, 0, 0, 1]), (Port(53), [10, 0, 0, 2]));
+        let (from, to) = if is_answer { (server, asker) } else { (asker, server) };
+        Observation {
+            at: Timestamp(1_000 * Timestamp::SECOND),
+            is_timed: true,
+            frame: 1,
+            interface: InterfaceId(1),
+            direction: Direction::Unstated,
+            source_mac: MacAddr::default(),
+            wire_bytes: 60,
+            fingerprint: 0,
+            network: Network::Ip(Packet {
+                source: from.1.into(),
+                destination: to.1.into(),
+                protocol: Protocol::UDP,
+                ports: Some((from.0, to.0)),
+                tcp: None,
+                icmp: None,
+                fragment: Fragment::Whole,
+                vlan: None,
+                is_tunnel: false,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_flow_is_told_once_and_not_before_it_is_proven_who_opened_it() {
+        let mut table = FlowTable::new(Limits { flows_max: 64, ..Limits::default() }, 1);
+        let (mut pace, mut book) = (Pace::default(), FlowBook::new(8));
+        let mut told = Vec::new();
+        // Who sent first may have been sent to before: the answer proves it.
+        for is_answer in [false, true, false, true] {
+            let mut deltas: Vec<Delta> = Vec::new();
+            table.observe(&[datagram(is_answer)], &InterfaceTable::plain(), &BareDirectory);
+            table.drain(&mut deltas);
+            for delta in &deltas {
+                let before = book.apply(delta);
+                pace.apply(delta, before.as_ref());
+            }
+            told.push(pace.opened.len());
+        }
+        assert_eq!(told, [0, 1, 1, 1]);
+        // Addresses are nobody's container: no bytes of anybody.
+        assert!(pace.sent.is_empty());
+        pace.close(&Names::default(), Timestamp(1_000 * Timestamp::SECOND), &RhythmLimits::default());
+        assert!(pace.opened.is_empty());
+    }
+}
