@@ -67,6 +67,7 @@ class Lab:
 
     gateway = "172.20.0.1"
     bridge = 4
+    network, subnet = "shop_front", "172.20.0.0/24"
     bridge_mac = bytes.fromhex("024256fb44f9")
 
     def __init__(self, *containers):
@@ -150,6 +151,15 @@ class Lab:
         self.edges[edge][4] += 1
         self.wait(50)
 
+    def exchange(self, initiator, responder, port, edge):
+        """One question and its answer by UDP."""
+        self.port = 40000 + (self.port - 40000 + 1) % 20000
+        self.put(initiator, responder, self.packet(initiator.address, responder.address, UDP,
+                                                   udp(initiator.address, self.port, responder.address, port, b"q")), edge, 0)
+        self.put(responder, initiator, self.packet(responder.address, initiator.address, UDP,
+                                                   udp(responder.address, port, initiator.address, self.port, b"a")), edge, 1)
+        self.edges[edge][4] += 1
+
     # --- files -------------------------------------------------------------
 
     def write(self, case, roster=None, totals=True):
@@ -193,17 +203,18 @@ class Lab:
         mac = lambda raw: ":".join("%02x" % byte for byte in raw)
         rows = ["# Written by make_golden.py.\n"]
         if addresses:
-            rows.append('[[network]]\nname = "shop_front"\nsubnets = ["172.20.0.0/24"]\ngateways = ["%s"]\n' % self.gateway)
-        rows.append('[[interface]]\nindex = %d\nname = "br-front"\nrole = "bridge"\nnetwork = "shop_front"\nmac = "%s"\n'
-                    % (self.bridge, mac(self.bridge_mac)))
+            rows.append('[[network]]\nname = "%s"\nsubnets = ["%s"]\ngateways = ["%s"]\n'
+                        % (self.network, self.subnet, self.gateway))
+        rows.append('[[interface]]\nindex = %d\nname = "br-%s"\nrole = "bridge"\nnetwork = "%s"\nmac = "%s"\n'
+                    % (self.bridge, self.network.split("_")[-1], self.network, mac(self.bridge_mac)))
         for c in self.containers.values():
-            rows.append('[[interface]]\nindex = %d\nname = "veth%d"\nrole = "container"\nnetwork = "shop_front"\n'
-                        'container = "%s"\n' % (c.index, c.index, c.name))
+            rows.append('[[interface]]\nindex = %d\nname = "veth%d"\nrole = "container"\nnetwork = "%s"\n'
+                        'container = "%s"\n' % (c.index, c.index, self.network, c.name))
             if addresses:
                 ports = '\nports = [%s]' % ", ".join('"%s"' % port for port in c.ports) if c.ports else ""
-                rows.append('[[address]]\naddress = "%s"\nnetwork = "shop_front"\ncontainer = "%s"\nproject = "%s"\n'
+                rows.append('[[address]]\naddress = "%s"\nnetwork = "%s"\ncontainer = "%s"\nproject = "%s"\n'
                             'service = "%s"\nimage = "%s/%s:1"%s\n'
-                            % (c.address, c.name, c.project, c.service, c.project, c.service, ports))
+                            % (c.address, self.network, c.name, c.project, c.service, c.project, c.service, ports))
         rows.append('[[host]]\naddresses = ["198.51.100.1"]\n')
         return "\n".join(rows)
 
@@ -378,10 +389,109 @@ def standard_rules():
             initiator, responder = lab.containers[caller], lab.containers.get(called)
             names = edge("ops/tool" if caller == "tool" else caller, called, port)
             lab.connection(initiator, responder, port, names, target=address)
+        # Twenty periods of a minute, give or take a tenth; and as many calls at any time.
+        for number in range(21):
+            lab.connection(lab.containers["web"], None, 8443, edge("web", "external", 8443), target=OUTSIDE,
+                           request=10, response=10)
+            lab.wait((60 + number * 5 % 13 - 6) * 1000 if column == 1 else (3 + number * 37 % 101) * 1000)
+        if column == 2:
+            # As many peers as a sweep has, and all of them answer.
+            for last in range(12):
+                lab.connection(lab.containers["worker"], lab.containers["web"], 8000 + last, edge("worker", "web", 8000 + last),
+                               request=10, response=10)
+                lab.connection(lab.containers["web"], None, 443, edge("web", "external", 443),
+                               target="203.0.113.%d" % (100 + last), request=10, response=10)
         lab.write(case)
+
+
+def host_sweep():
+    lab = Lab(Container("web", "172.20.0.4", 17))
+    for last in range(12):
+        lab.connection(lab.containers["web"], None, 22, edge("web", "external", 22), target="203.0.113.%d" % (100 + last),
+                       outcome="unanswered")
+        lab.wait(200)
+    lab.wait(2000)
+    lab.write("host-sweep")
+
+
+def levels():
+    """Two days, half an hour each: a question a minute, and on the second day more, or not."""
+    for case, most in [("level-raised", 70), ("level-silent", 1)]:
+        lab = Lab(Container("web", "172.20.0.4", 17), Container("db", "172.20.0.5", 19))
+        for day in range(2):
+            for minute in range(31 if day == 0 else 12):
+                lab.now = START + (day * 86_400 + minute * 60 + 5) * 10**9
+                for _ in range(most if day == 1 and 4 <= minute < 7 else 1):
+                    lab.exchange(lab.containers["web"], lab.containers["db"], 5300, edge("web", "db", 5300, "udp"))
+        lab.write(case)
+
+
+def first_day():
+    """Half an hour of three compose projects that nobody wrote a contract for."""
+
+    def lab(number, network, *containers):
+        it = Lab(*containers)
+        it.network, it.subnet, it.gateway = network, "172.%d.0.0/24" % number, "172.%d.0.1" % number
+        it.bridge, it.bridge_mac = number, bytes([0x02, 0x42, 0x56, 0xFB, 0x44, number])
+        return it
+
+    def container(project, service, address, index, *ports):
+        return Container(service, address, index, ports, project)
+
+    blog = lab(31, "blog_default", container("blog", "web", "172.31.0.2", 101, "80/tcp"),
+               container("blog", "app", "172.31.0.3", 102, "9000/tcp"), container("blog", "db", "172.31.0.4", 103, "3306/tcp"),
+               container("blog", "cache", "172.31.0.5", 104, "6379/tcp"), container("metrics", "exporter", "172.31.0.9", 109))
+    metrics = lab(32, "metrics_default", container("metrics", "prometheus", "172.32.0.2", 201, "9090/tcp"),
+                  container("metrics", "grafana", "172.32.0.3", 202, "3000/tcp"),
+                  container("metrics", "alerts", "172.32.0.4", 203, "9093/tcp"))
+    jobs = lab(33, "jobs_default", container("jobs", "api", "172.33.0.2", 301, "8000/tcp"),
+               container("jobs", "worker", "172.33.0.3", 302), container("jobs", "queue", "172.33.0.4", 303, "5672/tcp"))
+
+    def call(it, second, caller, called, port, target=None, **more):
+        initiator, responder = it.containers.get(caller), it.containers.get(called)
+        full = lambda end, name: "%s/%s" % (end.project, end.service) if end else name
+        it.now = START + second * 10**9 + (len(it.frames) % 97) * 10**6
+        source = "198.51.100.%d" % (10 + second % 20) if not initiator else None
+        it.connection(initiator, responder, port, (full(initiator, caller), full(responder, called), port, "tcp"), source=source,
+                      target=target, request=20, response=60, **more)
+
+    calls = []
+    for second in range(7, 1800, 75):
+        calls.append((second, blog, "external", "web", 80, {}))
+        calls.append((second + 1, blog, "web", "app", 9000, {}))
+        calls.append((second + 2, blog, "app", "db", 3306, {}))
+        calls.append((second + 2, blog, "app", "cache", 6379, {}))
+    calls += [(second, blog, "app", "external", 443, {"target": "203.0.113.80"}) for second in (60, 1500)]
+    calls += [(second, blog, "exporter", "db", 3306, {}) for second in range(10, 1800, 60)]
+    calls += [(second, metrics, "prometheus", name, port, {}) for second in range(0, 1800, 60)
+              for name, port in (("grafana", 3000), ("alerts", 9093))]
+    # What is measured goes to a service outside, every minute.
+    calls += [(second + second // 60 % 3, metrics, "prometheus", "external", 443, {"target": "203.0.113.40"})
+              for second in range(5, 1800, 60)]
+    calls += [(second, metrics, "grafana", "external", 443, {"target": "203.0.113.41"}) for second in (30, 630, 1230)]
+    calls += [(second, jobs, "external", "api", 8000, {}) for second in (100, 130, 400, 900, 905, 1300)]
+    calls += [(second, jobs, "api", "queue", 5672, {}) for second in (101, 131, 401, 901, 906, 1301)]
+    calls += [(second, jobs, "worker", "queue", 5672, {}) for second in (0, 900)]
+    # A debugger somebody left on, a peer that is down, and files fetched as they were twenty years ago.
+    calls += [(700, jobs, "worker", "api", 5678, {})]
+    calls += [(second, jobs, "worker", "external", 8883, {"target": "203.0.113.99", "outcome": "unanswered"})
+              for second in (200, 203, 209, 221, 245, 293, 389, 581, 965)]
+    calls += [(second, jobs, "worker", "external", 21, {"target": "203.0.113.77"}) for second in (600, 1200)]
+    for second, it, caller, called, port, more in sorted(calls, key=lambda row: row[0]):
+        call(it, second, caller, called, port, **more)
+    for it in (blog, metrics, jobs):
+        it.wait(2000)
+    whole = lab(31, "blog_default")
+    whole.frames = sorted(blog.frames + metrics.frames + jobs.frames, key=lambda frame: frame[0])
+    whole.now = max(it.now for it in (blog, metrics, jobs))
+    for it in (blog, metrics, jobs):
+        whole.edges.update(it.edges)
+        whole.counted = [a + b for a, b in zip(whole.counted, it.counted)]
+    whole.roster = lambda addresses: "\n".join(it.roster(addresses) for it in (blog, metrics, jobs))
+    whole.write("first-day")
 
 
 if __name__ == "__main__":
     for make in [undocumented_debug_port, spoofed_source, open_before_start, published_port, fragments, table_full,
-                 standard_rules]:
+                 standard_rules, levels, host_sweep, first_day]:
         make()

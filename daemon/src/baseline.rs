@@ -17,6 +17,7 @@ use crate::error::Failure;
 use crate::keep;
 use crate::live::clock;
 use crate::orders::{self, Asked};
+use crate::report::{Align, Table};
 
 /// Does what is asked with a baseline.
 ///
@@ -146,61 +147,61 @@ fn change(
 /// Returns that it is unknown.
 pub(crate) fn show(baseline: &Baseline, service: Option<&str>) -> Result<String, Failure> {
     let Some(named) = service else {
-        let mut table = String::new();
-        for (key, profile) in baseline.profiles() {
-            table.push_str(&line(key, profile));
-        }
-        if table.is_empty() {
-            table.push_str("nothing was learned yet\n");
-        }
-        return Ok(table);
+        let all: Vec<_> = baseline.profiles().iter().collect();
+        return Ok(if all.is_empty() {
+            "nothing was learned yet\n".to_owned()
+        } else {
+            lines(baseline, &all)
+        });
     };
     let keys = baseline.named(named).map_err(|error| Failure::error(error.to_string()))?;
     let mut text = String::new();
     for key in keys {
         let Some(profile) = baseline.profiles().get(&key) else { continue };
-        text.push_str(&line(&key, profile));
+        text.push_str(&lines(baseline, &[(&key, profile)]));
         text.push_str(&whole(profile, baseline.enough()));
     }
     Ok(text)
 }
 
-/// Writes `shop/db  db:16  learning  3 learned, 2 candidates, 0 forbidden  at most 1.2 % new  (412 draws)`.
-fn line(key: &ProfileKey, profile: &Profile) -> String {
-    let row = crate::engine::baseline_row(key, profile, Vec::new());
-    let image = if row.reference.is_empty() { &row.image } else { &row.reference };
-    format!(
-        "{:<28} {:<24} {:<9} {} learned, {} candidates, {} forbidden; next edge new: at most {}, of {} drawn\n",
-        escape::terminal(&row.service),
-        escape::terminal(image),
-        row.stage,
-        grouped(row.learned),
-        grouped(row.candidates),
-        grouped(row.forbidden),
-        percent(row.novelty),
-        grouped(row.draws),
-    )
+/// Writes `shop/db  db:16  learning  3 learned, 1 candidate, 0 forbidden; next edge new: at most 1.2 %, of 412 drawn`, a
+/// line each.
+fn lines(baseline: &Baseline, profiles: &[(&ProfileKey, &Profile)]) -> String {
+    let mut table = Table::new(&[("", Align::Left); 4]);
+    for (key, profile) in profiles {
+        let row = crate::engine::baseline_row(key, profile, Vec::new());
+        let plural = if row.candidates == 1 { "" } else { "s" };
+        table.row(vec![
+            escape::terminal(&row.service).into_owned(),
+            escape::terminal(&baseline.image_title(key, profile)).into_owned(),
+            row.stage,
+            format!(
+                "{} learned, {} candidate{plural}, {} forbidden; next edge new: at most {}, of {} drawn",
+                grouped(row.learned),
+                grouped(row.candidates),
+                grouped(row.forbidden),
+                percent(row.novelty),
+                grouped(row.draws),
+            ),
+        ]);
+    }
+    table.draw_flush()
 }
 
 /// Writes a profile's edges and what is missing.
 fn whole(profile: &Profile, enough: &Enough) -> String {
-    let mut text = String::new();
+    let mut table = Table::new(&[("", Align::Left); 3]);
     for (edge, evidence) in &profile.edges {
         let state = if evidence.is_learned { "learned" } else { "candidate" };
-        let _ =
-            writeln!(text, "  {state:<10} {:<40} {}", escape::terminal(&edge.to_string()), seen(evidence));
+        let edge = escape::terminal(&edge.to_string()).into_owned();
+        table.row(vec![format!("  {state}"), edge, seen(evidence)]);
     }
     for (edge, forbidden) in &profile.forbidden {
         let why = format!("{:.10} by {}: {}", forbidden.at.to_string(), forbidden.by, forbidden.reason);
-        let edge = edge.to_string();
-        let _ = writeln!(
-            text,
-            "  {:<10} {:<40} {}",
-            "forbidden",
-            escape::terminal(&edge),
-            escape::terminal(&why)
-        );
+        let edge = escape::terminal(&edge.to_string()).into_owned();
+        table.row(vec!["  forbidden".to_owned(), edge, escape::terminal(&why).into_owned()]);
     }
+    let mut text = table.draw_flush();
     if profile.stage == Stage::Learning {
         let missing = profile.missing(profile.until, enough);
         if missing.is_empty() {
@@ -240,20 +241,19 @@ fn day(at: Timestamp) -> String {
 fn diff(baseline: &Baseline, first: &str, second: &str) -> Result<String, Failure> {
     let failed = |error: portolan_policy::baseline::UnknownProfile| Failure::error(error.to_string());
     let (_, before) = baseline.profile(first).map_err(failed)?;
-    let (_, after) = baseline.profile(second).map_err(failed)?;
+    let (key, after) = baseline.profile(second).map_err(failed)?;
     let difference = ReleaseDiff::between(before, after);
-    let mut text = String::new();
+    let mut table = Table::new(&[("", Align::Left); 2]);
     for (edge, evidence) in &difference.added {
-        let _ = writeln!(text, "+ {:<40} {}", escape::terminal(&edge.to_string()), seen(evidence));
+        table.row(vec![format!("+ {}", escape::terminal(&edge.to_string())), seen(evidence)]);
     }
+    // Two builds of one tag are told apart, however they were asked for.
+    let image = format!("{}@{}", key.service, baseline.image_title(key, after));
     for edge in difference.missing.keys() {
-        let _ = writeln!(
-            text,
-            "- {:<40} not seen with {}",
-            escape::terminal(&edge.to_string()),
-            escape::terminal(second)
-        );
+        let edge = format!("- {}", escape::terminal(&edge.to_string()));
+        table.row(vec![edge, format!("not seen with {}", escape::terminal(&image))]);
     }
+    let mut text = table.draw_flush();
     if difference.is_empty() {
         let _ = writeln!(text, "no difference; {} edges of both", grouped(difference.kept as u64));
     }

@@ -364,6 +364,9 @@ pub struct ReplayArgs {
     /// Learn from the captures, and write the baseline back
     #[arg(long, requires = "baseline")]
     pub learn: bool,
+    /// Try this contract: what it would say stands beside each verdict, and changes none; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub pending: Vec<PathBuf>,
     /// Do all the work and print only errors
     #[arg(long)]
     pub quiet: bool,
@@ -394,6 +397,9 @@ pub struct CutArgs {
     /// Write each packet as often as it was captured, instead of where it was counted
     #[arg(long)]
     pub every_sighting: bool,
+    /// Judge by this baseline where neither a contract nor documentation says anything
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
     /// Who is who, and what was documented.
     #[command(flatten)]
     pub knowledge: KnowledgeArgs,
@@ -611,6 +617,9 @@ pub struct RunArgs {
     /// Keep snapshots of the graph in this folder, for looking back
     #[arg(long, env = "PORTOLAN_SNAPSHOTS", value_name = "DIRECTORY")]
     pub snapshots: Option<PathBuf>,
+    /// Try this contract: what it would say stands beside each verdict, and changes none; repeatable
+    #[arg(long, env = "PORTOLAN_PENDING", value_name = "FILE", value_delimiter = ',')]
+    pub pending: Vec<PathBuf>,
     /// Check the configuration and the contract, and stop
     #[arg(long)]
     pub check: bool,

@@ -154,6 +154,8 @@ impl Default for Identity {
 pub struct Policy {
     /// Contract files.
     pub contracts: Vec<PathBuf>,
+    /// Contract files that are tried: their verdicts stand beside those that hold.
+    pub pending: Vec<PathBuf>,
     /// Compose files, as `[PROJECT=]FILE`.
     pub compose: Vec<String>,
     /// Whether compose files are read that containers' labels name.
@@ -162,7 +164,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { contracts: Vec::new(), compose: Vec::new(), compose_labels: true }
+        Self { contracts: Vec::new(), pending: Vec::new(), compose: Vec::new(), compose_labels: true }
     }
 }
 
@@ -517,6 +519,9 @@ impl Config {
         }
         if let Some(snapshots) = &args.snapshots {
             config.snapshots.directory.clone_from(snapshots);
+        }
+        if !args.pending.is_empty() {
+            config.policy.pending.clone_from(&args.pending);
         }
         if let Some(findings) = &args.findings {
             config.findings.file.clone_from(findings);

@@ -20,12 +20,13 @@ use portolan_capture::{FileInterface, Frame, LinkType, ParseOptions, Polled, Tap
 use portolan_exporter::escape;
 use portolan_flowtable::InterfaceId;
 use portolan_flowtable::units::grouped;
-use portolan_policy::ScanLimits;
+use portolan_policy::{Beside, ScanLimits};
 
 use crate::cli::CutArgs;
 use crate::edge::{Edge, UnknownEdge};
 use crate::error::Failure;
 use crate::journal::Journal;
+use crate::keep;
 use crate::replay::{Knowledge, Request, is_selected, journal_of, open, replay_watched};
 use marks::{Marks, Ties, Wanted};
 pub(crate) use subject::{edge_members, short_id};
@@ -40,7 +41,10 @@ pub fn cut(args: &CutArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let edge: Option<Edge> = args.edge.as_deref().map(str::parse).transpose().map_err(no_edge)?;
     let journal = journal_of(&args.files, &args.read)?;
     must_be_writable(args, journal.as_deref())?;
-    let knowledge = Knowledge::read(&args.knowledge)?;
+    let mut knowledge = Knowledge::read(&args.knowledge)?;
+    if let Some(path) = &args.baseline {
+        knowledge.baseline = Some(keep::existing_baseline(path)?);
+    }
     let request = Request {
         files: &args.files,
         knowledge: &knowledge,
@@ -62,7 +66,10 @@ pub fn cut(args: &CutArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let limits = if journal.is_some() { ScanLimits::default() } else { ScanLimits::at_end() };
     let subject = match (&edge, &args.finding) {
         (Some(edge), _) => subject::edge(edge, publication)?,
-        (None, Some(finding)) => subject::finding(finding, publication, &replayed.contract, &limits)?,
+        (None, Some(finding)) => {
+            let beside = Beside { baseline: replayed.baseline.as_ref(), rhythm: Some(&replayed.rhythm) };
+            subject::finding(finding, publication, &replayed.contract, &limits, beside)?
+        }
         (None, None) => return Err(Failure::usage("say what to cut: --edge or --finding")),
     };
     let flows = ties.flows(&subject.conversations);
@@ -142,7 +149,8 @@ fn must_be_writable(args: &CutArgs, journal: Option<&Path>) -> Result<(), Failur
         Err(Failure::usage(format!("-w {write}: is {input}, {why}; write to another file")))
     };
     let beside = journal.map(Path::to_owned);
-    let knowledge = args.knowledge.roster.iter().chain(&args.knowledge.contract).chain(&beside);
+    let knowledge =
+        args.knowledge.roster.iter().chain(&args.knowledge.contract).chain(&args.baseline).chain(&beside);
     if let Some(input) = args.files.iter().chain(knowledge).find(|path| is_it(path)) {
         return refused(input, "which is read");
     }

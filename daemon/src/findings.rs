@@ -1,14 +1,14 @@
 //! `portolan findings`, and what people say about them: `ack`, `suppress`, `reopen`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
 use portolan_exporter::{Publication, escape};
 use portolan_flowtable::Timestamp;
-use portolan_policy::findings::Standing;
+use portolan_policy::findings::{Entry, Standing};
 use portolan_policy::{Finding, Severity};
+use serde::Serialize;
 
 use crate::ask::{print, print_json, publication_of};
 use crate::baseline::order;
@@ -16,7 +16,7 @@ use crate::cli::Format;
 use crate::cli::judge::{AckArgs, FindingsArgs, FindingsForm, Since, SuppressArgs};
 use crate::error::Failure;
 use crate::live::clock;
-use crate::report;
+use crate::report::{self, Align, Table};
 
 /// Pause between two looks of `--watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +37,10 @@ pub fn findings(args: &FindingsArgs, out: &mut impl Write) -> Result<(), Failure
         return print(out, by_service(&publication.assessment.findings));
     }
     let findings = &publication.assessment.findings;
+    if args.handled && form(args) == Form::Document {
+        let handled = &publication.handled;
+        return print_json(out, &WithHandled { findings, handled });
+    }
     match form(args) {
         Form::Table => {
             let style = crate::style_of(&args.print);
@@ -74,6 +78,13 @@ pub fn suppress(args: &SuppressArgs, out: &mut impl Write) -> Result<(), Failure
         let said = order(&args.server, "findings/suppress", &with)?;
         print(out, crate::fit_for_a_terminal(&said))
     })
+}
+
+/// Findings that are open, and those that somebody acknowledged or suppressed, as one document.
+#[derive(Serialize)]
+struct WithHandled<'a> {
+    findings: &'a [Finding],
+    handled: &'a [Entry],
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -182,7 +193,7 @@ fn by_service(findings: &[Finding]) -> String {
     if services.is_empty() {
         return "no findings\n".to_owned();
     }
-    let mut text = String::new();
+    let mut table = Table::new(&[("", Align::Left); 2]);
     for (service, severities) in services {
         let words: Vec<String> = severities
             .iter()
@@ -191,9 +202,9 @@ fn by_service(findings: &[Finding]) -> String {
                 kinds.iter().map(move |(kind, count)| format!("{count} {} {kind}", severity.name()))
             })
             .collect();
-        let _ = writeln!(text, "{:<28} {}", escape::terminal(service), words.join(", "));
+        table.row(vec![escape::terminal(service).into_owned(), words.join(", ")]);
     }
-    text
+    table.draw_flush()
 }
 
 fn handled(publication: &Publication, form: Form, out: &mut impl Write) -> Result<(), Failure> {

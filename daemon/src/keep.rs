@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use portolan_flowtable::Timestamp;
 use portolan_policy::baseline::{Baseline, DamagedBaseline, Enough};
 use portolan_policy::findings::{DOCKET_FORM, Docket, DocketRecord};
+use portolan_policy::rhythm::{RHYTHM_FORM, Rhythm, RhythmRecord};
 
 use crate::error::Failure;
 
@@ -85,6 +86,39 @@ pub(crate) fn baseline(path: &Path, enough: Enough) -> Result<Baseline, Failure>
     }
 }
 
+/// Reads a baseline that has to be there.
+///
+/// # Errors
+///
+/// Returns that there is none, or where it is wrong.
+pub(crate) fn existing_baseline(path: &Path) -> Result<Baseline, Failure> {
+    if !path.exists() {
+        return Err(Failure::error(format!("{}: there is no such file", path.display())));
+    }
+    baseline(path, Enough::default())
+}
+
+/// Checks that a file can be written where it is to be: in its folder, beside its place.
+///
+/// # Errors
+///
+/// Returns why it cannot, and what would help.
+pub(crate) fn must_be_writable(path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let why = if !folder.is_dir() {
+        format!("there is no folder {}", folder.display())
+    } else if path.is_dir() {
+        "it is a folder".to_owned()
+    } else {
+        // The kernel knows of rights, read-only mounts and capabilities what nobody else does.
+        match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK) {
+            Ok(()) => return Ok(()),
+            Err(error) => format!("in {}: {error}", folder.display()),
+        }
+    };
+    Err(Failure::error(format!("{}: cannot be written: {why}", path.display())))
+}
+
 /// Reads a baseline at the start of a daemon: what is damaged is moved aside, what somebody wrote wrongly is theirs to
 /// mend.
 ///
@@ -116,13 +150,12 @@ pub(crate) fn baseline_or_quarantine(
 /// Returns that the file cannot be read, or is of a later form.
 pub(crate) fn docket(path: &Path, hold: i64, now: Timestamp) -> Result<Docket, Failure> {
     let Some(text) = read(path)? else { return Ok(Docket::new(hold)) };
+    // A later form may say things in other words: that is no damage.
+    if let Some(form) = form_of(&text, "portolan_findings").filter(|form| *form != u64::from(DOCKET_FORM)) {
+        return Err(later_form(path, "findings", form, DOCKET_FORM));
+    }
     match serde_json::from_str::<DocketRecord>(&text) {
-        Ok(record) if record.portolan_findings == DOCKET_FORM => Ok(Docket::resume(record, hold, now)),
-        Ok(record) => Err(Failure::error(format!(
-            "{}: findings of form {}, this portolan reads form {DOCKET_FORM}",
-            path.display(),
-            record.portolan_findings
-        ))),
+        Ok(record) => Ok(Docket::resume(record, hold, now)),
         Err(error) => {
             quarantine(path, &format!("{}: damaged: {error}", path.display()), now)?;
             Ok(Docket::new(hold))
@@ -139,6 +172,56 @@ pub(crate) fn write_docket(path: &Path, docket: &Docket, now: Timestamp) -> Resu
     let text = serde_json::to_string(&docket.record(now))
         .map_err(|error| Failure::error(format!("cannot write findings as JSON: {error}")))?;
     write(path, &format!("{text}\n"))
+}
+
+/// Returns where the levels that belong to findings are kept: beside them.
+pub(crate) fn rhythm_beside(findings: &Path) -> PathBuf {
+    let mut name = findings.as_os_str().to_owned();
+    name.push(".rhythm");
+    PathBuf::from(name)
+}
+
+/// Reads what was usual in the runs before; nothing where there is none. What is damaged is moved aside.
+///
+/// # Errors
+///
+/// Returns that the file cannot be read, or is of a later form.
+pub(crate) fn rhythm(path: &Path, now: Timestamp) -> Result<Rhythm, Failure> {
+    let Some(text) = read(path)? else { return Ok(Rhythm::default()) };
+    if let Some(form) = form_of(&text, "portolan_rhythm").filter(|form| *form != u64::from(RHYTHM_FORM)) {
+        return Err(later_form(path, "levels", form, RHYTHM_FORM));
+    }
+    match serde_json::from_str::<RhythmRecord>(&text) {
+        Ok(record) => Ok(Rhythm::resume(record)),
+        Err(error) => {
+            quarantine(path, &format!("{}: damaged: {error}", path.display()), now)?;
+            Ok(Rhythm::default())
+        }
+    }
+}
+
+/// Writes what is usual down.
+///
+/// # Errors
+///
+/// Returns why it could not be written; what stood there before is untouched.
+pub(crate) fn write_rhythm(path: &Path, rhythm: &Rhythm) -> Result<(), Failure> {
+    let text = serde_json::to_string(&rhythm.record())
+        .map_err(|error| Failure::error(format!("cannot write levels as JSON: {error}")))?;
+    write(path, &format!("{text}\n"))
+}
+
+/// Returns the form a record says it has, whatever else stands in it.
+fn form_of(text: &str, key: &str) -> Option<u64> {
+    let record: serde_json::Value = serde_json::from_str(text).ok()?;
+    record.get(key)?.as_u64()
+}
+
+fn later_form(path: &Path, what: &str, form: u64, own: u32) -> Failure {
+    Failure::error(format!(
+        "{}: {what} of form {form}, this portolan reads form {own}; run the portolan that wrote it, or move the file away",
+        path.display()
+    ))
 }
 
 #[cfg(test)]
@@ -177,8 +260,37 @@ mod tests {
         write(&path, "{\"portolan_findings\":9,\"saved_at\":\"2026-11-20T00:00:00Z\",\"entries\":[]}")
             .unwrap();
         assert!(docket(&path, 1, NOW).unwrap_err().message.contains("findings of form 9"));
+        // Whatever else a later form holds.
+        write(&path, "{\"portolan_findings\":2,\"entries\":{\"a\":[1]}}").unwrap();
+        assert!(docket(&path, 1, NOW).unwrap_err().message.contains("findings of form 2"));
+        assert!(path.exists());
         write(&path, "{\"portolan_findings\":1,\"sav").unwrap();
         assert_eq!(docket(&path, 1, NOW).unwrap().entries().count(), 0);
         assert!(folder.path().join("findings.json.damaged-1795132800").exists());
+    }
+
+    #[test]
+    fn levels_are_read_as_they_were_written_and_kept_beside_the_findings() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = rhythm_beside(&folder.path().join("findings.json"));
+        assert!(path.ends_with("findings.json.rhythm"));
+        assert_eq!(rhythm(&path, NOW).unwrap().record().services.len(), 0);
+        let limits = portolan_policy::rhythm::RhythmLimits::default();
+        let mut levels = Rhythm::default();
+        for minute in 0..90 {
+            let at = NOW.plus(minute * 60 * Timestamp::SECOND);
+            levels.sent("shop/web", 5_000, at, &limits);
+            levels.close(at, &limits);
+        }
+        write_rhythm(&path, &levels).unwrap();
+        let read = rhythm(&path, NOW).unwrap();
+        assert_eq!(read.record(), levels.record());
+        let days = &read.record().services["shop/web"].levels[&portolan_policy::rhythm::Measure::SentBytes];
+        assert_eq!(days.iter().flatten().collect::<Vec<_>>(), [&5_000, &5_000]);
+        write(&path, "{\"portolan_rhythm\":2}").unwrap();
+        assert!(rhythm(&path, NOW).unwrap_err().message.contains("levels of form 2"));
+        write(&path, "{\"portolan_rh").unwrap();
+        assert_eq!(rhythm(&path, NOW).unwrap().record().services.len(), 0);
+        assert!(folder.path().join("findings.json.rhythm.damaged-1795132800").exists());
     }
 }

@@ -12,6 +12,8 @@ use crate::live::Session;
 
 /// Pause between two writings of what is learned; as much of it may be lost where the host loses power.
 const PAUSE: i64 = 60 * Timestamp::SECOND;
+/// Pause between two writings of what is usual, which changes by half hours.
+const RHYTHM_PAUSE: i64 = 600 * Timestamp::SECOND;
 
 /// The files of one daemon, and what was written to them last.
 #[derive(Debug)]
@@ -19,6 +21,7 @@ pub(crate) struct Kept {
     baseline: Option<PathBuf>,
     findings: Option<PathBuf>,
     written_at: Timestamp,
+    rhythm_at: Timestamp,
     revision: u64,
     text: String,
     has_failed: bool,
@@ -36,6 +39,7 @@ impl Kept {
             baseline: named(&config.baseline.file),
             findings: named(&config.findings.file),
             written_at: now,
+            rhythm_at: now,
             revision: 0,
             text: String::new(),
             has_failed: false,
@@ -50,6 +54,9 @@ impl Kept {
             Some(path) => keep::docket(path, hold, now)?,
             None => portolan_policy::findings::Docket::new(hold),
         });
+        if let Some(path) = &kept.findings {
+            chart.set_rhythm(keep::rhythm(&keep::rhythm_beside(path), now)?);
+        }
         Ok(kept)
     }
 
@@ -60,6 +67,9 @@ impl Kept {
         let is_due = is_last || now.since(self.written_at) >= PAUSE;
         if !is_due && revision == self.revision {
             return;
+        }
+        if is_last {
+            self.rhythm_at = Timestamp(i64::MIN);
         }
         let written = self.write(chart, now);
         if let (Err(error), false) = (&written, self.has_failed) {
@@ -81,6 +91,11 @@ impl Kept {
             written = keep::write_docket(path, docket, now).map_err(|failure| failure.message);
         }
         self.revision = chart.docket().map_or(0, portolan_policy::findings::Docket::revision);
+        if let Some(path) = self.findings.as_ref().filter(|_| now.since(self.rhythm_at) >= RHYTHM_PAUSE) {
+            self.rhythm_at = now;
+            let rhythm = keep::write_rhythm(&keep::rhythm_beside(path), chart.rhythm());
+            written = written.and(rhythm.map_err(|failure| failure.message));
+        }
         if let (Some(path), Some(baseline)) = (&self.baseline, chart.baseline()) {
             let text = baseline.to_text();
             if text != self.text {

@@ -145,6 +145,10 @@ fn replay_command(args: &ReplayArgs, out: &mut impl Write) -> Result<u8, Failure
         knowledge.baseline = Some(keep::baseline(path, Enough::default())?);
         knowledge.learns = args.learn;
     }
+    if !args.pending.is_empty() {
+        let tried = replay::Contracts::read(&args.pending, &args.knowledge.compose)?;
+        knowledge.pending = Some(tried.contract);
+    }
     let mut events = EventLines::default();
     let each_turn = RefCell::new(|turned: &replay::TurnOf<'_>| events.tell(turned));
     let is_events = args.print.format == Format::Ndjson && !args.quiet;

@@ -108,7 +108,9 @@ impl Privileges {
         let mut wanted = vec![(config.identity.docker_socket.clone(), Access::WRITE_OK)];
         let compose: Vec<PathBuf> =
             config.policy.compose.iter().map(|given| compose::path_of(given)).collect();
-        for file in live.config.iter().chain(&config.policy.contracts).chain(&compose) {
+        for file in
+            live.config.iter().chain(&config.policy.contracts).chain(&config.policy.pending).chain(&compose)
+        {
             wanted.push((file.clone(), Access::READ_OK));
             places.read.extend(
                 [Some(file.clone()), file.canonicalize().ok()].iter().flatten().map(|file| folder(file)),

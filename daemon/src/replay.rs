@@ -21,6 +21,7 @@ use portolan_capture::{Frame, MergedFiles, ParseOptions};
 use portolan_exporter::Publication;
 use portolan_flowtable::plain::PlainConversations;
 use portolan_policy::baseline::Baseline;
+use portolan_policy::rhythm::Rhythm;
 use portolan_policy::{Alert, Contract};
 
 use crate::cli::ReadArgs;
@@ -93,6 +94,8 @@ pub struct Replayed {
     pub contract: Arc<Contract>,
     /// The baseline, with what it learned.
     pub baseline: Option<Baseline>,
+    /// Who called at one interval, and what is usual.
+    pub rhythm: Rhythm,
 }
 
 /// Replays captures.

@@ -47,6 +47,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let config = Config::load_run(args)?;
     let contracts = Contracts::read(&config.policy.contracts, &config.policy.compose)?;
+    let pending = pending_of(&config)?;
     let serving = serve_options(&config)?;
     if args.print_config {
         let text = toml::to_string(&config)
@@ -56,6 +57,11 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     if args.check {
         if !config.baseline.file.as_os_str().is_empty() {
             keep::baseline(&config.baseline.file, config.baseline.enough())?;
+        }
+        for path in [&config.baseline.file, &config.findings.file] {
+            if !path.as_os_str().is_empty() {
+                keep::must_be_writable(path)?;
+            }
         }
         serving.check().map_err(|error| Failure::error(error.to_string()))?;
         return print(&format!("configuration fine, {}\n", contracts_in_words(&config.policy.contracts)));
@@ -67,6 +73,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let privileges = Privileges::of_run(&config, args);
     let options = SessionOptions { config: config.clone(), contracts, host: host.clone(), privileges };
     let mut session = Session::start(options)?;
+    session.set_pending(pending);
     let mut kept = Kept::load(&config, session.started_at(), &mut session)?;
     let events = event_writer(&config.events.file, &host, &own)?;
     // Asked while that is still allowed.
@@ -315,10 +322,12 @@ fn reload(session: &mut Session, config: &Config, args: &RunArgs, events: Option
     }
     let read = Config::load_run(args).and_then(|fresh| {
         let contracts = Contracts::read(&fresh.policy.contracts, &fresh.policy.compose)?;
-        Ok((fresh, contracts))
+        let pending = pending_of(&fresh)?;
+        Ok((fresh, contracts, pending))
     });
     match read {
-        Ok((fresh, contracts)) => {
+        Ok((fresh, contracts, pending)) => {
+            session.set_pending(pending);
             session.set_contract(Some(contracts));
             let is_other = Config { policy: config.policy.clone(), ..fresh.clone() } != *config;
             let rest = if is_other { "; other changes need a restart" } else { "" };
@@ -332,6 +341,12 @@ fn reload(session: &mut Session, config: &Config, args: &RunArgs, events: Option
             crate::say(&format!("portolan: {}\n  what was read before stays in force", failure.message));
         }
     }
+}
+
+/// Reads the contracts that are tried, where there are some.
+fn pending_of(config: &Config) -> Result<Option<Contracts>, Failure> {
+    let pending = &config.policy.pending;
+    if pending.is_empty() { Ok(None) } else { Contracts::read(pending, &config.policy.compose).map(Some) }
 }
 
 fn contracts_in_words(paths: &[PathBuf]) -> String {

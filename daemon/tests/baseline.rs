@@ -117,8 +117,46 @@ fn several_hosts_become_one_and_a_release_is_compared() {
     ));
     assert_eq!(
         diff,
-        "+ to shop/cache:6379/tcp                   41 windows, 2026-11-20 14:00 to 2026-11-20 21:00, new with this image\n\
-         - to shop/db:5432/tcp                      not seen with orders@orders:v1.4\n"
+        "+ to shop/cache:6379/tcp  41 windows, 2026-11-20 14:00 to 2026-11-20 21:00, new with this image\n\
+         - to shop/db:5432/tcp     not seen with shop/orders@orders:v1.4\n"
+    );
+}
+
+#[test]
+fn builds_of_one_tag_are_told_apart_and_columns_hold_long_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let profile = |name: &str, image: &str| {
+        let edge = "{ to = \"shop/db\", port = \"5432/tcp\", origin = \"seen\", draws = 2 }";
+        format!(
+            "[[service]]\nname = \"{name}\"\nimage = \"{image}\"\nreference = \"orders:v1\"\ncandidates = [ {edge} ]\n"
+        )
+    };
+    let (one, other) = (format!("sha256:{}", "ab".repeat(32)), format!("sha256:{}", "cd".repeat(32)));
+    let long = "a-project-with-a-long-name/and-a-service-with-one-too";
+    let text = [profile(long, &one), profile("shop/orders", &one), profile("shop/orders", &other)].concat();
+    fs::write(folder.path().join("b.toml"), format!("version = 1\n{text}")).expect("a file");
+    let shown = printed(&portolan(&folder, &["baseline", "show", "--file", "b.toml"]));
+    let lines: Vec<&str> = shown.lines().collect();
+    let [first, second, third] = lines[..] else { panic!("{shown}") };
+    assert!(
+        first.contains(" orders:v1 ") && first.contains("0 learned, 1 candidate, 0 forbidden"),
+        "{shown}"
+    );
+    assert!(
+        second.contains("orders:v1 (abababababab)") && third.contains("orders:v1 (cdcdcdcdcdcd)"),
+        "{shown}"
+    );
+    let columns: Vec<_> = lines.iter().map(|line| line.find("learning")).collect();
+    assert!(columns.iter().all(|column| *column == columns[0]), "{shown}");
+    let asked = portolan(&folder, &["baseline", "diff", "orders@v1", "orders@cdcdcdcd", "--file", "b.toml"]);
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(said.contains("shop/orders@abababababab or shop/orders@cdcdcdcdcdcd"), "{said}");
+    let asked = ["baseline", "diff", "orders@abababab", "orders@cdcdcdcd", "--file", "b.toml"];
+    assert!(printed(&portolan(&folder, &asked)).starts_with("no difference"));
+    let asked = portolan(&folder, &["baseline", "show", "somebody-else", "--file", "b.toml"]);
+    assert_eq!(
+        String::from_utf8_lossy(&asked.stderr),
+        "portolan: the baseline has no service \"somebody-else\": portolan baseline show lists them\n"
     );
 }
 

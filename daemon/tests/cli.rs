@@ -72,7 +72,7 @@ fn bad_input_is_named_and_answered_with_a_remedy() {
     const LINKS: &str = "link type 147 cannot be read; portolan reads Ethernet, Linux cooked (SLL, SLL2), raw IP, NULL, LOOP and PPP";
     let links = format!("portolan: {LINKS}");
     #[rustfmt::skip]
-    let cases: [(&str, i32, &str); 39] = [
+    let cases: [(&str, i32, &str); 42] = [
         // Captures.
         ("replay none.pcap", 1, "portolan: none.pcap: no such file"),
         ("replay empty.pcap", 1, "portolan: empty.pcap: the file is empty; a capture without packets still has a header"),
@@ -104,6 +104,9 @@ fn bad_input_is_named_and_answered_with_a_remedy() {
         ("run --check --config none.toml", 1, "portolan: none.toml: cannot be read: No such file or directory (os error 2)"),
         ("run --check --contract key.contract.toml", 1, "portolan: key.contract.toml:3:1: unknown key \"port\" in a service: expected service, image, label, network, project, ports, initiators, rule, mode; did you mean \"ports\"?"),
         ("run --check --listen nonsense", 2, "portolan: --listen \"nonsense\": not an address and port; write 127.0.0.1:9414 or [::1]:9414"),
+        ("run --check --baseline none/baseline.toml", 1, "portolan: none/baseline.toml: cannot be written: there is no folder none"),
+        ("run --check --findings folder", 1, "portolan: folder: cannot be written: it is a folder"),
+        ("cut good.pcapng --finding F-7c21e0 -w out.pcapng --baseline none.toml", 1, "portolan: none.toml: there is no such file"),
         // What is asked for.
         ("replay good.pcapng --filter tcp_prt_80", 1, "portolan: filter \"tcp prt 80\" on link type LINUX_SLL2: libpcap error: can't parse filter expression: syntax error"),
         ("replay good.pcapng -o none/good.result", 1, "portolan: none/good.result: cannot be written: No such file or directory (os error 2)"),

@@ -94,6 +94,56 @@ fn a_test_lists_exactly_what_a_replay_with_the_same_contract_judges_differently(
     assert!(on_the_shop(0, &same).starts_with("0 of "));
 }
 
+/// A contract that is tried says beside each verdict what a replay with it alone says, and changes nothing.
+#[test]
+fn a_contract_that_is_tried_stands_beside_the_one_in_force() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().join("stricter.toml");
+    fs::write(&path, "[defaults]\nto_external = \"deny\"\nhost = \"allow\"\n").expect("a contract");
+    let stricter = path.to_string_lossy();
+    let replay = ["replay", "capture.pcapng", "--format", "json", "--contract"];
+    let result = |more: &[&str]| json(&on_the_shop(0, &[&replay[..], more].concat()));
+    let (plain, other) = (result(&["contract.toml"]), result(&[&stricter]));
+    let both = result(&["contract.toml", "--pending", &stricter]);
+    let column = |result: &Value, key: &str| -> Vec<Value> {
+        let judged = result["assessment"]["judged"].as_array().expect("conversations");
+        judged.iter().map(|it| it.pointer(key).cloned().unwrap_or_default()).collect()
+    };
+    assert_eq!(column(&both, "/verdict"), column(&plain, "/verdict"));
+    assert_eq!(column(&both, "/pending/verdict"), column(&other, "/verdict"));
+    assert_eq!(column(&both, "/pending/decided_by"), column(&other, "/decided_by"));
+    assert_eq!(both["assessment"]["findings"], plain["assessment"]["findings"]);
+    assert!(column(&plain, "/pending").iter().all(Value::is_null));
+    // Every flow says so too, where its conversation does.
+    let flows = both["flows"].as_array().expect("flows");
+    let told: BTreeSet<String> = flows
+        .iter()
+        .map(|flow| format!("{} {}", flow["dry_run"]["verdict"], flow["dry_run"]["pending"]))
+        .collect();
+    assert!(told.contains("\"unjudged\" \"denied\""), "{told:?}");
+    assert!(!told.contains("null null"), "{told:?}");
+    let file = folder.path().join("tried.result");
+    let file = file.to_string_lossy();
+    on_the_shop(
+        0,
+        &[
+            "replay",
+            "capture.pcapng",
+            "--contract",
+            "contract.toml",
+            "--pending",
+            &stricter,
+            "--quiet",
+            "-o",
+            &file,
+        ],
+    );
+    let headings = || said(0, &["flows", "--from", &file]).lines().nth(1).expect("headings").to_owned();
+    assert!(headings().contains("  verdict ") && headings().ends_with("  pending"), "{}", headings());
+    on_the_shop(0, &["replay", "capture.pcapng", "--contract", "contract.toml", "--quiet", "-o", &file]);
+    assert!(!headings().contains("pending"), "{}", headings());
+}
+
 #[test]
 fn replaying_with_the_suggested_contract_finds_nothing_that_was_answered() {
     let folder = tempfile::tempdir().expect("a directory");
@@ -245,6 +295,14 @@ fn policies_are_exported_and_need_names() {
 }
 
 #[test]
+fn what_stands_in_one_form_is_one_document() {
+    let asked = ["findings", "--from", "capture.pcapng", "--format", "json"];
+    let plain = json(&on_the_shop(0, &asked));
+    let both = json(&on_the_shop(0, &[&asked[..], &["--handled"]].concat()));
+    assert_eq!((&both["findings"], &both["handled"]), (&plain, &Value::Array(Vec::new())));
+}
+
+#[test]
 fn every_standard_rule_is_listed_and_explained() {
     let rules = json(&said(0, &["rules", "list", "--format", "json"]));
     for rule in rules.as_array().expect("rules") {
@@ -255,7 +313,100 @@ fn every_standard_rule_is_listed_and_explained() {
         }
     }
     assert!(said(0, &["rules", "list"]).contains("undocumented_listener"));
+    // What may stand in [standard] is explained too, and what may be set.
+    assert!(said(0, &["rules", "show", "new_edge"]).contains("baseline"));
+    let scan = said(0, &["rules", "show", "port_scan"]);
+    assert!(scan.contains("ports = 10  ports of one responder tried in vain, from 2 to 65,535"), "{scan}");
     assert_eq!(portolan(&["rules", "show", "nothing"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_standard_rule_speaks_on_its_capture_and_is_silent_on_another() {
+    let rows = json(&said(0, &["rules", "test", "--format", "json"]));
+    let rules = json(&said(0, &["rules", "list", "--format", "json"]));
+    let of = |rows: &Value, key: &str| -> BTreeSet<String> {
+        rows.as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| row[key].as_str().expect("an id").to_owned())
+            .collect()
+    };
+    // None is without captures.
+    assert_eq!(of(&rows, "rule"), of(&rules, "id"));
+    let table = said(0, &["rules", "test", "syn_flood"]);
+    assert!(
+        table.contains("syn_flood  syn-flood") && table.ends_with("1 of 1 rules do what they say\n"),
+        "{table}"
+    );
+    assert_eq!(portolan(&["rules", "test", "nothing"]).status.code(), Some(2));
+}
+
+/// `docs/findings.md` lists what a person gets on a first day; it is what a person gets.
+#[test]
+fn a_first_day_without_a_contract_is_the_list_in_the_docs() {
+    let page = fs::read_to_string(shop().join("../../docs/findings.md")).expect("the page");
+    let folder = shop().join("../first-day");
+    let compose =
+        |project: &str| format!("{project}={}", folder.join(project).join("compose.yaml").display());
+    let [capture, roster] =
+        ["capture.pcapng", "roster.toml"].map(|name| folder.join(name).display().to_string());
+    let projects = ["blog", "metrics", "jobs"].map(compose);
+    let mut first_day = vec!["replay", &capture, "--roster", &roster, "--format", "json"];
+    projects.iter().for_each(|project| first_day.extend(["--compose", project]));
+    let of_shop = on_the_shop(0, &["replay", "capture.pcapng", "--format", "json"]);
+    for (name, result) in [("shop", json(&of_shop)), ("first-day", json(&said(0, &first_day)))] {
+        let findings = result["assessment"]["findings"].as_array().expect("findings");
+        let got: Vec<String> = findings
+            .iter()
+            .map(|it| {
+                let word = |key: &str| it[key].as_str().expect("a text").to_owned();
+                let port = match (it["port"]["port"].as_u64(), it["port"]["protocol"].as_str()) {
+                    (Some(port), Some(protocol)) => format!(":{port}/{protocol}"),
+                    _ => String::new(),
+                };
+                let (who, whom) = (word("initiator"), word("responder"));
+                format!("| {name} | {} | {} | {who} -> {whom}{port} |", word("severity"), word("kind"))
+            })
+            .collect();
+        let start = format!("| {name} | ");
+        let listed: Vec<&str> = page.lines().filter(|line| line.starts_with(&start)).collect();
+        assert_eq!(listed.len(), got.len(), "{name}: {got:#?}");
+        for (listed, got) in listed.iter().zip(&got) {
+            assert!(listed.starts_with(got.as_str()), "{got}, and the page says {listed}");
+        }
+    }
+}
+
+/// What others recorded: attacks raise their finding, everything else raises none.
+#[test]
+fn recorded_attacks_raise_their_finding_and_ordinary_captures_none() {
+    #[rustfmt::skip]
+    let attacks: [(&str, &[&str]); 3] = [
+        // An ARP sweep, which is no conversation, and a version scan of one host's few open ports, which all answer.
+        ("atk-arp-sweep-nmap.pcap", &[]),
+        ("atk-k8s-nmap-tcp.pcap",   &["port_scan"]),
+        ("atk-synflood-200.pcap",   &["syn_flood"]),
+    ];
+    let folder = shop().join("../oracle-cases");
+    let (mut wrong, mut looked_at) = (Vec::new(), 0);
+    for entry in fs::read_dir(&folder).expect("captures").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.contains(".pcap") {
+            continue;
+        }
+        let output = portolan(&["replay", &entry.path().to_string_lossy(), "--format", "json"]);
+        // Some of them are damaged on purpose.
+        let Ok(result) = serde_json::from_slice::<Value>(&output.stdout) else { continue };
+        looked_at += 1;
+        let found = result["assessment"]["findings"].as_array().expect("findings");
+        let found: Vec<&str> = found.iter().map(|it| it["kind"].as_str().expect("a kind")).collect();
+        let expected = attacks.iter().find(|(attack, _)| *attack == name).map_or(&[][..], |(_, kinds)| kinds);
+        if found != expected {
+            wrong.push(format!("{name}: {found:?}, not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(looked_at >= 60, "only {looked_at} captures");
 }
 
 /// Kinds of findings expected of each golden capture.
@@ -276,11 +427,12 @@ fn golden() -> BTreeMap<String, BTreeSet<String>> {
 fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() {
     let raised = "standard-rules-raised";
     #[rustfmt::skip]
-    let captures: [(&str, &[&str]); 15] = [
+    let captures: [(&str, &[&str]); 18] = [
         ("spoofed_source",        &["shop", "shop-recorded", "spoofed-source"]),
         ("unexpected_peer",       &["shop", "shop-bridge", "shop-inside", "shop-recorded"]),
-        ("undocumented_port",     &["shop", "shop-recorded", "undocumented-debug-port"]),
+        ("undocumented_port",     &["first-day", "shop", "shop-recorded", "undocumented-debug-port"]),
         ("port_scan",             &["port-scan"]),
+        ("host_sweep",            &["host-sweep"]),
         ("syn_flood",             &["syn-flood"]),
         ("unlisted_source",       &["spoofed-source"]),
         ("foreign_database",      &[raised]),
@@ -288,7 +440,9 @@ fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() 
         ("cloud_metadata",        &[raised]),
         ("internal_outbound",     &[raised]),
         ("foreign_resolver",      &[raised]),
-        ("cleartext_admin",       &[raised]),
+        ("cleartext_admin",       &["first-day", raised]),
+        ("beaconing",             &["first-day", raised]),
+        ("unusual_level",         &["level-raised"]),
         // Frames on `any` carry no hardware address of the receiver: a lab shows it.
         ("stolen_mac",            &[]),
         // No packets make these: they are shown beside Docker and in `policy/tests/listeners.rs`.
@@ -305,8 +459,9 @@ fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() 
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(golden["standard-rules-silent"], BTreeSet::new());
-    // Sweeps have theirs in `policy/tests/scans.rs`.
+    for silent in ["standard-rules-silent", "level-silent"] {
+        assert_eq!(golden[silent], BTreeSet::new());
+    }
     let rules = json(&said(0, &["rules", "list", "--format", "json"]));
-    assert_eq!(rules.as_array().expect("rules").len(), captures.len() + 1);
+    assert_eq!(rules.as_array().expect("rules").len(), captures.len());
 }

@@ -175,6 +175,8 @@ catalogue! {
         "1 where a service's baseline judges, 0 while it is being learned.";
     FINDING_LATENCY = "portolan_finding_latency_seconds" Histogram &[],
         "Time from the first frame a finding rests on to the publication that raised it.";
+    PENDING_CONVERSATIONS = "portolan_pending_conversations" Gauge &["verdict", "pending"],
+        "Conversations by how they stand and how they would by the contract that is tried; absent without one.";
     POLICY_INFO = "portolan_policy_info" Gauge &["hash"],
         "Always 1: hash of the contract in force; absent without one.";
     BUILD_INFO = "portolan_build_info" Gauge &["version"],
@@ -322,6 +324,7 @@ Container ids, outside addresses, client ports and error texts are never labels.
 | `direction` | `to_server`, `to_client` |
 | `outcome` | `answered`, `refused` (RST or ICMP error), `unanswered`, `blocked` (never delivered on this host) |
 | `verdict` | `documented`, `allowed`, `unjudged`, `denied`, `unexpected_peer`, `undocumented_port`, `undeclared`, `spoofed_source`, `unattributed`, `learned`, `new_edge`, `forbidden`; `mixed` for `other` |
+| `pending` | the same words as `verdict`: what the contract given with `--pending` would say |
 | `class` | `documented_used`, `documented_idle`, `undocumented_used`, `undocumented_listening` |
 
 Names hold at most 128 characters. Control characters and characters that turn the direction of writing are shown as

@@ -158,8 +158,29 @@ fn gauges(publication: &Publication, memory: &EdgeMemory) -> Registry {
         );
     }
     baseline(&registry, publication);
+    pending(&registry, publication);
     labelled(&registry, &catalogue::BUILD_INFO, &[(collect::label_text(&vitals.version).as_str(), 1)]);
     registry
+}
+
+/// Shows how many conversations a contract that is tried would judge otherwise, and how.
+fn pending(registry: &Registry, publication: &Publication) {
+    let mut counts: std::collections::BTreeMap<(&str, &str), i64> = std::collections::BTreeMap::new();
+    for judged in &publication.assessment.judged {
+        if let Some(pending) = &judged.pending {
+            *counts.entry((judged.verdict.name(), pending.verdict.name())).or_default() += 1;
+        }
+    }
+    if counts.is_empty() {
+        return;
+    }
+    let family = register(
+        registry,
+        IntGaugeVec::new(opts(&catalogue::PENDING_CONVERSATIONS), catalogue::PENDING_CONVERSATIONS.labels),
+    );
+    for ((verdict, pending), count) in counts {
+        family.with_label_values(&[verdict, pending]).set(count);
+    }
 }
 
 /// Shows the baseline, a service once: its latest image. Services beyond the most are left out.

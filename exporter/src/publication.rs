@@ -4,8 +4,8 @@ use portolan_flowtable::{
     Completeness, ConnState, EndReason, IcmpError, Ledger, ServicePort, Snapshot, Tally, Timestamp,
 };
 use portolan_graphs::{Graph, Group};
-use portolan_policy::Assessment;
 use portolan_policy::findings::Entry;
+use portolan_policy::{Assessment, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// One tick's whole answer.
@@ -184,6 +184,18 @@ pub struct FlowRecord {
     pub icmp_error: Option<IcmpError>,
     /// Why it ended; `None` while it is open.
     pub ended: Option<EndReason>,
+    /// How its conversation stands, and would by a contract that is tried; only where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<DryRun>,
+}
+
+/// How a conversation stands, and how it would by a contract that is not in force.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct DryRun {
+    /// How it stands.
+    pub verdict: Verdict,
+    /// How it would.
+    pub pending: Verdict,
 }
 
 fn unknown_state() -> ConnState {

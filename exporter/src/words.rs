@@ -3,7 +3,7 @@
 use portolan_policy::{FindingKind, ListenerClass, Severity};
 
 /// Every finding kind, so that a series exists before the first finding does.
-pub const FINDING_KINDS: [FindingKind; 19] = [
+pub const FINDING_KINDS: [FindingKind; 21] = [
     FindingKind::SpoofedSource,
     FindingKind::Denied,
     FindingKind::UnexpectedPeer,
@@ -21,6 +21,8 @@ pub const FINDING_KINDS: [FindingKind; 19] = [
     FindingKind::SynFlood,
     FindingKind::UnlistedSource,
     FindingKind::StolenMac,
+    FindingKind::Beaconing,
+    FindingKind::UnusualLevel,
     FindingKind::NewEdge,
     FindingKind::ForbiddenEdge,
 ];

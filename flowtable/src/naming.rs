@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::conversation::{Conversation, Conversations, Outcomes, Party, Peer, Snapshot, Totals};
 use crate::directory::{AttachmentId, Holder, ScopeId, is_exempt_source};
-use crate::flow::{Claim, InitiatorEvidence};
+use crate::flow::{Claim, End, Flow, InitiatorEvidence};
 use crate::ledger::{Completeness, Ledger, Tally};
 use crate::quantiles::Quantiles;
 use crate::units::{Port, ServicePort, Timestamp};
@@ -216,6 +216,16 @@ impl<'a> Reader<'a> {
             Holder::Ambiguous => Peer::Ambiguous { address },
             Holder::Bare => Peer::Bare { address },
         }
+    }
+
+    /// Names both ends of a flow as its conversation does, and says what was called.
+    pub fn ends(&self, flow: &Flow) -> (Peer, Peer, ServicePort) {
+        let span = (flow.first_at, flow.last_at);
+        let name = |end: &End| self.peer(flow.scope, end.holder, end.address, span);
+        let initiator = name(flow.initiator_end());
+        let (responder, port, _) =
+            self.answerer(name(flow.responder_end()), &initiator, flow.service_port(), span);
+        (initiator, responder, port)
     }
 
     /// Names an address nobody was known to hold when the flow opened: the roster may have caught up.

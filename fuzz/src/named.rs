@@ -166,6 +166,7 @@ fn conversation(at: usize, initiator: Peer, responder: Peer, name: &str) -> Judg
         verdict: Verdict::UnexpectedPeer,
         documented_by: Some(DocumentSource::Roster { place: name.to_owned() }),
         decided_by: String::new(),
+        pending: None,
         finding: Some(name.to_owned()),
     }
 }
@@ -243,6 +244,7 @@ fn flow(at: usize, name: &str) -> FlowRecord {
         gaps: Default::default(),
         icmp_error: None,
         ended: None,
+        dry_run: None,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::baseline::Baseline;
 use crate::contract::{Contract, hinted, nearest};
 use crate::exposures;
 use crate::listeners::{self, listeners};
+use crate::rhythm::{self, Rhythm};
 use crate::rules::{Mode, RuleUse};
 use crate::scan::{self, Pattern, ScanLimits};
 use crate::selector::{Initiator, Trait};
@@ -19,6 +20,15 @@ use crate::stable::StableHash;
 use crate::stolen;
 use crate::verdict::{Intent, Ruling};
 use crate::words;
+
+/// What an assessment goes by besides a contract and what was documented.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// What was learned, where a baseline is given.
+    pub baseline: Option<&'a Baseline>,
+    /// Who calls at one interval, and who does more than usual, where somebody followed.
+    pub rhythm: Option<&'a Rhythm>,
+}
 
 /// Most findings an assessment lists; the gravest stay.
 pub const FINDINGS_MAX: usize = 4_096;
@@ -37,25 +47,16 @@ impl Contract {
 
     /// Judges a snapshot with limits of one's own for scans, sweeps and floods.
     pub fn assess_within(&self, snapshot: Snapshot, limits: &ScanLimits) -> Assessment {
-        self.assess_with(snapshot, limits, None)
+        self.assess_with(snapshot, limits, Beside::default())
     }
 
-    /// Judges a snapshot by this contract, by what was documented, and then by a baseline.
-    pub fn assess_with(
-        &self,
-        mut snapshot: Snapshot,
-        limits: &ScanLimits,
-        baseline: Option<&Baseline>,
-    ) -> Assessment {
-        let intent = Intent::new(self, &snapshot).with_baseline(baseline);
+    /// Judges a snapshot by this contract, by what was documented, and then by what else there is to go by.
+    pub fn assess_with(&self, mut snapshot: Snapshot, limits: &ScanLimits, beside: Beside<'_>) -> Assessment {
+        let intent = Intent::new(self, &snapshot).with_baseline(beside.baseline);
         let conversations = std::mem::take(&mut snapshot.conversations);
         let rulings: Vec<Ruling> =
             conversations.iter().map(|conversation| intent.judge(conversation)).collect();
-        let patterns = scan::patterns(&conversations, snapshot.at, limits);
-        let patterns: Vec<Pattern> = patterns
-            .into_iter()
-            .filter(|pattern| self.wants_pattern(pattern, &conversations, snapshot.at))
-            .collect();
+        let patterns = self.patterns(&conversations, &rulings, snapshot.at, limits, beside);
         let rulings = self.wanted(rulings, &conversations, snapshot.at);
         let gathered = gather(&conversations, &rulings, &patterns);
         let mut findings: Vec<Finding> = gathered
@@ -64,11 +65,15 @@ impl Contract {
             .map(|(key, draft)| draft.finish(&key, &snapshot.completeness))
             .collect();
         findings.extend(stolen::findings(&snapshot));
+        let unusual = self.unusual(&conversations, &snapshot, beside);
+        findings.extend(unusual.into_iter().map(|(finding, _)| finding));
         let listeners = listeners(&intent, &snapshot, &conversations, &rulings);
         findings.extend(listeners::findings(&intent, &listeners, &snapshot));
         let exposures = exposures::exposures(&snapshot, &conversations);
         findings.extend(exposures::findings(&exposures, &snapshot));
-        findings.retain(|finding| self.rules.is_enabled(finding.kind));
+        findings.retain(|finding| {
+            self.rules.is_enabled(finding.kind) && !self.rules.exempts_service(finding, &snapshot)
+        });
         let rules = self.rule_uses(&rulings, &conversations, snapshot.at);
         findings.sort_by(|a, b| {
             b.severity
@@ -81,7 +86,12 @@ impl Contract {
         let services = intent.services().iter();
         let undeclared =
             services.filter(|(_, service)| service.is_undeclared()).map(|(name, _)| name.clone()).collect();
-        let warnings = warnings(self, &intent, &snapshot);
+        let mut warnings = warnings(self, &intent, &snapshot);
+        if let Some(count) = beside.rhythm.map(Rhythm::turned_away).filter(|count| *count > 0) {
+            let calls = words::count(count, "call");
+            warnings
+                .push(format!("{calls} found no room to be looked through for beacons and unusual levels"));
+        }
         let listening_not_checked = listeners::not_checked(&snapshot);
         let contract = self.title().unwrap_or_else(|| without_contract(&intent));
         let judged = conversations
@@ -93,6 +103,7 @@ impl Contract {
                 verdict: ruling.verdict,
                 documented_by: ruling.documented_by,
                 decided_by: ruling.decided_by,
+                pending: None,
                 finding,
             })
             .collect();
@@ -135,6 +146,34 @@ impl Contract {
             && !first.is_some_and(|conversation| self.rules.exempts(pattern.kind, conversation, at))
     }
 
+    /// Returns what many conversations say together, as far as anybody wants to hear it.
+    fn patterns(
+        &self,
+        conversations: &[Conversation],
+        rulings: &[Ruling],
+        at: Timestamp,
+        limits: &ScanLimits,
+        beside: Beside<'_>,
+    ) -> Vec<Pattern> {
+        let mut patterns = scan::patterns(conversations, at, &self.scan_limits(limits));
+        if let Some(rhythm) = beside.rhythm {
+            patterns.extend(rhythm::beacons(rhythm, conversations, rulings, &self.rhythm_limits()));
+        }
+        patterns.retain(|pattern| self.wants_pattern(pattern, conversations, at));
+        patterns
+    }
+
+    /// Returns who does more than usual, and in which conversations.
+    fn unusual(
+        &self,
+        conversations: &[Conversation],
+        snapshot: &Snapshot,
+        beside: Beside<'_>,
+    ) -> Vec<(Finding, Vec<usize>)> {
+        let Some(rhythm) = beside.rhythm else { return Vec::new() };
+        rhythm::levels(rhythm, conversations, snapshot, &self.rhythm_limits())
+    }
+
     fn rule_uses(&self, rulings: &[Ruling], conversations: &[Conversation], at: Timestamp) -> Vec<RuleUse> {
         let mut uses: Vec<RuleUse> = self
             .rules
@@ -160,17 +199,24 @@ impl Contract {
 
     /// Returns the numbers of the conversations each finding rests on, ascending, by the finding's id. For a scan
     /// that is also what did not fit into conversations of its own.
-    pub fn grounds(&self, snapshot: &Snapshot, limits: &ScanLimits) -> BTreeMap<String, Vec<usize>> {
-        let intent = Intent::new(self, snapshot);
+    pub fn grounds(
+        &self,
+        snapshot: &Snapshot,
+        limits: &ScanLimits,
+        beside: Beside<'_>,
+    ) -> BTreeMap<String, Vec<usize>> {
+        let intent = Intent::new(self, snapshot).with_baseline(beside.baseline);
         let conversations = &snapshot.conversations;
         let rulings: Vec<Ruling> =
             conversations.iter().map(|conversation| intent.judge(conversation)).collect();
         let rulings = self.wanted(rulings, conversations, snapshot.at);
-        let mut patterns = scan::patterns(conversations, snapshot.at, limits);
-        patterns.retain(|pattern| self.wants_pattern(pattern, conversations, snapshot.at));
+        let patterns = self.patterns(conversations, &rulings, snapshot.at, limits, beside);
         let drafts = gather(conversations, &rulings, &patterns).drafts.into_iter();
         let mut grounds: BTreeMap<String, Vec<usize>> =
             drafts.map(|(key, draft)| (key.id(), draft.members.into_iter().collect())).collect();
+        grounds.extend(stolen::grounds(snapshot, conversations));
+        let unusual = self.unusual(conversations, snapshot, beside).into_iter();
+        grounds.extend(unusual.map(|(finding, members)| (finding.id, members)));
         let listeners = listeners(&intent, snapshot, conversations, &rulings);
         let exposures = exposures::exposures(snapshot, conversations);
         // What nobody called rests on no packet.
@@ -237,6 +283,7 @@ struct Said {
     port: Option<ServicePort>,
     responder: String,
     alike: u64,
+    span: Option<(Timestamp, Timestamp)>,
 }
 
 #[derive(Debug)]
@@ -262,7 +309,7 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
             } else {
                 pattern.responder.clone()
             },
-            port: if pattern.kind == FindingKind::SynFlood { pattern.port } else { None },
+            port: if has_port(pattern.kind) { pattern.port } else { None },
         };
         let draft =
             drafts.entry(key.clone()).or_insert_with(|| Draft::new(pattern.kind, first, &pattern.against));
@@ -275,7 +322,8 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
         for number in &pattern.conversations {
             if let (Some(mine), Some(part)) = (gravest.get_mut(*number), is_part.get_mut(*number)) {
                 keep_gravest(mine, pattern.severity, &key);
-                *part = true;
+                // What beats was called for its own sake each time.
+                *part = pattern.kind != FindingKind::Beaconing;
             }
         }
     }
@@ -306,6 +354,11 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
     Gathered { drafts, finding_of }
 }
 
+/// Returns whether a pattern on another port is another finding.
+fn has_port(kind: FindingKind) -> bool {
+    kind == FindingKind::SynFlood || kind == FindingKind::Beaconing
+}
+
 fn keep_gravest(mine: &mut Option<(Severity, Key)>, severity: Severity, key: &Key) {
     if mine.as_ref().is_none_or(|(most, _)| severity > *most) {
         *mine = Some((severity, key.clone()));
@@ -333,6 +386,8 @@ fn key_of(kind: FindingKind, conversation: &Conversation) -> Key {
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::SynFlood
+        | FindingKind::Beaconing
+        | FindingKind::UnusualLevel
         | FindingKind::StolenMac => (conversation.responder.service(), Some(conversation.port)),
     };
     Key { kind, initiator, responder, port }
@@ -375,6 +430,8 @@ impl Draft {
                 if said.responder != pattern.responder {
                     scan::SEVERAL.clone_into(&mut said.responder);
                 }
+                said.span =
+                    said.span.zip(pattern.span).map(|(own, other)| (own.0.min(other.0), own.1.max(other.1)));
             }
             None => {
                 self.said = Some(Said {
@@ -383,6 +440,7 @@ impl Draft {
                     port: pattern.port,
                     responder: pattern.responder.clone(),
                     alike: 0,
+                    span: pattern.span,
                 });
             }
         }
@@ -433,6 +491,8 @@ impl Draft {
 
     fn finish(self, key: &Key, completeness: &Completeness) -> Finding {
         let summary = self.summary(key);
+        let span = self.said.as_ref().and_then(|said| said.span);
+        let (first_at, last_at) = span.unwrap_or((self.first_at, self.last_at));
         let port = self.said.as_ref().map_or(key.port, |said| said.port);
         Finding {
             id: key.id(),
@@ -444,8 +504,8 @@ impl Draft {
             reached: words::reached(&self.connections).to_owned(),
             summary,
             against: self.against,
-            first_at: self.first_at,
-            last_at: self.last_at,
+            first_at,
+            last_at,
             first_frame: self.first_frame,
             last_frame: self.last_frame,
             connections: self.connections.attempted(),
@@ -455,7 +515,7 @@ impl Draft {
             wireshark_filter: self
                 .said
                 .map_or_else(|| self.pairs.into_iter().collect::<Vec<_>>().join(" || "), |said| said.filter),
-            complete: completeness.between(self.first_at, self.last_at),
+            complete: completeness.between(first_at, last_at),
         }
     }
 
@@ -504,6 +564,8 @@ impl Draft {
             | FindingKind::PortScan
             | FindingKind::HostSweep
             | FindingKind::SynFlood
+            | FindingKind::Beaconing
+            | FindingKind::UnusualLevel
             | FindingKind::StolenMac => connections,
         }
     }

@@ -6,6 +6,7 @@ use portolan_flowtable::{Conversation, DocumentSource, DocumentedPort, ServicePo
 use serde::{Deserialize, Serialize};
 
 use crate::findings::Note;
+use crate::pending::Pending;
 use crate::rules::RuleUse;
 
 /// How a conversation stands with what was documented.
@@ -174,6 +175,10 @@ pub enum FindingKind {
     UnlistedSource,
     /// A sender used a hardware address that another container or the gateway holds.
     StolenMac,
+    /// A container called one place outside at one interval.
+    Beaconing,
+    /// A service did far more than is usual at that time of day.
+    UnusualLevel,
     /// An edge that the promoted baseline of one of its ends has not learned.
     NewEdge,
     /// An edge that somebody forbade in the baseline.
@@ -182,7 +187,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::SpoofedSource,
         Self::Denied,
         Self::UnexpectedPeer,
@@ -200,6 +205,8 @@ impl FindingKind {
         Self::SynFlood,
         Self::UnlistedSource,
         Self::StolenMac,
+        Self::Beaconing,
+        Self::UnusualLevel,
         Self::NewEdge,
         Self::ForbiddenEdge,
     ];
@@ -224,6 +231,8 @@ impl FindingKind {
             Self::SynFlood => "syn_flood",
             Self::UnlistedSource => "unlisted_source",
             Self::StolenMac => "stolen_mac",
+            Self::Beaconing => "beaconing",
+            Self::UnusualLevel => "unusual_level",
             Self::NewEdge => "new_edge",
             Self::ForbiddenEdge => "forbidden_edge",
         }
@@ -249,6 +258,8 @@ impl FindingKind {
             Self::SynFlood => "SYN flood",
             Self::UnlistedSource => "unlisted source",
             Self::StolenMac => "stolen MAC address",
+            Self::Beaconing => "beaconing",
+            Self::UnusualLevel => "unusual level",
             Self::NewEdge => "new edge",
             Self::ForbiddenEdge => "forbidden edge",
         }
@@ -338,6 +349,9 @@ pub struct Judged {
     /// The line that decided, or why nothing did: `contract.toml:12 lists shop/cart`, `nothing says who may call`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub decided_by: String,
+    /// How it would stand by a contract that is not in force, where one is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
     /// Id of the finding it belongs to.
     pub finding: Option<String>,
 }

@@ -22,11 +22,42 @@ pub struct StandardRule {
 impl FindingKind {
     /// Returns the standard rule that raises it; `None` for what the operator's own rules and the baseline raise.
     pub fn standard_rule(self) -> Option<StandardRule> {
-        let rule = |severity, title, rationale, condition, remedy| {
-            Some(StandardRule { kind: self, severity, title, rationale, remedy, condition })
+        let is_own = matches!(self, Self::Denied | Self::NewEdge | Self::ForbiddenEdge);
+        (!is_own).then(|| self.explained())
+    }
+
+    /// Returns what raises it, why, and what to do: its standard rule, or what the operator's word or the baseline does.
+    pub fn explained(self) -> StandardRule {
+        let rule = |severity, title, rationale, condition, remedy| StandardRule {
+            kind: self,
+            severity,
+            title,
+            rationale,
+            remedy,
+            condition,
         };
         match self {
-            Self::Denied | Self::NewEdge | Self::ForbiddenEdge => None,
+            Self::Denied => rule(
+                Severity::High,
+                "somebody does what a rule or a default of a contract denies",
+                "The operator wrote that it must not happen.",
+                "Of the severity of the rule where it was answered, of a default medium; low where it was tried.",
+                "Stop it; or mend the rule the finding names.",
+            ),
+            Self::NewEdge => rule(
+                Severity::Medium,
+                "a service does what its promoted baseline has not learned",
+                "A service that suddenly talks to somebody else was changed, or taken over.",
+                "Answered calls of whom neither contract nor documentation says anything, at a promoted service.",
+                "Find out what changed; then portolan baseline promote SERVICE EDGE, or forbid.",
+            ),
+            Self::ForbiddenEdge => rule(
+                Severity::High,
+                "a service does what somebody forbade in the baseline",
+                "A person decided that it must not be learned.",
+                "portolan baseline forbid; holds against documentation, not against a contract that names the initiator.",
+                "Stop it; or portolan baseline permit SERVICE EDGE.",
+            ),
             Self::SpoofedSource => rule(
                 Severity::High,
                 "a container sends under an address that another one, a gateway or the host holds",
@@ -131,6 +162,22 @@ impl FindingKind {
                 "Whoever takes a hardware address is sent what was meant for its holder.",
                 "The sender is the interface the frame came in by, the holder whoever Docker gave the address to.",
                 "Look into the container that sent; drop CAP_NET_RAW and CAP_NET_ADMIN from it.",
+            ),
+            Self::Beaconing => rule(
+                Severity::Medium,
+                "a container calls one place outside at one interval, again and again",
+                "It is how software that waits for orders asks for them; also how clocks, updates and telemetry call home.",
+                "17 calls to one address and port, 5 s apart or more, with a jitter of up to a quarter; DNS, NTP and what is \
+                 documented, allowed or learned are left out.",
+                "Find out what calls; then allow it in a contract, exempt it with a reason, or stop it.",
+            ),
+            Self::UnusualLevel => rule(
+                Severity::Low,
+                "a service does many times what is usual at that time of day",
+                "Data that is carried off, a flood of calls and a worm look like that; so does a good day.",
+                "Bytes sent, connections opened or received, peers or new peers called in a minute: over 4 times the median of \
+                 the same half hour of earlier days, 5 minutes in a row; from the fourth day on.",
+                "Look at what its busiest edges were then; exempt what bursts by design, with a reason.",
             ),
             Self::UnlistedSource => rule(
                 Severity::Info,

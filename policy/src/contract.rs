@@ -152,8 +152,12 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
         let (own, other) = without_common_project(name, candidate);
         let likeness = strsim::jaro_winkler(own, other);
         // Two swapped letters in a short word are unlike by Jaro-Winkler.
-        let is_slip = own.len() >= 3 && strsim::osa_distance(own, other) <= 1;
-        if (likeness >= LIKENESS_MIN || is_slip) && best.is_none_or(|(most, _)| likeness > most) {
+        let slips = strsim::osa_distance(own, other);
+        let is_slip = own.len() >= 3 && slips <= 1;
+        // Long words with a beginning in common are alike by Jaro-Winkler, whatever they end in.
+        let is_near = slips <= (own.chars().count() / 3).max(1);
+        if ((likeness >= LIKENESS_MIN && is_near) || is_slip) && best.is_none_or(|(most, _)| likeness > most)
+        {
             best = Some((likeness, candidate));
         }
     }

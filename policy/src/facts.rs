@@ -56,6 +56,10 @@ impl Contract {
             if !self.rules.is_enabled(standard.kind) {
                 facts.add(format!("standard rule {name} is off"), standard.place.line());
             }
+            for (threshold, number) in &standard.thresholds {
+                facts
+                    .add(format!("standard rule {name} takes {threshold} = {number}"), standard.place.line());
+            }
             for exemption in &standard.exempt {
                 for what in scope(&exemption.scope) {
                     facts.add(format!("standard rule {name} exempts {what}"), exemption.place.line());

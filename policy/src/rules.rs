@@ -1,15 +1,16 @@
 //! Rules: what is denied or allowed outright, whatever is documented, and what holds where nobody said anything.
 //!
 //! The order of a verdict: an explicit deny, an explicit allow, documented intent, the default of the relation. Of several
-//! rules that deny, the first one as written is named; of several that allow, likewise.
+//! rules that deny, the gravest is named, and of those the first one as written; of several that allow, the first.
 
 use std::collections::BTreeMap;
 
-use portolan_flowtable::{Conversation, Peer, Port, Protocol, ServicePort, Timestamp};
+use portolan_flowtable::{Conversation, Peer, Port, Protocol, ServicePort, Snapshot, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::assessment::{FindingKind, Severity};
+use crate::assessment::{Finding, FindingKind, Severity};
 use crate::contract::{Place, Written};
+use crate::selector::Initiator;
 
 /// What a rule says.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -177,6 +178,29 @@ impl Scope {
         self.expires.is_some_and(|expires| expires <= at)
     }
 
+    /// Returns whether it speaks of a finding by the names of its ends.
+    fn speaks_of(&self, finding: &Finding, snapshot: &Snapshot) -> bool {
+        let is_one_of = |named: &[Written], service: &str| {
+            let is_it = |written: &Written| match &written.initiator {
+                Initiator::Workload(property) => snapshot
+                    .workloads
+                    .iter()
+                    .chain(snapshot.thefts.iter().filter_map(|theft| theft.thief.as_ref()))
+                    .any(|workload| workload.qualified() == service && property.is_of(workload)),
+                Initiator::Host => service == "host",
+                Initiator::External => service == "external",
+                Initiator::Any => true,
+                Initiator::Addresses(_) | Initiator::Group(_) | Initiator::Multicast => false,
+            };
+            named.is_empty() || named.iter().any(is_it)
+        };
+        let is_on = |port: ServicePort| self.ports.iter().any(|ports| ports.covers(port));
+        !self.is_over(snapshot.at)
+            && is_one_of(&self.from, &finding.initiator)
+            && is_one_of(&self.to, &finding.responder)
+            && (self.ports.is_empty() || finding.port.is_some_and(is_on))
+    }
+
     /// Returns whether it speaks of this conversation at this time.
     pub(crate) fn covers(&self, conversation: &Conversation, at: Timestamp) -> bool {
         let (initiator, responder) = (&conversation.initiator, &conversation.responder);
@@ -232,6 +256,8 @@ pub(crate) struct Standard {
     pub(crate) place: Place,
     pub(crate) kind: FindingKind,
     pub(crate) is_enabled: bool,
+    /// What was said of its thresholds, by name.
+    pub(crate) thresholds: BTreeMap<&'static str, u64>,
     pub(crate) exempt: Vec<Exemption>,
 }
 
@@ -261,15 +287,21 @@ impl Rules {
         self.standard.extend(other.standard);
     }
 
-    /// Returns the first rule, as written, that says this about a conversation, and its number.
-    pub(crate) fn first(
+    /// Returns the rule that says this about a conversation, and its number: of several the gravest, of those the first
+    /// as written. So their order decides neither the verdict nor how grave it is.
+    pub(crate) fn gravest(
         &self,
         action: Action,
         conversation: &Conversation,
         at: Timestamp,
     ) -> Option<(usize, &PolicyRule)> {
         let is_it = |rule: &PolicyRule| rule.action == action && rule.scope.covers(conversation, at);
-        self.list.iter().enumerate().find(|(_, rule)| is_it(rule))
+        let fitting = self.list.iter().enumerate().filter(|(_, rule)| is_it(rule));
+        match action {
+            // Of several greatest the last is found.
+            Action::Deny => fitting.rev().max_by_key(|(_, rule)| rule.severity),
+            Action::Allow => { fitting }.next(),
+        }
     }
 
     /// Returns what holds between two ends where nobody said anything else.
@@ -288,6 +320,35 @@ impl Rules {
     pub(crate) fn exempts(&self, kind: FindingKind, conversation: &Conversation, at: Timestamp) -> bool {
         let exemptions = self.standard.iter().filter(|it| it.kind == kind).flat_map(|it| &it.exempt);
         exemptions.into_iter().any(|exemption| exemption.scope.covers(conversation, at))
+    }
+
+    /// Returns whether a finding that speaks of services, and not of conversations, is not wanted.
+    pub(crate) fn exempts_service(&self, finding: &Finding, snapshot: &Snapshot) -> bool {
+        let is_of_services = match finding.kind {
+            FindingKind::UndocumentedListener
+            | FindingKind::UnusedExposure
+            | FindingKind::StolenMac
+            | FindingKind::UnusualLevel => true,
+            FindingKind::SpoofedSource
+            | FindingKind::Denied
+            | FindingKind::UnexpectedPeer
+            | FindingKind::UndocumentedPort
+            | FindingKind::ForeignDatabase
+            | FindingKind::DockerApi
+            | FindingKind::CloudMetadata
+            | FindingKind::InternalOutbound
+            | FindingKind::ForeignResolver
+            | FindingKind::CleartextAdmin
+            | FindingKind::PortScan
+            | FindingKind::HostSweep
+            | FindingKind::SynFlood
+            | FindingKind::Beaconing
+            | FindingKind::UnlistedSource
+            | FindingKind::NewEdge
+            | FindingKind::ForbiddenEdge => false,
+        };
+        let own = self.standard.iter().filter(|it| it.kind == finding.kind).flat_map(|it| &it.exempt);
+        is_of_services && own.into_iter().any(|exemption| exemption.scope.speaks_of(finding, snapshot))
     }
 }
 

@@ -75,6 +75,8 @@ pub(crate) struct Pattern {
     pub(crate) summary: String,
     pub(crate) against: String,
     pub(crate) filter: String,
+    /// From when to when; the span of its conversations where none is given.
+    pub(crate) span: Option<(Timestamp, Timestamp)>,
 }
 
 /// One conversation, seen as an attempt.
@@ -163,7 +165,7 @@ fn party(peer: &Peer) -> String {
 }
 
 /// Names one end for people: the container, or the address.
-fn title(peer: &Peer) -> String {
+pub(crate) fn title(peer: &Peer) -> String {
     peer.workload().map_or_else(|| peer.address().to_string(), |workload| workload.container.clone())
 }
 
@@ -209,6 +211,7 @@ fn scans(attempts: &[Attempt<'_>], conversations: &[Conversation], limits: &Scan
                 words::span(limits.window)
             ),
             filter: format!("{} && {}", address(initiator), address(responder)),
+            span: None,
         });
     }
     found
@@ -299,6 +302,7 @@ fn sweep(tried: &[&Attempt<'_>], limits: &ScanLimits) -> Option<Pattern> {
             words::span(limits.window)
         ),
         filter: format!("{} && ({})", address(&first.conversation.initiator), port_filters(&swept)),
+        span: None,
     })
 }
 
@@ -354,6 +358,7 @@ fn floods(attempts: &[Attempt<'_>], limits: &ScanLimits) -> Vec<Pattern> {
                 words::count(limits.flood_handshakes, "handshake")
             ),
             filter: format!("{} && {} && tcp.flags.syn==1", address(responder), port_filters(&[port])),
+            span: None,
         });
     }
     found

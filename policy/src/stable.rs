@@ -28,6 +28,11 @@ impl StableHash {
         format!("{:016x}", self.0)
     }
 
+    /// Returns the number itself.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     fn bytes(self, bytes: &[u8]) -> Self {
         Self(bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(Self::PRIME)))
     }

@@ -2,11 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use portolan_flowtable::{MacHolder, Outcomes, Snapshot, Workload};
+use portolan_flowtable::{Conversation, MacHolder, Outcomes, Peer, Snapshot, Workload};
 
 use crate::assess::{CONTAINERS_MAX, Key};
 use crate::assessment::{Finding, FindingKind, Severity};
 use crate::words;
+
+/// Returns by each finding's id the numbers of the conversations its sender took part in meanwhile: a stolen address shows
+/// in frames, whatever they were part of.
+pub(crate) fn grounds(snapshot: &Snapshot, conversations: &[Conversation]) -> BTreeMap<String, Vec<usize>> {
+    let mut grounds = BTreeMap::new();
+    for finding in findings(snapshot) {
+        let is_thief = |peer: &Peer| {
+            peer.workload().is_some_and(|of| finding.initiator_containers.contains(&of.container))
+        };
+        let members = conversations
+            .iter()
+            .enumerate()
+            .filter(|(_, it)| is_thief(&it.initiator) || is_thief(&it.responder))
+            .filter(|(_, it)| it.last_at >= finding.first_at && it.first_at <= finding.last_at);
+        grounds.insert(finding.id.clone(), members.map(|(number, _)| number).collect());
+    }
+    grounds
+}
 
 /// Returns a finding for each service that sent from another's hardware address, or the gateway's.
 pub(crate) fn findings(snapshot: &Snapshot) -> Vec<Finding> {

@@ -107,14 +107,23 @@ impl Ruling {
 impl<'a> Intent<'a> {
     /// Collects what is documented for the workloads of a snapshot, ends of its conversations included.
     pub fn new(contract: &'a Contract, snapshot: &Snapshot) -> Self {
-        let mut intent = Self { contract, baseline: None, services: BTreeMap::new(), at: snapshot.at };
-        let mut seen: BTreeSet<*const Workload> = BTreeSet::new();
         let ends = snapshot
             .conversations
             .iter()
             .flat_map(|conversation| [&conversation.initiator, &conversation.responder])
             .filter_map(Peer::workload);
-        for workload in snapshot.workloads.iter().chain(ends) {
+        Self::of(contract, snapshot.at, snapshot.workloads.iter().chain(ends))
+    }
+
+    /// Collects what is documented for workloads, at a time.
+    pub(crate) fn of<'w>(
+        contract: &'a Contract,
+        at: Timestamp,
+        workloads: impl Iterator<Item = &'w Arc<Workload>>,
+    ) -> Self {
+        let mut intent = Self { contract, baseline: None, services: BTreeMap::new(), at };
+        let mut seen: BTreeSet<*const Workload> = BTreeSet::new();
+        for workload in workloads {
             // The same record is shared by most conversations of its container.
             if seen.insert(Arc::as_ptr(workload)) {
                 intent.add(workload);
@@ -282,7 +291,7 @@ impl<'a> Intent<'a> {
     }
 
     fn by_rule(&self, action: Action, conversation: &Conversation) -> Option<Ruling> {
-        let (number, rule) = self.contract.rules.first(action, conversation, self.at)?;
+        let (number, rule) = self.contract.rules.gravest(action, conversation, self.at)?;
         let says = rule.says();
         let source = DocumentSource::Contract { place: rule.place.line() };
         Some(match action {
@@ -380,6 +389,8 @@ impl<'a> Intent<'a> {
                 | FindingKind::SynFlood
                 | FindingKind::UnlistedSource
                 | FindingKind::StolenMac
+                | FindingKind::Beaconing
+                | FindingKind::UnusualLevel
                 | FindingKind::NewEdge
                 | FindingKind::ForbiddenEdge,
             ) => Verdict::UnexpectedPeer,

@@ -10,7 +10,7 @@ use portolan_flowtable::conversation::{Conversation, Outcomes, Peer};
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::{Blindness, Completeness, InitiatorEvidence, Timestamp, Workload};
 use portolan_policy::baseline::{Act, Baseline, Edge, Enough, ProfileKey};
-use portolan_policy::{ComposeFile, Contract, FindingKind, ScanLimits, Severity, Verdict};
+use portolan_policy::{Beside, ComposeFile, Contract, FindingKind, ScanLimits, Severity, Verdict};
 
 use support::{START, answered, external, fared, peer, refused, snapshot, talk, unanswered, workload};
 
@@ -34,7 +34,8 @@ fn taught(baseline: &mut Baseline, contract: &Contract, told: Vec<Conversation>,
         let reasons = vec!["frames were dropped".to_owned()];
         seen.completeness = Completeness::Incomplete { reasons, blind, is_undated: false };
     }
-    let assessment = contract.assess_with(seen, &ScanLimits::default(), Some(baseline));
+    let assessment =
+        contract.assess_with(seen, &ScanLimits::default(), Beside { baseline: Some(baseline), rhythm: None });
     baseline.learn(&assessment);
 }
 
@@ -194,7 +195,7 @@ fn another_image_inherits_and_what_it_adds_is_new_with_the_release() {
     };
     let look = |baseline: &Baseline| {
         let seen = snapshot(vec![Arc::clone(&newer), Arc::clone(&db)], told());
-        contract.assess_with(seen, &ScanLimits::default(), Some(baseline))
+        contract.assess_with(seen, &ScanLimits::default(), Beside { baseline: Some(baseline), rhythm: None })
     };
     baseline.learn(&look(&baseline.clone()));
     let assessment = look(&baseline);
@@ -225,7 +226,10 @@ fn what_is_forbidden_holds_against_compose_files_and_for_every_image() {
     let judge = |baseline: &Baseline, caller: &Arc<Workload>| {
         let told = vec![talk(peer(caller, 2), peer(&db, 3), 5432, 1, 0)];
         let seen = snapshot(vec![Arc::clone(caller), Arc::clone(&db)], told);
-        contract.assess_with(seen, &ScanLimits::default(), Some(baseline)).judged.remove(0)
+        contract
+            .assess_with(seen, &ScanLimits::default(), Beside { baseline: Some(baseline), rhythm: None })
+            .judged
+            .remove(0)
     };
     assert_eq!(judge(&baseline, &web).verdict, Verdict::Documented, "the compose file expects it");
     let forbid = Act::Forbid { edge: edge("to shop/db:5432"), by: "uid 0".to_owned(), reason: String::new() };
@@ -273,7 +277,11 @@ fn deny_allow_forbidden_intent_learned_default_in_this_order() {
         }
         let told = vec![talk(peer(&web, 2), peer(responder, 3), 5432, 1, 0)];
         let seen = snapshot(vec![Arc::clone(&web), Arc::clone(responder)], told);
-        let assessment = contract.assess_with(seen, &ScanLimits::default(), Some(&baseline));
+        let assessment = contract.assess_with(
+            seen,
+            &ScanLimits::default(),
+            Beside { baseline: Some(&baseline), rhythm: None },
+        );
         assert_eq!(assessment.judged[0].verdict, expected, "{what}");
     }
 }

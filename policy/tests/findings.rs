@@ -10,7 +10,7 @@ use std::sync::Arc;
 use portolan_flowtable::conversation::Conversation;
 use portolan_flowtable::{Timestamp, Workload};
 use portolan_policy::findings::{Docket, DocketRecord, FindingAct, FindingError, HOLD, Standing};
-use portolan_policy::{Alert, AlertState, Assessment, Contract, ScanLimits};
+use portolan_policy::{Alert, AlertState, Assessment, Beside, Contract, ScanLimits};
 
 use support::{START, answered, fared, peer, refused, snapshot, talk, workload};
 
@@ -42,7 +42,7 @@ impl Shop {
         Contract::parse(contract, "contract.toml").unwrap().assess_with(
             snapshot,
             &ScanLimits::default(),
-            None,
+            Beside::default(),
         )
     }
 }
@@ -75,6 +75,36 @@ fn a_finding_is_raised_once_holds_behind_its_traffic_and_is_cleared() {
     assert_eq!(turn(3, CONTRACT), (vec![AlertState::Raised], 1));
     // A contract that allows it ends it at once.
     assert_eq!(turn(4, &CONTRACT.replace("shop/cart", "shop/reports")), (vec![AlertState::Cleared], 0));
+}
+
+#[test]
+fn a_finding_of_an_earlier_run_goes_when_the_contract_allows_it() {
+    let shop = Shop::new();
+    let mut before = Docket::new(HOLD);
+    before.update(&mut shop.seen(1, true, vec![shop.call(answered(1), 0)], CONTRACT));
+    let allowing = CONTRACT.replace("shop/cart", "shop/reports");
+    let ranged = format!("{allowing}[[rule]]\naction = \"deny\"\nfrom = \"203.0.113.0/24\"\n");
+    let off = format!("{CONTRACT}[standard.unexpected_peer]\nenabled = false\n");
+    #[rustfmt::skip]
+    let cases = [
+        ("as before",             CONTRACT, true,  vec![]),
+        ("allowed",               &allowing, true, vec![AlertState::Cleared]),
+        ("switched off",          &off,     true,  vec![AlertState::Cleared]),
+        // Whose addresses they were, nobody knows.
+        ("judged by addresses",   &ranged,  true,  vec![]),
+        ("nobody knows who is who", &allowing, false, vec![]),
+    ];
+    for (name, text, has_roster, expected) in cases {
+        let mut docket = written_and_read(&before, 2);
+        let contract = Contract::parse(text, "contract.toml").unwrap();
+        let mut seen = shop.seen(HOUR, true, vec![], text);
+        seen.snapshot.has_roster = has_roster;
+        let alerts = docket.reconsider(&contract, &seen.snapshot, Beside::default());
+        assert_eq!(states(&alerts), expected, "{name}");
+        assert_eq!(docket.reconsider(&contract, &seen.snapshot, Beside::default()), [], "{name}");
+        docket.update(&mut seen);
+        assert_eq!(seen.findings.is_empty(), !expected.is_empty(), "{name}");
+    }
 }
 
 #[test]

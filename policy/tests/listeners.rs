@@ -128,6 +128,28 @@ fn a_service_without_any_documentation_is_no_storm_of_findings() {
 }
 
 #[test]
+fn a_listener_is_exempt_by_its_service_and_port() {
+    let app = workload("shop-app-1", "shop/app", &[80]);
+    let except =
+        |more: &str| format!("[[standard.undocumented_listener.except]]\nreason = \"a debugger\"\n{more}");
+    #[rustfmt::skip]
+    let cases = [
+        (String::new(),                                        1),
+        (except(""),                                           0),
+        (except("to = \"shop/app\"\nports = 9229\n"),         0),
+        (except("to = \"project:shop\"\n"),                   0),
+        (except("to = \"shop/web\"\n"),                       1),
+        (except("to = \"shop/app\"\nports = 9230\n"),         1),
+        (except("to = \"shop/app\"\nexpires = 2020-01-01\n"), 1),
+    ];
+    for (text, expected) in cases {
+        let seen = heard(snapshot(vec![Arc::clone(&app)], vec![]), &app, listening(&[80, 9229]));
+        let assessment = Contract::parse(&text, "contract.toml").unwrap().assess(seen);
+        assert_eq!(assessment.findings.len(), expected, "{text}");
+    }
+}
+
+#[test]
 fn a_listener_that_goes_clears_its_finding() {
     let app = workload("app-1", "shop/app", &[80]);
     let seen = |ports: &[i32]| {

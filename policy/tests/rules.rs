@@ -443,6 +443,36 @@ fn a_standard_rule_can_be_switched_off_and_exempted_with_a_reason() {
 }
 
 #[test]
+fn the_order_of_rules_that_deny_changes_neither_verdict_nor_severity() {
+    let rule = |id: &str, severity: &str| {
+        format!("[[rule]]\naction = \"deny\"\nid = \"{id}\"\nto = \"shop/db\"\nseverity = \"{severity}\"\n")
+    };
+    let texts = [
+        [rule("a", "low"), rule("b", "high"), rule("c", "high")].concat(),
+        [rule("b", "high"), rule("c", "high"), rule("a", "low")].concat(),
+    ];
+    let [one, other] = texts.each_ref().map(|text| Contract::parse(text, "contract.toml").unwrap());
+    assert_eq!(one.changes_to(&other), []);
+    for text in &texts {
+        let assessment = judged(text, web_to_db());
+        assert_eq!(assessment.findings[0].severity, Severity::High, "{text}");
+        // Of those alike the first is named.
+        assert!(assessment.judged[0].decided_by.contains("(b)"), "{:?}", assessment.judged[0].decided_by);
+    }
+}
+
+#[test]
+fn what_is_far_from_every_name_is_no_slip() {
+    for (name, hint) in
+        [("unusual_levle", Some("unusual_level")), ("unusual_burst", None), ("undocumented", None)]
+    {
+        let errors =
+            Contract::parse(&format!("[standard.{name}]\nenabled = true\n"), "c.toml").expect_err(name);
+        assert_eq!(errors[0].hint.as_deref(), hint, "{name}");
+    }
+}
+
+#[test]
 fn groups_of_one_file_are_known_in_all_of_them() {
     let files = [
         ("10-rules.toml", "[[rule]]\naction = \"deny\"\nfrom = \"group:office\"\n"),
@@ -471,7 +501,13 @@ fn every_mistake_in_a_rule_has_its_place_and_what_was_meant() {
         ("[defaults]\nsame_netwrok = \"deny\"\n",                     "c.toml:2:1: unknown key \"same_netwrok\" in defaults: expected same_network, same_project, other_project, from_external, to_external, host, multicast; did you mean \"same_network\"?"),
         ("[groups]\noffice = \"10.0.0.0/99\"\n",                     "c.toml:2:10: \"10.0.0.0/99\" is no range of addresses: expected as in \"10.0.0.0/8\""),
         ("[[service]]\nservice = \"a\"\nmode = \"montor\"\n",        "c.toml:3:8: unknown mode \"montor\": expected off, learn, monitor, enforce; did you mean \"monitor\"?"),
-        ("[standard.port_scn]\nenabled = true\n",                     "c.toml:1:11: unknown key \"port_scn\" in standard: expected spoofed_source, denied, unexpected_peer, undocumented_port, undocumented_listener, unused_exposure, foreign_database, docker_api, cloud_metadata, internal_outbound, foreign_resolver, cleartext_admin, port_scan, host_sweep, syn_flood, unlisted_source, stolen_mac, new_edge, forbidden_edge; did you mean \"port_scan\"?"),
+        ("[standard.port_scn]\nenabled = true\n",                     "c.toml:1:11: unknown key \"port_scn\" in standard: expected spoofed_source, denied, unexpected_peer, undocumented_port, undocumented_listener, unused_exposure, foreign_database, docker_api, cloud_metadata, internal_outbound, foreign_resolver, cleartext_admin, port_scan, host_sweep, syn_flood, unlisted_source, stolen_mac, beaconing, unusual_level, new_edge, forbidden_edge; did you mean \"port_scan\"?"),
+        ("[standard.port_scan]\nport = 5\n",                          "c.toml:2:1: unknown key \"port\" in standard.port_scan: expected enabled, except, ports, seconds; did you mean \"ports\"?"),
+        ("[standard.port_scan]\nports = 1\n",                         "c.toml:2:9: \"ports\" (ports of one responder tried in vain) is from 2 to 65535, not 1; did you mean \"2\"?"),
+        ("[standard.beaconing]\nperiods = \"many\"\n",               "c.toml:2:11: \"periods\" takes a whole number, not string"),
+        ("[standard.unusual_level]\nfactor = -3\n",                   "c.toml:2:10: \"factor\" (so many times what is usual) is from 2 to 1000, not -3; did you mean \"2\"?"),
+        ("[[standard.unused_exposure.except]]\nfrom = \"a\"\nreason = \"b\"\n", "c.toml:2:1: unknown key \"from\" in an exemption from unused_exposure: expected to, ports, reason, expires"),
+        ("[[standard.stolen_mac.except]]\nports = 80\nreason = \"b\"\n", "c.toml:2:1: unknown key \"ports\" in an exemption from stolen_mac: expected from, to, reason, expires"),
         ("[[standard.port_scan.except]]\nfrom = \"a\"\n",             "c.toml:1:1: this exemption has no \"reason\""),
     ];
     for (text, expected) in cases {

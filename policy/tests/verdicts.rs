@@ -667,6 +667,7 @@ proptest! {
 fn a_stolen_hardware_address_is_a_finding_of_its_own_with_both_names() {
     use Severity::High;
     use portolan_flowtable::{MacHolder, StolenMac, Timestamp};
+    use portolan_policy::{Beside, ScanLimits};
     let at = |second: i64| Timestamp(second * Timestamp::SECOND);
     let theft = |thief: &str, holder: MacHolder, frames, second| StolenMac {
         network: "shop_default".to_owned(),
@@ -680,13 +681,13 @@ fn a_stolen_hardware_address_is_a_finding_of_its_own_with_both_names() {
         last_frame: frames + 9,
     };
     let cart = MacHolder::Workload(workload("shop-cart-1", "shop/cart", &[]));
-    let mut snapshot = snapshot(Vec::new(), Vec::new());
-    snapshot.thefts = vec![
+    let mut seen = snapshot(Vec::new(), Vec::new());
+    seen.thefts = vec![
         theft("evil", cart.clone(), 10, 4),
         theft("evil", MacHolder::Gateway, 1, 2),
         theft("evil", cart, 30, 1),
     ];
-    let assessment = Contract::default().assess(snapshot);
+    let assessment = Contract::default().assess(seen.clone());
     let told: Vec<_> = assessment
         .findings
         .iter()
@@ -710,4 +711,19 @@ fn a_stolen_hardware_address_is_a_finding_of_its_own_with_both_names() {
     assert_eq!(theft.wireshark_filter, "eth.src == 02:42:ac:12:00:03");
     assert_eq!(gateway.against, "bridge of network shop_default");
     assert_ne!(theft.id, gateway.id);
+    for (except, left) in [("from = \"shop/evil\"", 0), ("to = \"host\"", 1), ("from = \"shop/web\"", 2)] {
+        let text = format!("[[standard.stolen_mac.except]]\n{except}\nreason = \"a bridge of its own\"\n");
+        let contract = Contract::parse(&text, "contract.toml").unwrap();
+        assert_eq!(contract.assess(seen.clone()).findings.len(), left, "{except}");
+    }
+    // It rests on what the thief took part in meanwhile.
+    let (evil, web) = (workload("shop-evil-1", "shop/evil", &[]), workload("web-1", "shop/web", &[]));
+    let mut talks = [(&evil, &web, 3), (&web, &evil, 5), (&web, &web, 3), (&evil, &web, 90)]
+        .map(|(from, to, second)| (talk(peer(from, 2), peer(to, 3), 80, 1, 0), second));
+    for (talk, second) in &mut talks {
+        (talk.first_at, talk.last_at) = (at(*second), at(*second));
+    }
+    seen.conversations = talks.map(|(talk, _)| talk).into();
+    let grounds = Contract::default().grounds(&seen, &ScanLimits::default(), Beside::default());
+    assert_eq!(grounds[&theft.id], [0, 1]);
 }

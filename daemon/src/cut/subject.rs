@@ -6,7 +6,7 @@ use portolan_exporter::{Publication, escape};
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{Conversation, Peer, Snapshot};
-use portolan_policy::{Contract, Finding, ScanLimits, wireshark_filter};
+use portolan_policy::{Beside, Contract, Finding, ScanLimits, wireshark_filter};
 
 use crate::edge::{Edge, is_called};
 use crate::error::Failure;
@@ -46,6 +46,7 @@ pub(super) fn finding(
     publication: &Publication,
     contract: &Contract,
     limits: &ScanLimits,
+    beside: Beside<'_>,
 ) -> Result<Subject, Failure> {
     let digits = asked.strip_prefix("F-").or_else(|| asked.strip_prefix("f-")).unwrap_or(asked);
     let digits = digits.to_ascii_lowercase();
@@ -74,7 +75,7 @@ pub(super) fn finding(
         conversations: judged.iter().map(|judged| judged.conversation.clone()).collect(),
         ..publication.assessment.snapshot.clone()
     };
-    let mut grounds = contract.grounds(&snapshot, limits);
+    let mut grounds = contract.grounds(&snapshot, limits, beside);
     let conversations: BTreeSet<usize> = grounds.remove(&found.id).unwrap_or_default().into_iter().collect();
     if conversations.is_empty() {
         return Err(Failure::error(format!(
@@ -272,9 +273,11 @@ mod tests {
         for limits in [patient, ScanLimits::at_end()] {
             let bare = all
                 .iter()
-                .filter(|it| match finding(&it.id, &publication, &knowledge.contract, &limits) {
-                    Ok(found) => found.conversations.is_empty(),
-                    Err(failure) => failure.message.ends_with("rests on no packet"),
+                .filter(|it| {
+                    match finding(&it.id, &publication, &knowledge.contract, &limits, Beside::default()) {
+                        Ok(found) => found.conversations.is_empty(),
+                        Err(failure) => failure.message.ends_with("rests on no packet"),
+                    }
                 })
                 .count();
             assert_eq!(bare > 0, limits != patient, "{bare} of {} rest on nothing", all.len());

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use portolan_exporter::{DocumentedEdge, Publication, Vitals};
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{
-    AttachmentId, Completeness, Conversations, Delta, Ledger, Names, Occasion, Tally, Thefts, Timestamp,
+    AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Tally, Thefts, Timestamp,
 };
 use portolan_graphs::{Graph, Group};
 use portolan_policy::baseline::Baseline;
 use portolan_policy::findings::{Docket, Entry, Standing};
-use portolan_policy::{Alert, Contract, Register, ScanLimits};
+use portolan_policy::rhythm::Rhythm;
+use portolan_policy::{Alert, Beside, Contract, Register, ScanLimits};
 
 use super::completeness::{Losses, Source, judge_completeness};
-use super::flow_book::FlowBook;
+use super::flow_book::{FlowBook, Tried};
 use super::learner::Learner;
+use super::pace::Pace;
 use super::remembered::with_remembered;
 
 /// What a chart is told once.
@@ -59,6 +61,9 @@ pub struct Chart {
     /// In place of the register, for who holds findings over restarts.
     docket: Option<Docket>,
     baseline: Option<Learner>,
+    /// A contract that is tried.
+    pending: Option<Arc<Contract>>,
+    pace: Pace,
     documented_edges: Vec<DocumentedEdge>,
     ticks: u64,
 }
@@ -77,6 +82,8 @@ impl Chart {
             register: Register::default(),
             docket: None,
             baseline: None,
+            pending: None,
+            pace: Pace::default(),
             documented_edges,
             ticks: 0,
         }
@@ -85,7 +92,23 @@ impl Chart {
     /// Adds one flow's growth.
     pub fn apply(&mut self, delta: &Delta) {
         self.conversations.apply(delta);
-        self.flows.apply(delta);
+        let before = self.flows.apply(delta);
+        self.pace.apply(delta, before.as_ref());
+    }
+
+    /// Closes a tick without publishing: a replay publishes once, and what beats does so all along.
+    pub fn close(&mut self, at: Timestamp) {
+        self.pace.close(&self.names, at, &self.contract.rhythm_limits());
+    }
+
+    /// Goes on with what was usual before.
+    pub fn set_rhythm(&mut self, rhythm: Rhythm) {
+        self.pace.resume(rhythm);
+    }
+
+    /// Returns who calls at one interval, and what is usual.
+    pub fn rhythm(&self) -> &Rhythm {
+        self.pace.rhythm()
     }
 
     /// Returns the number of the total that the flow last applied in `slot` went to.
@@ -121,6 +144,11 @@ impl Chart {
         self.documented_edges = documented_edges(&self.contract, &self.names);
     }
 
+    /// Tries a contract: what it would say stands beside each verdict. None is tried without one.
+    pub fn set_pending(&mut self, pending: Option<Arc<Contract>>) {
+        self.pending = pending;
+    }
+
     /// Judges by a baseline, and lets it learn where that is asked for.
     pub fn set_baseline(&mut self, baseline: Baseline, learns: bool) {
         self.baseline = Some(Learner::new(baseline, learns));
@@ -153,19 +181,22 @@ impl Chart {
 
     /// Lets the baseline look at what there is without publishing it: a replay publishes once, and a day of it holds
     /// many draws.
-    pub fn look(&mut self, at: Timestamp, thefts: &Thefts) {
+    ///
+    /// `losses` and `ledger` are those so far: what was missed at a known time teaches nothing.
+    pub fn look(&mut self, at: Timestamp, thefts: &Thefts, losses: &Losses, ledger: &Ledger) {
         let Some(learner) = self.baseline.as_mut().filter(|learner| learner.learns()) else { return };
         let occasion = Occasion {
             at,
             ledger: Ledger::default(),
             kernel_dropped: None,
-            completeness: Completeness::Unknown { reasons: Vec::new() },
+            completeness: judge_completeness(&self.options.source, losses, ledger, self.flows.unseen()),
             withhold: self.options.withhold,
         };
         let mut snapshot = self.conversations.snapshot(occasion, &self.names);
         snapshot.thefts = thefts.rows().iter().map(|theft| theft.named(&self.names)).collect();
         let limits = ScanLimits::default();
-        let assessment = self.contract.assess_with(snapshot, &limits, Some(learner.baseline()));
+        let beside = Beside { baseline: Some(learner.baseline()), rhythm: None };
+        let assessment = self.contract.assess_with(snapshot, &limits, beside);
         learner.learn(&assessment);
     }
 
@@ -173,6 +204,7 @@ impl Chart {
     /// itself; what follows from the accounts is filled in here.
     pub fn turn(&mut self, turn: Turn, vitals: Vitals) -> (Publication, Vec<Alert>) {
         self.ticks += 1;
+        self.close(turn.at);
         let mut losses = turn.losses.clone();
         if let Some((attachment, tally)) = turn.overflow_most
             && let Some(sender) = self.names.attachments.get(&attachment)
@@ -200,19 +232,29 @@ impl Chart {
         let (residual_frames, residual_bytes) = turn.ledger.residual(self.conversations.sum());
         let limits = if turn.is_last { ScanLimits::at_end() } else { ScanLimits::default() };
         let baseline = self.baseline.as_ref().map(Learner::baseline);
-        let mut assessment = self.contract.assess_with(snapshot, &limits, baseline);
+        let beside = Beside { baseline, rhythm: Some(self.pace.rhythm()) };
+        let mut assessment = self.contract.assess_with(snapshot, &limits, beside);
+        if let Some(pending) = &self.pending {
+            pending.pend(&mut assessment, beside);
+        }
         if let Some(learner) = &mut self.baseline {
             learner.learn(&assessment);
         }
         let alerts = match &mut self.docket {
-            Some(docket) => docket.update(&mut assessment),
+            Some(docket) => {
+                let beside = Beside { baseline: self.baseline.as_ref().map(Learner::baseline), rhythm: None };
+                let mut alerts = docket.reconsider(&self.contract, &assessment.snapshot, beside);
+                alerts.extend(docket.update(&mut assessment));
+                alerts
+            }
             None => self.register.update(&assessment),
         };
         let is_handled = |entry: &&Entry| entry.standing != Standing::Open;
         let handled = self.docket.iter().flat_map(Docket::entries).filter(is_handled).cloned().collect();
         let baseline = self.baseline.as_mut().map(|learner| learner.rows(turn.at)).unwrap_or_default();
         let graph = Graph::draw(&assessment, Group::Service);
-        let flows = self.flows.records(&self.names, self.options.flows_kept);
+        let tried = self.pending.as_ref().map(|_| Tried::of(&assessment.judged));
+        let flows = self.flows.records(&self.names, self.options.flows_kept, tried.as_ref());
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let vitals = Vitals {
             ticks: self.ticks,

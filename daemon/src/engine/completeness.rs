@@ -68,10 +68,8 @@ pub fn judge_completeness(source: &Source, losses: &Losses, ledger: &Ledger, uns
         || dated < losses.dropped.unwrap_or(0)
         || !losses.shortfalls.date_all_of(ledger);
     let mut blind = losses.blind.clone();
-    if !is_silent {
-        blind.extend(losses.shortfalls.intervals());
-        blind.sort_by_key(|interval| interval.from);
-    }
+    blind.extend(losses.shortfalls.intervals());
+    blind.sort_by_key(|interval| interval.from);
     match (reasons.is_empty() && losses.blind.is_empty(), is_silent) {
         (true, false) => Completeness::Complete,
         (true, true) => {

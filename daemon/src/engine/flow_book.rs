@@ -1,10 +1,12 @@
 //! Live flows and the latest ended ones, for listings.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use portolan_exporter::{FlowEnd, FlowRecord, community_id};
+use portolan_exporter::{DryRun, FlowEnd, FlowRecord, community_id};
+use portolan_flowtable::flow::Claim;
 use portolan_flowtable::naming::Reader;
-use portolan_flowtable::{Delta, EndReason, Flow, Names, Outcome, Peer, Tally};
+use portolan_flowtable::{Delta, EndReason, Flow, Names, Outcome, Peer, ServicePort, Tally};
+use portolan_policy::Judged;
 
 /// Copies of flows as their last delta had them. Bounded: the oldest ended flow is forgotten first, and counted.
 #[derive(Debug)]
@@ -44,9 +46,9 @@ impl FlowBook {
         }
     }
 
-    /// Takes one delta in.
-    pub fn apply(&mut self, delta: &Delta) {
-        let before = match delta.ended {
+    /// Takes one delta in, and returns the flow as its last delta had it.
+    pub fn apply(&mut self, delta: &Delta) -> Option<Flow> {
+        let known = match delta.ended {
             None => self.keep(delta),
             Some(reason) => {
                 let before = self.take(delta.slot);
@@ -58,9 +60,10 @@ impl FlowBook {
                 before
             }
         };
-        let (before, after) = (before.map_or(0, |flow| flow.unseen_bytes()), delta.flow.unseen_bytes());
+        let (before, after) = (known.map_or(0, |flow| flow.unseen_bytes()), delta.flow.unseen_bytes());
         self.unseen.bytes = (self.unseen.bytes - before) + after;
         self.unseen.flows = (self.unseen.flows - u64::from(before > 0)) + u64::from(after > 0);
+        known
     }
 
     /// Keeps an open flow and returns it as it stood.
@@ -127,7 +130,7 @@ impl FlowBook {
     ///
     /// Every flow that ends is in the next list, for its event. Of too many live ones the attempts nobody answered are
     /// left out first, the oldest before the others: a flood of flows must not hide those others have.
-    pub fn records(&self, names: &Names, live_max: usize) -> Vec<FlowRecord> {
+    pub fn records(&self, names: &Names, live_max: usize, tried: Option<&Tried>) -> Vec<FlowRecord> {
         let reader = Reader::new(names);
         let least = self.least_rank(live_max);
         let ranked = self.live.iter().zip(&self.ranks);
@@ -135,7 +138,11 @@ impl FlowBook {
         let ended = self.ended.iter().map(|(flow, reason)| (flow, Some(*reason)));
         let mut flows: Vec<(&Flow, Option<EndReason>)> = ended.chain(live).collect();
         flows.sort_unstable_by_key(|(flow, _)| flow.id);
-        flows.into_iter().map(|(flow, ended)| record(flow, ended, &reader, names)).collect()
+        let of = |flow: &Flow| tried.and_then(|tried| tried.of_flow(flow, &reader));
+        let records = flows.into_iter();
+        records
+            .map(|(flow, ended)| FlowRecord { dry_run: of(flow), ..record(flow, ended, &reader, names) })
+            .collect()
     }
 }
 
@@ -143,6 +150,35 @@ impl FlowBook {
 fn rank(flow: &Flow) -> u64 {
     let is_answered = flow.outcome == Outcome::Answered;
     u64::from(is_answered) << 63 | flow.id & (u64::MAX >> 1)
+}
+
+/// How conversations stand and would by a contract that is tried, by the ends and the port of their flows.
+#[derive(Debug)]
+pub struct Tried(BTreeMap<(String, String, ServicePort, Claim), DryRun>);
+
+impl Tried {
+    /// Collects the verdicts of an assessment in which a contract is tried.
+    pub fn of(judged: &[Judged]) -> Self {
+        let verdicts = judged.iter().filter_map(|judged| {
+            let conversation = &judged.conversation;
+            let ends = (party(&conversation.initiator), party(&conversation.responder));
+            let pending = judged.pending.as_ref()?.verdict;
+            let dry_run = DryRun { verdict: judged.verdict, pending };
+            Some(((ends.0, ends.1, conversation.port, conversation.claim), dry_run))
+        });
+        Self(verdicts.collect())
+    }
+
+    /// Returns those of a flow's conversation; `None` where its conversation was folded into another.
+    fn of_flow(&self, flow: &Flow, reader: &Reader<'_>) -> Option<DryRun> {
+        let (initiator, responder, port) = reader.ends(flow);
+        self.0.get(&(party(&initiator), party(&responder), port, flow.claim)).copied()
+    }
+}
+
+/// Names one end so that replicas and addresses stay apart.
+fn party(peer: &Peer) -> String {
+    peer.workload().map_or_else(|| peer.address().to_string(), |workload| workload.container_id.clone())
 }
 
 fn record(flow: &Flow, ended: Option<EndReason>, reader: &Reader<'_>, names: &Names) -> FlowRecord {
@@ -177,6 +213,7 @@ fn record(flow: &Flow, ended: Option<EndReason>, reader: &Reader<'_>, names: &Na
         gaps: flow.directed(flow.gaps).into(),
         icmp_error: flow.icmp_error,
         ended,
+        dry_run: None,
     }
 }
 
@@ -243,7 +280,7 @@ mod tests {
             let ended = (at < 2).then_some(EndReason::Idle);
             book.apply(&Delta { ended, ..*delta });
         }
-        let records = book.records(&Names::default(), 20);
+        let records = book.records(&Names::default(), 20, None);
         let ids: Vec<u64> = records.iter().map(|record| record.flow_id).collect();
         // Ended, live and answered, and the latest attempts for the rest.
         let expected: Vec<u64> = (1..=5).chain(189..=205).collect();

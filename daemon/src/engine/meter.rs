@@ -241,6 +241,11 @@ impl Meter {
         *self.table.ledger()
     }
 
+    /// Returns the accounts so far.
+    pub fn ledger(&self) -> Ledger {
+        *self.table.ledger()
+    }
+
     /// Returns whether deltas wait because the ring was full.
     pub fn is_drained(&self) -> bool {
         self.table.waiting() == 0

@@ -9,6 +9,7 @@ mod completeness;
 mod flow_book;
 mod learner;
 mod meter;
+mod pace;
 mod remembered;
 mod shortfalls;
 mod vitals;

@@ -91,6 +91,18 @@ pub enum RulesCommand {
         #[arg(long, value_enum, default_value_t)]
         format: AnswerFormat,
     },
+    /// Try each standard rule on a capture it speaks on and on one that is fine
+    #[command(
+        after_help = "Examples:\n  portolan rules test\n  portolan rules test beaconing --format json\n\n\
+        The captures are built in, and small. Exit codes: 0 every rule does what it says, 1 one does not."
+    )]
+    Test {
+        /// Its id; all of them where none is given.
+        id: Option<String>,
+        /// How to print the answer
+        #[arg(long, value_enum, default_value_t)]
+        format: AnswerFormat,
+    },
 }
 
 /// `portolan policy check`.

@@ -3,6 +3,7 @@
 mod check;
 pub mod cli;
 mod diff;
+mod proof;
 mod rules;
 mod suggest;
 mod trial;
@@ -42,6 +43,7 @@ pub fn rules(command: &RulesCommand, out: &mut impl Write) -> Result<u8, Failure
     match command {
         RulesCommand::List { format } => rules::list(*format, out),
         RulesCommand::Show { id, format } => rules::show(id, *format, out),
+        RulesCommand::Test { id, format } => proof::test(id.as_deref(), *format, out),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use portolan_policy::{StandardRule, standard_rules};
+use portolan_flowtable::units::grouped;
+use portolan_policy::{FindingKind, StandardRule, standard_rules};
 use serde::Serialize;
 
 use super::cli::AnswerFormat;
@@ -19,6 +20,22 @@ struct Row<'a> {
     rationale: &'a str,
     condition: &'a str,
     remedy: &'a str,
+    thresholds: Vec<ThresholdRow>,
+}
+
+/// A number a rule goes by: what it is called and means, what holds where nobody says otherwise, and its bounds.
+#[derive(Serialize)]
+struct ThresholdRow {
+    name: &'static str,
+    means: &'static str,
+    default: u64,
+    least: u64,
+    most: u64,
+}
+
+/// Says that there is no such rule.
+pub(super) fn unknown(id: &str, ids: &[&str]) -> Failure {
+    Failure::usage(format!("no standard rule {id:?}; there are {}", ids.join(", ")))
 }
 
 fn row(rule: &StandardRule) -> Row<'static> {
@@ -29,6 +46,18 @@ fn row(rule: &StandardRule) -> Row<'static> {
         rationale: rule.rationale,
         condition: rule.condition,
         remedy: rule.remedy,
+        thresholds: rule
+            .kind
+            .thresholds()
+            .iter()
+            .map(|it| ThresholdRow {
+                name: it.name,
+                means: it.means,
+                default: it.default,
+                least: it.least,
+                most: it.most,
+            })
+            .collect(),
     }
 }
 
@@ -50,20 +79,36 @@ pub(super) fn list(format: AnswerFormat, out: &mut impl Write) -> Result<u8, Fai
 
 /// Explains one.
 pub(super) fn show(id: &str, format: AnswerFormat, out: &mut impl Write) -> Result<u8, Failure> {
-    let rules = standard_rules();
-    let Some(rule) = rules.iter().find(|rule| rule.kind.name() == id) else {
-        let ids: Vec<&str> = rules.iter().map(|rule| rule.kind.name()).collect();
-        return Err(Failure::usage(format!("no standard rule {id:?}; there are {}", ids.join(", "))));
+    let Some(kind) = FindingKind::ALL.into_iter().find(|kind| kind.name() == id) else {
+        return Err(unknown(id, &FindingKind::ALL.map(FindingKind::name)));
     };
-    let Row { id, severity, title, rationale, condition, remedy } = row(rule);
+    let rule = row(&kind.explained());
     if format == AnswerFormat::Json {
-        print_json(out, &row(rule))?;
+        print_json(out, &rule)?;
         return Ok(0);
     }
+    let Row { id, severity, title, rationale, condition, remedy, thresholds } = rule;
+    let thresholds: String = thresholds
+        .iter()
+        .map(|it| {
+            let (name, means) = (it.name, it.means);
+            format!(
+                "                 {name} = {}  {means}, from {} to {}\n",
+                it.default,
+                grouped(it.least),
+                grouped(it.most)
+            )
+        })
+        .collect();
+    let thresholds = if thresholds.is_empty() {
+        String::new()
+    } else {
+        format!(" to set   in a contract:  [standard.{id}]\n{thresholds}")
+    };
     print(
         out,
         format!(
-            "{id}, {severity} at most\n says     {title}\n why      {rationale}\n when     {condition}\n to do    {remedy}\n \
+            "{id}, {severity} at most\n says     {title}\n why      {rationale}\n when     {condition}\n to do    {remedy}\n{thresholds} \
              to leave out  in a contract:  [standard.{id}] enabled = false, or [[standard.{id}.except]] with a reason\n"
         ),
     )?;

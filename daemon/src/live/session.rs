@@ -91,6 +91,8 @@ pub struct Session {
     recording: Option<TurnNotes>,
     /// Compose files that containers' labels name.
     labelled: Labelled,
+    /// Contracts that are tried, where some are.
+    pending: Option<Contracts>,
 }
 
 /// What of the control plane goes into a journal.
@@ -203,6 +205,7 @@ impl Session {
             bridges_seen: None,
             seed,
             labelled: Labelled::default(),
+            pending: None,
             recording: notes.map(|notes| TurnNotes { notes, contracts: None, blind: Vec::new() }),
         })
     }
@@ -260,6 +263,19 @@ impl Session {
             recording.contracts = Some(contracts.texts());
         }
         self.chart.set_contract(contracts.contract);
+        self.try_pending();
+    }
+
+    /// Tries other contracts beside those in force, or none.
+    pub(crate) fn set_pending(&mut self, pending: Option<Contracts>) {
+        self.pending = pending;
+        self.try_pending();
+    }
+
+    /// What is documented by compose files holds for those that are tried too.
+    fn try_pending(&mut self) {
+        let pending = self.pending.as_ref().map(|it| it.with_compose(self.labelled.texts()).contract);
+        self.chart.set_pending(pending);
     }
 
     /// Returns the control plane, for what is learned and held there.

@@ -122,6 +122,8 @@ pub struct Knowledge {
     pub baseline: Option<Baseline>,
     /// Whether it learns from the traffic.
     pub learns: bool,
+    /// A contract that is tried, where one is.
+    pub pending: Option<Arc<Contract>>,
     /// What was passed over while reading.
     pub notes: Vec<String>,
 }

@@ -104,6 +104,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         if let Some(baseline) = &knowledge.baseline {
             chart.set_baseline(baseline.clone(), knowledge.learns);
         }
+        chart.set_pending(knowledge.pending.clone());
         let warnings = chosen.warnings.clone();
         let notes = found.iter().map(|found| found.in_words(has_own_contract)).collect();
         Ok(Self {
@@ -233,6 +234,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
                 let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
                 self.meter.tick(None, last_loss, &mut into);
                 self.tell_counted();
+                self.close_minute(before, second);
                 self.look(before, second);
             }
         }
@@ -241,12 +243,23 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         }
     }
 
+    /// Levels are of minutes: what grew is handed over at the end of each.
+    fn close_minute(&mut self, before: i64, second: i64) {
+        if before.div_euclid(60) != second.div_euclid(60) {
+            let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
+            self.meter.drain(&mut into);
+            self.chart.close(Timestamp(before.saturating_mul(Timestamp::SECOND)));
+        }
+    }
+
     /// A baseline counts by windows: it looks at the end of each.
     fn look(&mut self, before: i64, second: i64) {
         let window = |second: i64| second.saturating_mul(Timestamp::SECOND).div_euclid(WINDOW);
         if window(before) != window(second) {
             let end = Timestamp((window(before) + 1).saturating_mul(WINDOW) - 1);
-            self.chart.look(end, self.meter.thefts());
+            let shortfalls = self.meter.shortfalls().clone();
+            let losses = Losses { shortfalls, ..Losses::default() };
+            self.chart.look(end, self.meter.thefts(), &losses, &self.meter.ledger());
         }
     }
 
@@ -307,6 +320,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             notes: self.notes,
             contract: Arc::clone(self.chart.contract()),
             baseline: self.chart.baseline().cloned(),
+            rhythm: self.chart.rhythm().clone(),
         })
     }
 
@@ -391,6 +405,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             notes: self.notes,
             contract: Arc::clone(self.chart.contract()),
             baseline: self.chart.baseline().cloned(),
+            rhythm: self.chart.rhythm().clone(),
         }
     }
 }

@@ -109,6 +109,8 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
         ("troubles", Align::Left),
         ("evidence", Align::Left),
         ("ended", Align::Left),
+        ("verdict", Align::Left),
+        ("pending", Align::Left),
     ]);
     for record in records {
         let end = |end: &portolan_exporter::FlowEnd| {
@@ -135,6 +137,8 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
             troubles(record),
             text::word(&record.evidence),
             record.ended.as_ref().map_or("open".to_owned(), text::word),
+            record.dry_run.map_or(String::new(), |it| it.verdict.words().to_owned()),
+            record.dry_run.map_or(String::new(), |it| it.pending.words().to_owned()),
         ]);
     }
     let mut out = format!("FLOWS ({})\n", grouped(records.len() as u64));
@@ -297,7 +301,7 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
         FindingKind::UndocumentedPort => format!("{responder}{port}  <- {initiator}"),
         FindingKind::UndocumentedListener | FindingKind::UnusedExposure => format!("{responder}{port}"),
         FindingKind::SpoofedSource | FindingKind::StolenMac => format!("{initiator}  as {responder}"),
-        FindingKind::UnlistedSource => initiator,
+        FindingKind::UnlistedSource | FindingKind::UnusualLevel => initiator,
         FindingKind::UnexpectedPeer
         | FindingKind::Denied
         | FindingKind::ForeignDatabase
@@ -310,6 +314,7 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
         | FindingKind::ForbiddenEdge
         | FindingKind::PortScan
         | FindingKind::HostSweep
+        | FindingKind::Beaconing
         | FindingKind::SynFlood => {
             format!("{initiator} -> {responder}{port}")
         }

@@ -44,6 +44,11 @@ impl Table {
         self.rows.push(Row { cells, painted });
     }
 
+    /// Draws it without the blank before the first column.
+    pub fn draw_flush(&self) -> String {
+        self.draw().lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect()
+    }
+
     /// Draws headings and rows, two blanks between columns, no blanks at line ends.
     pub fn draw(&self) -> String {
         self.draw_with(&self.widths())

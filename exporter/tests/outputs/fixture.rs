@@ -75,6 +75,7 @@ pub(crate) fn judged(initiator: Peer, responder: Peer, port: u16, bytes: u64) ->
         verdict: Verdict::Unjudged,
         documented_by: None,
         decided_by: String::new(),
+        pending: None,
         finding: None,
     }
 }

@@ -594,6 +594,7 @@ pub(crate) fn flow(number: u64) -> FlowRecord {
         gaps: Directed::default(),
         icmp_error: Some(IcmpError { kind: 3, code: 4, count: 1 }),
         ended: None,
+        dry_run: None,
     }
 }
 

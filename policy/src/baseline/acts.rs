@@ -137,11 +137,19 @@ impl Baseline {
             }
         }
         if keys.is_empty() {
+            // Whoever leaves the project out means the service.
+            let asked_of = |known: &'_ str| -> usize {
+                let own =
+                    if service.contains('/') { known } else { known.rsplit('/').next().unwrap_or(known) };
+                strsim::damerau_levenshtein(own, service)
+            };
+            let slips_max = (service.chars().count() / 3).max(1);
             let nearest = self
                 .profiles
                 .keys()
-                .map(|known| (strsim::damerau_levenshtein(&known.service, service), &known.service))
+                .map(|known| (asked_of(&known.service), &known.service))
                 .min()
+                .filter(|(slips, _)| *slips <= slips_max)
                 .map(|(_, name)| name.clone());
             return Err(ActError::UnknownService { service: service.to_owned(), nearest });
         }

@@ -201,7 +201,9 @@ fn is_hostile(kind: FindingKind) -> bool {
         | FindingKind::CloudMetadata
         | FindingKind::InternalOutbound
         | FindingKind::ForeignResolver
-        | FindingKind::CleartextAdmin => false,
+        | FindingKind::CleartextAdmin
+        | FindingKind::Beaconing
+        | FindingKind::UnusualLevel => false,
     }
 }
 

@@ -45,9 +45,38 @@ impl Baseline {
             [one] => Ok(*one),
             several => Err(UnknownProfile::Several {
                 named: named.to_owned(),
-                images: several.iter().map(|(key, profile)| title(key, profile)).collect(),
+                images: several.iter().map(|(key, profile)| self.title(key, profile)).collect(),
             }),
         }
+    }
+
+    /// Returns what an image is called: its reference, with the beginning of its id where several of the service bear
+    /// that; its id where it has none.
+    pub fn image_title(&self, key: &ProfileKey, profile: &Profile) -> String {
+        let reference = &profile.reference;
+        if reference.is_empty() {
+            return key.image.clone();
+        }
+        let is_twin = |(other, it): (&ProfileKey, &Profile)| {
+            other.service == key.service && other != key && it.reference == *reference
+        };
+        let digest = key.image.strip_prefix("sha256:").unwrap_or(&key.image);
+        if self.profiles.iter().any(is_twin) {
+            format!("{reference} ({})", digest.get(..12).unwrap_or(digest))
+        } else {
+            reference.clone()
+        }
+    }
+
+    /// Writes `shop/orders@orders:v1.3`; where another build bears that too, `shop/orders@` and the beginning of its id,
+    /// which names it.
+    fn title(&self, key: &ProfileKey, profile: &Profile) -> String {
+        let image = self.image_title(key, profile);
+        let named = match image.strip_suffix(')').and_then(|image| image.rsplit_once(" (")) {
+            Some((_, digest)) => digest.to_owned(),
+            None => image,
+        };
+        format!("{}@{named}", key.service)
     }
 
     /// Adds what another host learned of the same services. The order of hosts does not matter.
@@ -65,12 +94,6 @@ impl Baseline {
         self.turned_away += other.turned_away;
         self.forgotten += other.forgotten;
     }
-}
-
-/// Writes `shop/orders@orders:v1.3`, or the beginning of the image's id where it has no reference.
-pub(super) fn title(key: &ProfileKey, profile: &Profile) -> String {
-    let image = if profile.reference.is_empty() { &key.image } else { &profile.reference };
-    format!("{}@{image}", key.service)
 }
 
 impl ReleaseDiff {

@@ -29,7 +29,7 @@ const RULE_KEYS: [&str; 12] = [
 ];
 const REMARKS: [&str; 4] = ["owner", "purpose", "control", "comment"];
 const STANDARD_KEYS: [&str; 2] = ["enabled", "except"];
-const EXCEPT_KEYS: [&str; 6] = ["from", "to", "ports", "direction", "reason", "expires"];
+const EXCEPT_KEYS: [&str; 2] = ["reason", "expires"];
 const SEVERITIES: [Severity; 4] = [Severity::Info, Severity::Low, Severity::Medium, Severity::High];
 /// Protocols a rule may name without a port.
 const PROTOCOLS: [(&str, Protocol); 5] = [
@@ -259,7 +259,10 @@ impl Reader<'_> {
                 self.wrong_type(item.span(), kind.name(), "a table", item.type_name());
                 continue;
             };
-            self.check_keys(own, &STANDARD_KEYS, "a standard rule");
+            let own_keys = kind.thresholds().iter().map(|threshold| threshold.name);
+            let keys: Vec<&str> = STANDARD_KEYS.into_iter().chain(own_keys).collect();
+            self.check_keys(own, &keys, &format!("standard.{}", kind.name()));
+            let thresholds = self.thresholds(kind, own);
             let is_enabled = own.get("enabled").is_none_or(|item| match item.as_bool() {
                 Some(is_enabled) => is_enabled,
                 None => {
@@ -271,14 +274,43 @@ impl Reader<'_> {
                 Some(item) => self.tables(item, "except", &format!("[[standard.{}.except]]", kind.name())),
                 None => Vec::new(),
             };
-            let exempt = tables.into_iter().map(|(table, span)| self.exemption(table, span)).collect();
-            all.push(Standard { place: self.place(item.span()), kind, is_enabled, exempt });
+            let exempt = tables.into_iter().map(|(table, span)| self.exemption(kind, table, span)).collect();
+            all.push(Standard { place: self.place(item.span()), kind, is_enabled, thresholds, exempt });
         }
         all
     }
 
-    fn exemption(&mut self, table: &dyn TableLike, span: Option<Range<usize>>) -> Exemption {
-        self.check_keys(table, &EXCEPT_KEYS, "an exemption");
+    fn thresholds(&mut self, kind: FindingKind, table: &dyn TableLike) -> BTreeMap<&'static str, u64> {
+        let mut thresholds = BTreeMap::new();
+        for threshold in kind.thresholds() {
+            let Some(item) = table.get(threshold.name) else { continue };
+            let Some(number) = item.as_integer() else {
+                self.wrong_type(item.span(), threshold.name, "a whole number", item.type_name());
+                continue;
+            };
+            let said = u64::try_from(number).unwrap_or(0);
+            let within = said.clamp(threshold.least, threshold.most);
+            if number < 0 || within != said {
+                let message = format!(
+                    "{:?} ({}) is from {} to {}, not {number}",
+                    threshold.name, threshold.means, threshold.least, threshold.most
+                );
+                self.report(item.span(), message, Some(within.to_string()));
+                continue;
+            }
+            thresholds.insert(threshold.name, said);
+        }
+        thresholds
+    }
+
+    fn exemption(
+        &mut self,
+        kind: FindingKind,
+        table: &dyn TableLike,
+        span: Option<Range<usize>>,
+    ) -> Exemption {
+        let keys: Vec<&str> = kind.exempts_by().iter().copied().chain(EXCEPT_KEYS).collect();
+        self.check_keys(table, &keys, &format!("an exemption from {}", kind.name()));
         let reason = table.get("reason").and_then(|item| self.text_of(item, "reason")).unwrap_or_default();
         if reason.is_empty() {
             self.report(span.clone(), "this exemption has no \"reason\"".to_owned(), None);

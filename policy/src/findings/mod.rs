@@ -14,6 +14,7 @@
 //! - **Bounded.** At most [`REGISTER_MAX`] findings; further ones are counted.
 
 mod acts;
+mod reconsider;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,12 +100,14 @@ pub struct Docket {
     gap: Option<Blindness>,
     turned_away: u64,
     revision: u64,
+    /// Hash of the contract that findings of earlier runs were last held against.
+    reconsidered_by: Option<String>,
 }
 
 impl Docket {
     /// Builds an empty docket that holds findings for `hold` nanoseconds behind their last frame.
     pub fn new(hold: i64) -> Self {
-        Self { hold, entries: BTreeMap::new(), gap: None, turned_away: 0, revision: 0 }
+        Self { hold, entries: BTreeMap::new(), gap: None, turned_away: 0, revision: 0, reconsidered_by: None }
     }
 
     /// Goes on with what was written down; `now` is when this run began. Between the two nobody looked.

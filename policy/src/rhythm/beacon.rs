@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use portolan_flowtable::Timestamp;
 
 /// Intervals looked at; older ones are forgotten.
-const INTERVALS_MAX: usize = 32;
+pub const INTERVALS_MAX: usize = 32;
 /// Fewest intervals that make a beacon. Fewer happen to be alike.
 pub const BEATS_MIN: usize = 16;
 /// Shortest period. What comes faster is a poll or a stream, and told by its rate.
@@ -36,8 +36,8 @@ pub struct Period {
     pub nanoseconds: i64,
     /// Intervals it rests on.
     pub intervals: usize,
-    /// How many of them fit, in a hundred.
-    pub fitting_percent: usize,
+    /// How many of them fit.
+    pub fitting: usize,
 }
 
 impl Beacon {
@@ -58,9 +58,19 @@ impl Beacon {
         self.last_at = Some(at);
     }
 
+    /// Returns when the latest beat was.
+    pub fn last_at(&self) -> Option<Timestamp> {
+        self.last_at
+    }
+
     /// Returns the period, where there is one.
     pub fn period(&self) -> Option<Period> {
-        if self.intervals.len() < BEATS_MIN {
+        self.period_of(BEATS_MIN)
+    }
+
+    /// Returns the period, where so many intervals at least make one.
+    pub fn period_of(&self, beats_min: usize) -> Option<Period> {
+        if self.intervals.len() < beats_min {
             return None;
         }
         let mut sorted: Vec<i64> = self.intervals.iter().copied().collect();
@@ -82,10 +92,6 @@ impl Beacon {
         let fitting = within(JITTER_PERCENT);
         let all = self.intervals.len();
         let is_steady = fitting * 100 >= all * FITTING_PERCENT && within(NEAR_PERCENT) * 4 >= fitting * 3;
-        is_steady.then_some(Period {
-            nanoseconds: median,
-            intervals: all,
-            fitting_percent: fitting * 100 / all.max(1),
-        })
+        is_steady.then_some(Period { nanoseconds: median, intervals: all, fitting })
     }
 }

@@ -31,7 +31,7 @@ pub struct LevelLimits {
 
 impl Default for LevelLimits {
     fn default() -> Self {
-        Self { times: 3, minutes: 3, quiet_minutes: 15, least: 10, days: 1 }
+        Self { times: 4, minutes: 5, quiet_minutes: 15, least: 10, days: 3 }
     }
 }
 
@@ -80,6 +80,27 @@ impl Level {
         }
         self.minute = Some((minute, amount));
         found
+    }
+
+    /// Returns whether the latest minute that was closed is one of an unusual level.
+    pub fn is_above(&self) -> bool {
+        self.is_excess && self.below == 0
+    }
+
+    /// Returns of each half hour of the day, from midnight UTC, the levels of the latest days; empty before the first
+    /// half hour is over.
+    pub fn days(&self) -> Vec<Vec<u64>> {
+        self.days.iter().map(|days| days.iter().copied().collect()).collect()
+    }
+
+    /// Goes on with the levels of earlier days. What is beyond the half hours of a day, or eight days, is left out.
+    pub fn resume(days: Vec<Vec<u64>>) -> Self {
+        let mut days: Vec<VecDeque<u64>> =
+            days.into_iter().take(PARTS).map(|levels| levels.into_iter().take(DAYS_MAX).collect()).collect();
+        if !days.is_empty() {
+            days.resize_with(PARTS, VecDeque::new);
+        }
+        Self { days, ..Self::default() }
     }
 
     /// Returns what is usual in a minute at this half hour of the day: the median over days. `None` where too few days

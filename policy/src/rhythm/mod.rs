@@ -1,13 +1,25 @@
 //! How often and how much: periods and levels, told from what is usual by robust statistics.
 //!
+//! # Where it sits
+//!
+//! Whoever applies deltas tells a [`Rhythm`] which flows opened and how much was sent, once a tick; an assessment asks it
+//! which of its conversations beat, and which services are above their level.
+//!
 //! # Invariants
 //!
 //! - **Pure.** Instants and amounts come in, answers go out; no clock.
-//! - **Bounded.** A [`Beacon`] holds 32 instants, a [`Level`] eight days of 48 numbers and half an hour of minutes.
+//! - **Bounded.** A [`Beacon`] holds 32 instants, a [`Level`] eight days of 48 numbers and half an hour of minutes; how
+//!   many of each are held has a limit, and what is turned away is counted.
 //! - **Robust.** Medians and quantiles of days, so that one burst does not become usual by happening.
 
 mod beacon;
+mod findings;
 mod level;
+mod measure;
+mod watch;
 
-pub use beacon::{BEATS_MIN, Beacon, Period};
+pub use beacon::{BEATS_MIN, Beacon, INTERVALS_MAX, Period};
+pub(crate) use findings::{beacons, levels};
 pub use level::{Excess, Level, LevelLimits};
+pub use measure::Measure;
+pub use watch::{RHYTHM_FORM, Rhythm, RhythmLimits, RhythmRecord, ServiceRecord};
