@@ -47,6 +47,8 @@ pub struct LiveOptions {
     pub interface: Option<String>,
     /// Bytes kept of each frame, from its network header on.
     pub snaplen: u32,
+    /// Bytes kept of TCP and UDP from or to port 53, where that is more; see [`FilterPlan::DNS_SNAPLEN`].
+    pub dns_snaplen: u32,
     /// Size of the ring shared with the kernel, in bytes.
     pub ring_bytes: u32,
     /// Interfaces to leave out.
@@ -59,6 +61,7 @@ impl Default for LiveOptions {
             backend: Backend::default(),
             interface: None,
             snaplen: 256,
+            dns_snaplen: FilterPlan::DNS_SNAPLEN,
             ring_bytes: 64 * 1024 * 1024,
             dropped: Vec::new(),
         }
@@ -147,6 +150,7 @@ impl LiveTap {
         let only = options.interface.as_deref().map(find).transpose()?;
         let plan = FilterPlan {
             snaplen: options.snaplen,
+            dns_snaplen: options.dns_snaplen,
             only: only.as_ref().map(|interface| interface.id),
             dropped: options.dropped.clone(),
             // What the loopback sends it also receives: heard once.
@@ -156,7 +160,8 @@ impl LiveTap {
         let socket = match options.backend {
             Backend::Ring => Socket::Ring(RingTap::open(options.ring_bytes, &program)?),
             Backend::Library => {
-                Socket::Library(LibraryTap::open(options.ring_bytes, options.snaplen, &program)?)
+                let snaplen = options.snaplen.max(options.dns_snaplen);
+                Socket::Library(LibraryTap::open(options.ring_bytes, snaplen, &program)?)
             }
         };
         Ok(Self {

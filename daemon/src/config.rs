@@ -49,13 +49,21 @@ pub struct Capture {
     pub interface: String,
     /// Bytes kept of each frame.
     pub snaplen: u32,
+    /// Whether names of outside addresses are read off DNS, of which more is kept then.
+    pub dns_names: bool,
     /// Size of the kernel's ring in MiB.
     pub ring_mib: u32,
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { tap: Backend::default(), interface: String::new(), snaplen: 256, ring_mib: 64 }
+        Self {
+            tap: Backend::default(),
+            interface: String::new(),
+            snaplen: 256,
+            dns_names: true,
+            ring_mib: 64,
+        }
     }
 }
 

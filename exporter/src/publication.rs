@@ -1,7 +1,7 @@
 //! What a tick publishes: one immutable value that scrape, graph, events, page and command line all read.
 
 use portolan_flowtable::{
-    Completeness, ConnState, EndReason, IcmpError, Ledger, ServicePort, Snapshot, Tally, Timestamp,
+    Completeness, ConnState, DnsCounts, EndReason, IcmpError, Ledger, ServicePort, Snapshot, Tally, Timestamp,
 };
 use portolan_graphs::{Graph, Group};
 use portolan_policy::Assessment;
@@ -218,6 +218,9 @@ pub struct FlowEnd {
     pub container: String,
     /// Image reference, or empty.
     pub image: String,
+    /// What the other end was told this address outside is called, the latest claim first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }
 
 /// How Portolan itself is doing.
@@ -269,6 +272,9 @@ pub struct Vitals {
     pub reload_ok: bool,
     /// When it was.
     pub reload_at: Timestamp,
+    /// Names of outside addresses: what was learned of them, and what was not.
+    #[serde(default)]
+    pub dns: DnsCounts,
     /// SHA-256 or other stable hash of the contract in force; empty without one.
     pub policy_hash: String,
 }

@@ -21,6 +21,7 @@
 pub mod conversation;
 pub mod delta;
 pub mod directory;
+pub mod dns_names;
 pub mod flow;
 pub mod history;
 pub mod interfaces;
@@ -41,6 +42,7 @@ pub mod workload;
 pub use conversation::{Conversation, Conversations, Outcomes, Peer, Snapshot};
 pub use delta::{Delta, DeltaSink, EndReason};
 pub use directory::{AttachmentId, Directory, Holder, ScopeId};
+pub use dns_names::{DnsCounts, DnsName, DnsNames};
 pub use flow::{End, Flow, IcmpError, InitiatorEvidence, Outcome, Side};
 pub use history::{ConnState, History};
 pub use interfaces::{InterfaceEntry, InterfaceId, InterfaceTable, Role, Sighting};

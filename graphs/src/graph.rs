@@ -110,6 +110,18 @@ pub struct Edge {
     pub is_guess: bool,
     /// Whether it is the host's or docker-proxy's leg towards a published port.
     pub is_proxy_leg: bool,
+    /// What the end outside is called, as the other end was told: claims of whoever answered. Sorted, at most
+    /// [`NAMES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Further ones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub names_left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The graph at one grouping.
@@ -133,6 +145,8 @@ pub struct Graph {
 
 /// Most edges a graph shows before the least telling ones are folded into `other`.
 pub const EDGES_MAX: usize = 5_000;
+/// Names an edge lists.
+pub const NAMES_MAX: usize = 16;
 /// Id of the node that stands for what was folded.
 pub const OTHER: &str = "other";
 
@@ -268,6 +282,7 @@ struct Draft {
     edge: Edge,
     documented_by: BTreeSet<String>,
     findings: BTreeSet<String>,
+    names: BTreeSet<String>,
     rtts: Vec<(i64, u64)>,
 }
 
@@ -294,9 +309,12 @@ impl Draft {
                 last_at: conversation.last_at,
                 is_guess: true,
                 is_proxy_leg: true,
+                names: Vec::new(),
+                names_left_out: 0,
             },
             documented_by: BTreeSet::new(),
             findings: BTreeSet::new(),
+            names: BTreeSet::new(),
             rtts: Vec::new(),
         }
     }
@@ -318,6 +336,9 @@ impl Draft {
         edge.is_guess &= !conversation.evidence.is_proof();
         edge.is_proxy_leg &= conversation.is_proxy_leg;
         self.documented_by.extend(judged.documented_by.as_ref().map(ToString::to_string));
+        for end in [&conversation.initiator, &conversation.responder] {
+            self.names.extend(end.names().iter().map(|claim| claim.name.clone()));
+        }
         if let Some(finding) = &judged.finding {
             edge.severity = edge.severity.max(severities.get(finding.as_str()).copied());
             self.findings.insert(finding.clone());
@@ -353,6 +374,8 @@ impl Draft {
             port: key.port,
             documented_by: self.documented_by.into_iter().collect::<Vec<_>>().join(", "),
             findings: self.findings.into_iter().collect(),
+            names_left_out: u64::try_from(self.names.len().saturating_sub(NAMES_MAX)).unwrap_or(u64::MAX),
+            names: self.names.into_iter().take(NAMES_MAX).collect(),
             rtt_p50: weighted_median(&mut self.rtts),
             ..self.edge
         }
@@ -400,6 +423,7 @@ fn fold(drafts: BTreeMap<Key, Draft>, edges_max: usize) -> (Vec<Edge>, u64) {
                 draft.edge.network.clear();
                 draft.documented_by.clear();
                 draft.findings.clear();
+                draft.names.clear();
                 draft.rtts.clear();
                 others.insert(key, draft);
             }

@@ -421,7 +421,7 @@ impl Draft {
                 }
                 Peer::Workload { workload, address } => format!("{} ({address})", workload.container),
                 Peer::Host { address } => format!("the host ({address})"),
-                Peer::External { address }
+                Peer::External { address, .. }
                 | Peer::Unclaimed { address, .. }
                 | Peer::Group { address }
                 | Peer::Ambiguous { address }

@@ -350,7 +350,7 @@ const ROOT_KEYS: [&str; 5] = ["service", "rule", "defaults", "groups", "standard
 const SERVICE_KEYS: [&str; 9] =
     ["service", "image", "label", "network", "project", "ports", "initiators", "rule", "mode"];
 const RULE_KEYS: [&str; 2] = ["from", "ports"];
-const PREFIXES: [&str; 6] = ["network:", "project:", "label:", "image:", "container:", "group:"];
+const PREFIXES: [&str; 7] = ["network:", "project:", "label:", "image:", "container:", "group:", "dns:"];
 const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
 impl Reader<'_> {
@@ -489,6 +489,7 @@ impl Reader<'_> {
                 "image" => Trait::Image(Glob::new(rest)),
                 "container" => Trait::Container(Glob::new(rest)),
                 "group" => return self.group(rest, span),
+                "dns" => return self.dns(rest, span),
                 _ => {
                     let hint = nearest(prefix, PREFIXES.map(|known| known.trim_end_matches(':')))
                         .map(|known| format!("{known}:{rest}"));
@@ -523,6 +524,22 @@ impl Reader<'_> {
         let hint =
             nearest(name, self.groups.keys().map(String::as_str)).map(|known| format!("group:{known}"));
         self.report(span, format!("unknown group {name:?}: define it in [groups]"), hint);
+        None
+    }
+
+    fn dns(&mut self, pattern: &str, span: Option<Range<usize>>) -> Option<Initiator> {
+        let pattern = pattern.trim_end_matches('.').to_ascii_lowercase();
+        let is_of_a_name = |letter: char| {
+            letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.' | '*' | '?' | '\\')
+        };
+        if !pattern.is_empty() && pattern.chars().all(is_of_a_name) {
+            return Some(Initiator::Dns(Glob::new(&pattern)));
+        }
+        let message = format!("\"dns:{pattern}\" is no name: expected as in \"dns:*.example.org\"");
+        // A whole address of a page is what people paste.
+        let host = pattern.split_once("://").map(|(_, rest)| rest.split(['/', ':']).next().unwrap_or(rest));
+        let hint = host.filter(|host| !host.is_empty()).map(|host| format!("dns:{host}"));
+        self.report(span, message, hint);
         None
     }
 

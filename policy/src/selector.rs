@@ -130,6 +130,9 @@ pub(crate) enum Initiator {
     Addresses(IpNet),
     /// Whoever holds an address of one of these ranges, by the name of a group.
     Group(Vec<IpNet>),
+    /// Whoever outside is called that, as far as the other end was told: by the name it asked for, or one that name is an
+    /// alias of.
+    Dns(Glob),
     /// A group of addresses, as a responder.
     Multicast,
     /// Anybody with a name, and anybody without.
@@ -145,6 +148,9 @@ impl Initiator {
             Self::External => matches!(peer, Peer::External { .. }),
             Self::Addresses(range) => range.contains(&canonical(peer.address())),
             Self::Group(ranges) => ranges.iter().any(|range| range.contains(&canonical(peer.address()))),
+            Self::Dns(pattern) => peer.names().iter().any(|claim| {
+                std::iter::once(&claim.name).chain(&claim.aliases).any(|name| pattern.fits(name))
+            }),
             Self::Multicast => matches!(peer, Peer::Group { .. }),
             Self::Any => true,
         }

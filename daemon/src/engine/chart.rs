@@ -15,6 +15,7 @@ use portolan_policy::{Alert, Contract, Register, ScanLimits};
 use super::completeness::{Losses, Source, judge_completeness};
 use super::flow_book::FlowBook;
 use super::learner::Learner;
+use super::overheard::Overheard;
 use super::remembered::with_remembered;
 
 /// What a chart is told once.
@@ -86,6 +87,11 @@ impl Chart {
     pub fn apply(&mut self, delta: &Delta) {
         self.conversations.apply(delta);
         self.flows.apply(delta);
+    }
+
+    /// Takes in what containers asked for and were told.
+    pub fn hear(&mut self, overheard: &Overheard) {
+        overheard.tell(self.conversations.names_mut());
     }
 
     /// Returns the number of the total that the flow last applied in `slot` went to.
@@ -212,7 +218,7 @@ impl Chart {
         let handled = self.docket.iter().flat_map(Docket::entries).filter(is_handled).cloned().collect();
         let baseline = self.baseline.as_mut().map(|learner| learner.rows(turn.at)).unwrap_or_default();
         let graph = Graph::draw(&assessment, Group::Service);
-        let flows = self.flows.records(&self.names, self.options.flows_kept);
+        let flows = self.flows.records(&self.names, self.conversations.names(), self.options.flows_kept);
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let vitals = Vitals {
             ticks: self.ticks,
@@ -223,6 +229,7 @@ impl Chart {
             conversations: count(self.conversations.len()),
             flows_kept: count(self.options.flows_kept),
             flows_forgotten: self.flows.forgotten(),
+            dns: self.conversations.names().counts(),
             policy_hash: self.contract.hash(),
             ..vitals
         };

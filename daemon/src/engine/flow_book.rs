@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use portolan_exporter::{FlowEnd, FlowRecord, community_id};
 use portolan_flowtable::naming::Reader;
-use portolan_flowtable::{Delta, EndReason, Flow, Names, Outcome, Peer, Tally};
+use portolan_flowtable::{Delta, DnsNames, EndReason, Flow, Names, Outcome, Peer, Tally};
 
 /// Copies of flows as their last delta had them. Bounded: the oldest ended flow is forgotten first, and counted.
 #[derive(Debug)]
@@ -107,8 +107,8 @@ impl FlowBook {
     ///
     /// Every flow that ends is in the next list, for its event. Of too many live ones the attempts nobody answered are
     /// left out first, the oldest before the others: a flood of flows must not hide those others have.
-    pub fn records(&self, names: &Names, live_max: usize) -> Vec<FlowRecord> {
-        let reader = Reader::new(names);
+    pub fn records(&self, names: &Names, claims: &DnsNames, live_max: usize) -> Vec<FlowRecord> {
+        let reader = Reader::new(names).with_claims(claims);
         let mut live: Vec<&Flow> = self.live.iter().map(|(_, flow)| flow).collect();
         let left_out = live.len().saturating_sub(live_max);
         if left_out > 0 {
@@ -128,16 +128,21 @@ impl FlowBook {
 fn record(flow: &Flow, ended: Option<EndReason>, reader: &Reader<'_>, names: &Names) -> FlowRecord {
     let (sent_frames, received_frames) = flow.directed(flow.frames);
     let (sent_bytes, received_bytes) = flow.directed(flow.bytes);
-    let end = |end: &portolan_flowtable::End| {
-        let peer = reader.peer(flow.scope, end.holder, end.address, (flow.first_at, flow.last_at));
-        flow_end(&peer, end)
+    let (initiator, responder) = (flow.initiator_end(), flow.responder_end());
+    let peer = |end: &portolan_flowtable::End| {
+        reader.peer(flow.scope, end.holder, end.address, (flow.first_at, flow.last_at))
     };
+    let (mut from, mut to) = (peer(initiator), peer(responder));
+    // A name explains a flow that opened while it held.
+    let opened = (flow.first_at, flow.first_at);
+    reader.call(&mut to, &from, (flow.scope, initiator.holder), opened);
+    reader.call(&mut from, &to, (flow.scope, responder.holder), opened);
     FlowRecord {
         flow_id: flow.id,
         community_id: community_id::of_flow(flow).unwrap_or_default(),
         proto: flow.protocol,
-        src: end(flow.initiator_end()),
-        dest: end(flow.responder_end()),
+        src: flow_end(&from, initiator),
+        dest: flow_end(&to, responder),
         network: names.scopes.get(&flow.scope).map_or(String::new(), |name| name.to_string()),
         evidence: flow.evidence,
         claim: flow.claim,
@@ -168,6 +173,7 @@ fn flow_end(peer: &Peer, end: &portolan_flowtable::End) -> FlowEnd {
         service: peer.service(),
         container: workload.map_or(String::new(), |workload| workload.container.clone()),
         image: workload.map_or(String::new(), |workload| workload.image.clone()),
+        names: peer.names().iter().map(|name| name.name.clone()).collect(),
     }
 }
 
@@ -223,7 +229,7 @@ mod tests {
             let ended = (at < 2).then_some(EndReason::Idle);
             book.apply(&Delta { ended, ..*delta });
         }
-        let records = book.records(&Names::default(), 20);
+        let records = book.records(&Names::default(), &DnsNames::default(), 20);
         let ids: Vec<u64> = records.iter().map(|record| record.flow_id).collect();
         // Ended, live and answered, and the latest attempts for the rest.
         let expected: Vec<u64> = (1..=5).chain(189..=205).collect();

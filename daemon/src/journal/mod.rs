@@ -99,6 +99,9 @@ pub struct Begin {
     pub flows_kept: usize,
     /// Pause between heartbeats among the events, in seconds.
     pub heartbeat_seconds: u32,
+    /// Whether names were read off port 53.
+    #[serde(default)]
+    pub dns_names: bool,
     /// What was documented.
     pub contracts: Vec<ContractText>,
 }

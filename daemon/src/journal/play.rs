@@ -314,6 +314,7 @@ impl Player {
             stage.chart.apply(&delta);
             (stage.flow)(&delta, stage.chart);
         }
+        stage.chart.hear(&stage.meter.take_overheard());
         let (occupancy, overflow_most) = (stage.meter.occupancy(), stage.meter.overflow_most());
         let thefts = stage.meter.thefts().clone();
         let shortfalls = stage.meter.shortfalls().clone();

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use portolan_capture::interfaces::inventory;
-use portolan_capture::{LiveOptions, LiveTap};
+use portolan_capture::{FilterPlan, LiveOptions, LiveTap};
 use portolan_exporter::Publication;
 use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::{Blindness, Delta, InterfaceId, InterfaceTable, Timestamp};
@@ -127,6 +127,7 @@ impl Session {
             backend: config.capture.tap.into(),
             interface,
             snaplen: config.capture.snaplen,
+            dns_snaplen: if config.capture.dns_names { FilterPlan::DNS_SNAPLEN } else { 0 },
             ring_bytes: config.capture.ring_mib.saturating_mul(1 << 20),
             dropped: if is_single { Vec::new() } else { loopback() },
         })?;
@@ -162,6 +163,7 @@ impl Session {
             wake: wake_there,
             recorder,
             is_single,
+            reads_names: config.capture.dns_names,
         };
         let intake = Intake::new(tap, parts);
         let intake = std::thread::Builder::new()
@@ -283,6 +285,7 @@ impl Session {
             withhold: WITHHOLD,
             flows_kept: config.exporter.flows_kept,
             heartbeat_seconds: config.events.heartbeat_seconds,
+            dns_names: config.capture.dns_names,
             contracts: self.options.contracts.texts(),
         }
     }
@@ -359,6 +362,7 @@ impl Session {
                 }
             };
             self.apply(report.pushed);
+            self.chart.hear(&report.overheard);
             rounds += 1;
             let is_done = if is_final { report.is_final } else { rounds >= DRAINS_MAX };
             if (report.is_drained && !is_final) || is_done {

@@ -181,6 +181,9 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         {
             return self.meter.leave_out(NotCounted::SecondSighting, seen.wire_bytes);
         }
+        if let Some(kept) = &row.spoken {
+            self.meter.overhear(seen, kept.spoken());
+        }
         match &mut self.player {
             Some(player) => self.meter.frame(*seen, player.deltas()),
             None => {
@@ -207,6 +210,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
                 let last_loss = self.last_loss();
                 let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
                 self.meter.tick(None, last_loss, &mut into);
+                self.chart.hear(&self.meter.take_overheard());
                 self.tell_counted();
                 self.look(before, second);
             }
@@ -296,6 +300,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
         self.meter.tick(None, last_loss, &mut into);
         let ledger = self.meter.settle(&mut into);
+        self.chart.hear(&self.meter.take_overheard());
         self.tell_counted();
         if ledger.delivered.frames > 0 && ledger.unknown_link_type == ledger.delivered {
             // Nothing could be done with any frame: that is no answer but an error.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use portolan_exporter::{FlowRecord, Publication, escape};
-use portolan_flowtable::{Completeness, Outcomes};
+use portolan_flowtable::{Completeness, DnsCounts, Outcomes};
 use portolan_graphs::Edge;
 use portolan_policy::{Finding, ListenerClass, Listens, Severity, Verdict};
 
@@ -110,7 +110,9 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
     ]);
     for record in records {
         let end = |end: &portolan_exporter::FlowEnd| {
-            let name = if end.container.is_empty() { &end.service } else { &end.container };
+            let own = if end.container.is_empty() { &end.service } else { &end.container };
+            // What an address outside is called says more than that it is outside.
+            let name = end.names.first().unwrap_or(own);
             let place = match (end.ip, end.port) {
                 (ip, None) => ip.to_string(),
                 (std::net::IpAddr::V4(ip), Some(port)) => format!("{ip}:{port}"),
@@ -579,5 +581,20 @@ pub fn status(publication: &Publication, style: Style) -> String {
         grouped(ledger.flows_evicted),
         grouped(vitals.ticks),
     );
+    let dns = vitals.dns;
+    if dns != DnsCounts::default() {
+        let _ = writeln!(
+            out,
+            "{} names of addresses outside, from {} DNS answers; {} nobody asked for, {} cut, {} malformed, {} missed; \
+             {} names evicted",
+            grouped(dns.names),
+            grouped(dns.answers),
+            grouped(dns.unasked),
+            grouped(dns.cut),
+            grouped(dns.malformed),
+            grouped(dns.missed),
+            grouped(dns.evicted),
+        );
+    }
     out
 }

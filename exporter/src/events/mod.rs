@@ -148,6 +148,8 @@ pub struct EndNews {
     pub container: String,
     /// Image reference, or empty.
     pub image: String,
+    /// What the other end was told this address outside is called, the latest claim first.
+    pub names: Vec<String>,
 }
 
 /// What became of a flow.

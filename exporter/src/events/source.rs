@@ -401,6 +401,7 @@ fn peer_end(peer: &Peer, port: Option<Port>) -> EndNews {
         service: peer.service(),
         container: workload.map(|workload| workload.container.clone()).unwrap_or_default(),
         image: workload.map(|workload| workload.image.clone()).unwrap_or_default(),
+        names: peer.names().iter().map(|claim| claim.name.clone()).collect(),
     }
 }
 
@@ -411,6 +412,7 @@ fn flow_end(end: &FlowEnd) -> EndNews {
         service: end.service.clone(),
         container: end.container.clone(),
         image: end.image.clone(),
+        names: end.names.clone(),
     }
 }
 
@@ -421,5 +423,6 @@ fn named_end(service: &str, containers: &[String], port: Option<Port>) -> EndNew
         service: service.to_owned(),
         container: containers.first().cloned().unwrap_or_default(),
         image: String::new(),
+        names: Vec::new(),
     }
 }

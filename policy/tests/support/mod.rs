@@ -106,7 +106,7 @@ pub(crate) fn bare(text: &str) -> Peer {
 }
 
 pub(crate) fn external(last: u8) -> Peer {
-    Peer::External { address: IpAddr::V4(Ipv4Addr::new(203, 0, 113, last)) }
+    Peer::External { address: IpAddr::V4(Ipv4Addr::new(203, 0, 113, last)), names: Default::default() }
 }
 
 /// Sets how a conversation fared and when it began, in milliseconds after the start.
