@@ -18,6 +18,7 @@
 //! - **One writer.** Only the data plane touches a slot; the control plane sees copies.
 //! - **No names.** Attachments are numbers here. Names bind when a snapshot is taken.
 
+pub mod confinement;
 pub mod conversation;
 pub mod delta;
 pub mod directory;
@@ -39,6 +40,7 @@ pub mod theft;
 pub mod units;
 pub mod workload;
 
+pub use confinement::{Confinement, Mount, NamespaceKind, SharedNamespace};
 pub use conversation::{Conversation, Conversations, Outcomes, Peer, Snapshot};
 pub use delta::{Delta, DeltaSink, EndReason};
 pub use directory::{AttachmentId, Directory, Holder, ScopeId};

@@ -122,6 +122,8 @@ fn workload(at: usize, container: &str, service: &str, project: &str) -> Arc<Wor
         documented: vec![documented(service)],
         identity_claim: Some(service.to_owned()),
         unobservable: None,
+        confinement: None,
+        image_digests: Vec::new(),
     })
 }
 

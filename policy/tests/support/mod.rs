@@ -39,6 +39,8 @@ pub(crate) fn workload(container: &str, qualified: &str, ports: &[u16]) -> Arc<W
             .collect(),
         identity_claim: None,
         unobservable: None,
+        confinement: None,
+        image_digests: Vec::new(),
     })
 }
 
