@@ -1,5 +1,6 @@
 //! What a tick publishes: one immutable value that scrape, graph, events, page and command line all read.
 
+use portolan_flowtable::lifecycle::Happening;
 use portolan_flowtable::{
     Completeness, ConnState, DnsCounts, EndReason, IcmpError, Ledger, ServicePort, Snapshot, Tally, Timestamp,
 };
@@ -28,6 +29,22 @@ pub struct Publication {
     /// Findings somebody acknowledged or suppressed; they are not among the assessment's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handled: Vec<Entry>,
+    /// What happened to containers besides packets, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifecycle: Vec<LifeRow>,
+    /// Happenings that found no room.
+    #[serde(default)]
+    pub lifecycle_left_out: u64,
+}
+
+/// Something that happened to a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LifeRow {
+    /// Its number in this run, from 1, without gaps.
+    pub number: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub happening: Happening,
 }
 
 /// How far the baseline of one service is.
@@ -105,6 +122,8 @@ impl Publication {
             documented_edges: Vec::new(),
             baseline: Vec::new(),
             handled: Vec::new(),
+            lifecycle: Vec::new(),
+            lifecycle_left_out: 0,
         }
     }
 }

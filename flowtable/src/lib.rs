@@ -28,6 +28,7 @@ pub mod history;
 pub mod interfaces;
 mod key;
 pub mod ledger;
+pub mod lifecycle;
 pub mod missed;
 pub mod naming;
 pub mod observation;

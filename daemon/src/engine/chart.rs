@@ -15,6 +15,7 @@ use portolan_policy::{Alert, Contract, Register, ScanLimits};
 use super::completeness::{Losses, Source, judge_completeness};
 use super::flow_book::FlowBook;
 use super::learner::Learner;
+use super::life::{Happenings, Life};
 use super::overheard::Overheard;
 use super::remembered::with_remembered;
 
@@ -44,6 +45,8 @@ pub struct Turn {
     pub overflow_most: Option<(AttachmentId, Tally)>,
     /// Hardware addresses that others than their holders sent from.
     pub thefts: Thefts,
+    /// What happened to containers since the turn before.
+    pub happenings: Happenings,
     /// Whether the source has ended, so that nothing can be answered any more.
     pub is_last: bool,
 }
@@ -61,6 +64,7 @@ pub struct Chart {
     docket: Option<Docket>,
     baseline: Option<Learner>,
     documented_edges: Vec<DocumentedEdge>,
+    life: Life,
     ticks: u64,
 }
 
@@ -79,6 +83,7 @@ impl Chart {
             docket: None,
             baseline: None,
             documented_edges,
+            life: Life::default(),
             ticks: 0,
         }
     }
@@ -234,7 +239,20 @@ impl Chart {
             ..vitals
         };
         let documented_edges = self.documented_edges.clone();
-        (Publication { assessment, graph, vitals, flows, documented_edges, baseline, handled }, alerts)
+        self.life.turn(turn.at, turn.happenings, &assessment.snapshot.workloads);
+        let (lifecycle, lifecycle_left_out) = (self.life.rows(), self.life.left_out());
+        let publication = Publication {
+            assessment,
+            graph,
+            vitals,
+            flows,
+            documented_edges,
+            baseline,
+            handled,
+            lifecycle,
+            lifecycle_left_out,
+        };
+        (publication, alerts)
     }
 }
 

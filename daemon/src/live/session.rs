@@ -26,7 +26,7 @@ use super::intake::{Command, Intake, IntakeParts, Report};
 use crate::compose::Labelled;
 use crate::config::Config;
 use crate::engine::{
-    Chart, ChartOptions, DELTAS_PER_COMMAND, Losses, Meter, RunFacts, Source, Turn, Who, vitals,
+    Chart, ChartOptions, DELTAS_PER_COMMAND, Happenings, Losses, Meter, RunFacts, Source, Turn, Who, vitals,
 };
 use crate::error::Failure;
 use crate::journal::{Begin, ContractText, FORM, TurnRow};
@@ -76,6 +76,7 @@ pub struct Pulse {
 pub struct Session {
     options: SessionOptions,
     runtime: Runtime,
+    book: Arc<RosterBook>,
     pictures: watch::Receiver<Arc<Picture>>,
     commands: Sender<Command>,
     wake: OwnedFd,
@@ -173,6 +174,7 @@ impl Session {
 
         let book = RosterBook::new(&config.identity.bridges, &config.identity.proc_root);
         let pictures = book.subscribe();
+        let kept = Arc::clone(&book);
         let follow_options = FollowOptions {
             docker_socket: Some(config.identity.docker_socket.clone()),
             proc_root: config.identity.proc_root.clone(),
@@ -192,6 +194,7 @@ impl Session {
         Ok(Self {
             options,
             runtime,
+            book: kept,
             pictures,
             commands,
             wake,
@@ -427,7 +430,9 @@ impl Session {
             reload_at: self.reloaded.1,
             in_ring,
         };
-        self.note_turn(at, &picture, report, &losses, &facts);
+        let (list, left_out) = self.book.take_happenings(at);
+        let happenings = Happenings { list, left_out };
+        self.note_turn(at, &picture, report, &losses, &facts, &happenings);
         let turn = Turn {
             at,
             ledger: report.ledger,
@@ -435,6 +440,7 @@ impl Session {
             occupancy: report.occupancy,
             overflow_most: report.overflow_most,
             thefts: report.thefts.clone(),
+            happenings,
             is_last: false,
         };
         let (publication, alerts) = self.chart.turn(turn, vitals(&picture, &facts));
@@ -448,6 +454,7 @@ impl Session {
         report: &Report,
         losses: &Losses,
         facts: &RunFacts,
+        happenings: &Happenings,
     ) {
         let Some(recording) = &mut self.recording else { return };
         let blind = (recording.blind != report.blind).then(|| report.blind.clone());
@@ -464,6 +471,8 @@ impl Session {
             blind,
             remarks: losses.remarks.clone(),
             is_capturing: facts.is_capturing,
+            happenings: happenings.list.clone(),
+            happenings_left_out: happenings.left_out,
         };
         // A writer that is gone is noticed by whoever waits for it.
         let _ = recording.notes.send(Note::Turn(Arc::clone(picture), Box::new(row)));

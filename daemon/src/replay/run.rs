@@ -17,7 +17,7 @@ use super::row::{Row, Sighting};
 use super::vantage::Chosen;
 use super::watch::Watch;
 use super::{EachTurn, Replayed, Request, TurnOf};
-use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
+use crate::engine::{Chart, ChartOptions, Happenings, Losses, Meter, Source, Turn, Who};
 use crate::error::Failure;
 use crate::journal::{Ending, Player, Stage, Turned, parse};
 
@@ -353,7 +353,8 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         }
         let (occupancy, overflow_most) = (self.meter.occupancy(), self.meter.overflow_most());
         let thefts = self.meter.thefts().clone();
-        let turn = Turn { at, ledger, losses, occupancy, overflow_most, thefts, is_last: true };
+        let happenings = Happenings::default();
+        let turn = Turn { at, ledger, losses, occupancy, overflow_most, thefts, happenings, is_last: true };
         let (publication, alerts) = self.chart.turn(turn, vitals);
         if let Some(each_turn) = self.request.each_turn {
             let turned = TurnOf { publication: &publication, alerts: &alerts, heartbeat_seconds: 0 };

@@ -32,6 +32,7 @@ mod limits;
 mod listeners;
 mod live_shop;
 mod look;
+mod names_and_lives;
 mod namespace;
 mod power;
 mod recorded;
