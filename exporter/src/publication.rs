@@ -101,6 +101,8 @@ impl Publication {
             listeners: Vec::new(),
             listening_not_checked: Vec::new(),
             exposures: Vec::new(),
+            joins: Vec::new(),
+            joins_left_out: 0,
             rules: Vec::new(),
             undeclared: Vec::new(),
             warnings: Vec::new(),

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use portolan_flowtable::{Completeness, Outcomes, Peer, ServicePort, Tally, Timestamp, Workload};
-use portolan_policy::{Assessment, Judged, ListenerClass, Severity, Verdict};
+use portolan_policy::{Assessment, Join, Judged, ListenerClass, Severity, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// What one node of a graph stands for.
@@ -135,6 +135,12 @@ pub struct Graph {
     pub edges: Vec<Edge>,
     /// Edges that were folded into the node `other` because there were too many; their frames are in its edges.
     pub edges_folded: u64,
+    /// What joins containers without a packet. No edges: nobody saw them used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joins: Vec<Join>,
+    /// Further joins.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub joins_left_out: u64,
     /// First frame's time, or the tap's start.
     pub from: Timestamp,
     /// When the picture was taken, in engine time.
@@ -260,6 +266,8 @@ impl Graph {
             nodes: nodes.into_values().collect(),
             edges,
             edges_folded,
+            joins: assessment.joins.clone(),
+            joins_left_out: assessment.joins_left_out,
             from: assessment.snapshot.from,
             at: assessment.snapshot.at,
             completeness: assessment.snapshot.completeness.clone(),

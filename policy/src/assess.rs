@@ -83,6 +83,7 @@ impl Contract {
             services.filter(|(_, service)| service.is_undeclared()).map(|(name, _)| name.clone()).collect();
         let warnings = warnings(self, &intent, &snapshot);
         let listening_not_checked = listeners::not_checked(&snapshot);
+        let (joins, joins_left_out) = crate::joins::joins(&snapshot.workloads);
         let contract = self.title().unwrap_or_else(|| without_contract(&intent));
         let judged = conversations
             .into_iter()
@@ -104,6 +105,8 @@ impl Contract {
             listeners,
             listening_not_checked,
             exposures,
+            joins,
+            joins_left_out,
             undeclared,
             rules,
             warnings,

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use portolan_exporter::{FlowRecord, Publication, escape};
 use portolan_flowtable::{Completeness, DnsCounts, Outcomes};
 use portolan_graphs::Edge;
-use portolan_policy::{Finding, ListenerClass, Listens, Severity, Verdict};
+use portolan_policy::{Finding, JoinMember, ListenerClass, Listens, Severity, Verdict};
 
 pub use table::{Align, Table};
 pub use text::{bytes, milliseconds, span, time_of_day};
@@ -474,6 +474,26 @@ fn tail(publication: &Publication, names: &ShortNames, style: Style) -> String {
         })
         .collect();
     list(&mut out, "EXPOSED", "published beyond this host", &exposed);
+    let joined: Vec<String> = publication
+        .assessment
+        .joins
+        .iter()
+        .map(|join| {
+            let what = match join.what.as_str() {
+                "host" => String::new(),
+                what => format!(" {}", escape::terminal(what)),
+            };
+            let member =
+                |it: &JoinMember| format!("{} ({})", names.short(&it.service), escape::terminal(&it.how));
+            let mut members: Vec<String> = join.members.iter().map(member).collect();
+            members.dedup();
+            if join.members_left_out > 0 {
+                members.push(format!("{} more", grouped(join.members_left_out)));
+            }
+            format!("{}{what}: {}", join.kind.name().replace('_', " "), members.join(" and "))
+        })
+        .collect();
+    list(&mut out, "JOINED", "without a packet", &joined);
     let listening: Vec<String> = publication
         .assessment
         .listeners

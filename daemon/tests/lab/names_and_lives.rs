@@ -121,7 +121,7 @@ fn what_happens_to_a_container_is_told_without_its_commands_live_and_from_the_re
     let run = |name: &str, image: &str| {
         let labels = ["project=shop", "service=app", "config-hash=1"];
         let labels = labels.map(|label| format!("--label=com.docker.compose.{label}"));
-        let mut arguments = vec!["run", "-d", "--name", name, "--network", "net"];
+        let mut arguments = vec!["run", "-d", "--name", name, "--network", "net", "-v", "data:/data"];
         // There is no shell in the image for it to run in.
         arguments.extend(["--health-cmd", "true", "--health-interval", "1s", "--health-retries", "1"]);
         arguments.extend(labels.iter().map(String::as_str));
@@ -136,6 +136,15 @@ fn what_happens_to_a_container_is_told_without_its_commands_live_and_from_the_re
         daemon.get("/api/v1/publication").contains("\"unhealthy\"")
     });
     run("app-2", "lab/app:2.0");
+    daemon.eventually("the volume of both is said to join them", |daemon| {
+        let joins = daemon.json("/api/v1/graph")["joins"].clone();
+        let is_it = |join: &Value| {
+            join["kind"] == "volume"
+                && join["what"] == "data"
+                && join["members"].as_array().is_some_and(|members| members.len() == 2)
+        };
+        joins.as_array().is_some_and(|joins| joins.iter().any(is_it))
+    });
     lab.docker(["kill", "app-1"]);
     daemon.eventually("its end and the image of its sister are told", |daemon| {
         let answer = daemon.get("/api/v1/publication");
