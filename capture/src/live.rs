@@ -22,8 +22,8 @@ mod ring;
 use library::LibraryTap;
 use ring::RingTap;
 
-/// How long the kernel keeps a block of the ring that is not full, in milliseconds: the greatest delay of a frame.
-const BLOCK_MILLISECONDS: u32 = 50;
+/// [`LiveOptions::block_milliseconds`] unless told otherwise; less wakes the reader more often.
+pub const BLOCK_MILLISECONDS: u32 = 50;
 
 /// What stands before the network header of a cooked frame, and does not count towards the snaplen.
 pub const COOKED_HEADER_BYTES: u32 = 20;
@@ -51,6 +51,8 @@ pub struct LiveOptions {
     pub dns_snaplen: u32,
     /// Size of the ring shared with the kernel, in bytes.
     pub ring_bytes: u32,
+    /// How long the kernel keeps a block of the ring that is not full, in milliseconds: the greatest delay of a frame.
+    pub block_milliseconds: u32,
     /// Interfaces to leave out.
     pub dropped: Vec<InterfaceId>,
 }
@@ -63,6 +65,7 @@ impl Default for LiveOptions {
             snaplen: 256,
             dns_snaplen: FilterPlan::DNS_SNAPLEN,
             ring_bytes: 64 * 1024 * 1024,
+            block_milliseconds: BLOCK_MILLISECONDS,
             dropped: Vec::new(),
         }
     }
@@ -158,10 +161,13 @@ impl LiveTap {
         };
         let program = plan.program();
         let socket = match options.backend {
-            Backend::Ring => Socket::Ring(RingTap::open(options.ring_bytes, &program)?),
+            Backend::Ring => {
+                Socket::Ring(RingTap::open(options.ring_bytes, options.block_milliseconds, &program)?)
+            }
             Backend::Library => {
                 let snaplen = options.snaplen.max(options.dns_snaplen);
-                Socket::Library(LibraryTap::open(options.ring_bytes, snaplen, &program)?)
+                let delay = options.block_milliseconds;
+                Socket::Library(LibraryTap::open(options.ring_bytes, snaplen, delay, &program)?)
             }
         };
         Ok(Self {

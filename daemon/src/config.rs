@@ -405,6 +405,9 @@ impl Config {
         config.capture.snaplen = live.snaplen.unwrap_or(config.capture.snaplen);
         config.capture.ring_mib = live.ring_mib.unwrap_or(config.capture.ring_mib);
         config.flowtable.flows_max = live.flows_max.unwrap_or(config.flowtable.flows_max);
+        if let Some(tick) = live.tick {
+            config.daemon.tick_milliseconds = u32::try_from(tick.as_millis()).unwrap_or(u32::MAX);
+        }
         config.daemon.sandbox = live.sandbox.unwrap_or(config.daemon.sandbox);
         config.check("command line")?;
         Ok(config)

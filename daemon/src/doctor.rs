@@ -109,7 +109,7 @@ fn packet_socket(config: &Config) -> Check {
         snaplen: config.capture.snaplen,
         dns_snaplen: 0,
         ring_bytes: config.capture.ring_mib.saturating_mul(1 << 20),
-        dropped: Vec::new(),
+        ..LiveOptions::default()
     };
     match LiveTap::open(&options) {
         Ok(_) => check(

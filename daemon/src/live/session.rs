@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use portolan_capture::interfaces::inventory;
+use portolan_capture::live::BLOCK_MILLISECONDS;
 use portolan_capture::{FilterPlan, LiveOptions, LiveTap};
 use portolan_exporter::Publication;
 use portolan_flowtable::directory::BareDirectory;
@@ -43,6 +44,8 @@ const WITHHOLD: i64 = 5 * Timestamp::SECOND;
 const REPORT_WAIT: Duration = Duration::from_secs(10);
 /// Longest wait for the first dump of links.
 const LINKS_WAIT: Duration = Duration::from_secs(3);
+/// Shortest time the kernel keeps frames back, in milliseconds.
+const BLOCK_MIN: u32 = 5;
 /// Rounds of draining within one tick; what is left then waits for the next.
 const DRAINS_MAX: usize = 64;
 
@@ -130,6 +133,8 @@ impl Session {
             snaplen: config.capture.snaplen,
             dns_snaplen: if config.capture.dns_names { FilterPlan::DNS_SNAPLEN } else { 0 },
             ring_bytes: config.capture.ring_mib.saturating_mul(1 << 20),
+            // A frame must not wait in the kernel for as long as a fast tick takes.
+            block_milliseconds: (config.daemon.tick_milliseconds / 8).clamp(BLOCK_MIN, BLOCK_MILLISECONDS),
             dropped: if is_single { Vec::new() } else { loopback() },
         })?;
         // Before the first thread: threads inherit what is left.

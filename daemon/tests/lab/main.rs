@@ -28,6 +28,7 @@ mod faults;
 mod findings;
 mod floods;
 mod forged;
+mod latency;
 mod limits;
 mod listeners;
 mod live_shop;
