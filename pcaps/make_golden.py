@@ -491,7 +491,67 @@ def first_day():
     whole.write("first-day")
 
 
+def dns(ident, name, answer=None):
+    """A question for an IPv4 address, or its answer: (aliases, address, seconds to live)."""
+    coded = lambda name: b"".join(bytes([len(label)]) + label for label in name.split(b".")) + b"\0"
+    records = []
+    if answer:
+        aliases, address, ttl = answer
+        chain = [name] + aliases
+        for owner, target in zip(chain, chain[1:]):
+            records.append(coded(owner) + struct.pack(">HHIH", 5, 1, ttl, len(coded(target))) + coded(target))
+        records.append(coded(chain[-1]) + struct.pack(">HHIH", 1, 1, ttl, 4) + socket.inet_aton(address))
+    head = struct.pack(">HHHHHH", ident, 0x8180 if answer else 0x0100, 1, len(records), 0, 0)
+    return head + coded(name) + struct.pack(">HH", 1, 1) + b"".join(records)
+
+
+def dns_names():
+    web, cart = Container("web", "172.20.0.4", 17), Container("cart", "172.20.0.3", 13)
+    worker, old = Container("worker", "172.20.0.7", 23), Container("old", "172.20.0.6", 21)
+    lab = Lab(web, cart, worker, old)
+
+    def ask(asker, sport, ident, name, answer):
+        there = edge(asker.service, "external", 53, "udp")
+        question = udp(asker.address, sport, RESOLVER, 53, dns(ident, name))
+        lab.put(asker, None, lab.packet(asker.address, RESOLVER, UDP, question), there, 0)
+        reply = udp(RESOLVER, 53, asker.address, sport, dns(ident, name, answer))
+        lab.put(None, asker, lab.packet(RESOLVER, asker.address, UDP, reply), there, 1)
+        lab.edges[there][4] += 1
+        lab.wait(5)
+
+    def call(caller, address, **more):
+        lab.connection(caller, None, 443, edge(caller.service, "external", 443), target=address, **more)
+
+    ask(web, 41000, 7, b"API.example.com", ([b"edge.example.net"], OUTSIDE, 60))
+    call(web, OUTSIDE)
+    # The same address by another name, over TCP; and a name that would paint a terminal red.
+    there = edge("web", "external", 53)
+    seq = [100, 900]
+    for side, flags, payload in [(0, SYN, b""), (1, SYN | ACK, b""), (0, ACK, b""), (0, PSH | ACK, dns(8, b"www.example.com")),
+                                 (1, PSH | ACK, dns(8, b"www.example.com", ([], OUTSIDE, 60))),
+                                 (0, FIN | ACK, b""), (1, FIN | ACK, b""), (0, ACK, b"")]:
+        payload = struct.pack(">H", len(payload)) + payload if payload else b""
+        ends = [(web, web.address, 41001), (None, RESOLVER, 53)]
+        (a, source, p), (b, target, q) = ends[side], ends[1 - side]
+        segment = tcp(source, p, target, q, flags, seq[side], seq[1 - side] if flags & ACK else 0, payload)
+        lab.put(a, b, lab.packet(source, target, TCP, segment), there, side)
+        seq[side] += len(payload) + (1 if flags & (SYN | FIN) else 0)
+    lab.edges[there][4] = 1
+    call(web, OUTSIDE)
+    ask(web, 41002, 9, b"\x1b[31m<b>.example.com", ([], "203.0.113.10", 60))
+    call(web, "203.0.113.10")
+    # Nobody told cart what this address is called.
+    call(cart, OUTSIDE)
+    # An answer to a question worker never asked, from a container that calls itself the resolver.
+    told = edge("worker", "old", 53, "udp")
+    forged = udp(RESOLVER, 53, worker.address, 41003, dns(10, b"bank.example.com", ([], "203.0.113.66", 60)))
+    lab.put(old, worker, lab.packet(RESOLVER, worker.address, UDP, forged), told, 1)
+    lab.edges[told][4] = 1
+    call(worker, "203.0.113.66")
+    lab.write("dns-names")
+
+
 if __name__ == "__main__":
     for make in [undocumented_debug_port, spoofed_source, open_before_start, published_port, fragments, table_full,
-                 standard_rules, levels, host_sweep, first_day]:
+                 standard_rules, levels, host_sweep, first_day, dns_names]:
         make()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use portolan_daemon::engine::{Chart, ChartOptions, Losses, Source, Turn};
+use portolan_daemon::engine::{Chart, ChartOptions, Happenings, Losses, Source, Turn};
 use portolan_exporter::exposition::render_with;
 use portolan_exporter::{EdgeMemory, OwnMetrics, SeriesLimits, Vitals};
 use portolan_flowtable::directory::BareDirectory;
@@ -80,6 +80,7 @@ fn turn(ledger: Ledger, flows: u32) -> Turn {
         occupancy,
         overflow_most: None,
         thefts: Thefts::default(),
+        happenings: Happenings::default(),
         is_last: false,
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! # Sources
 //!
-//! linux/filter.h for the ancillary loads; the socket is cooked, so that nothing but these tells interfaces apart.
+//! linux/filter.h for the ancillary loads; the socket is cooked, so that nothing but these tells interfaces apart, and
+//! a packet begins with its network header (net/packet/af_packet.c). IPv4: RFC 791; IPv6: RFC 8200.
 
 use portolan_flowtable::InterfaceId;
 use portolan_sys::FilterInstruction;
@@ -14,6 +15,9 @@ use portolan_sys::FilterInstruction;
 pub struct FilterPlan {
     /// Bytes kept of each frame, from its network header on.
     pub snaplen: u32,
+    /// Bytes kept of TCP and UDP from or to port 53, where that is more: names stand behind the headers. Later
+    /// fragments and packets with IPv6 extension headers are kept like any other.
+    pub dns_snaplen: u32,
     /// The one interface to hear; `None` for all.
     pub only: Option<InterfaceId>,
     /// Interfaces to leave out: the loopback, NICs that were denied. At most [`FilterPlan::DROPPED_MAX`] of them
@@ -27,25 +31,53 @@ pub struct FilterPlan {
 const LOAD: u16 = 0x20;
 /// Compare with the operand (`BPF_JMP | BPF_JEQ | BPF_K`).
 const JUMP_IF_EQUAL: u16 = 0x15;
+/// Compare with the operand (`BPF_JMP | BPF_JGT | BPF_K`).
+const JUMP_IF_GREATER: u16 = 0x25;
+/// Compare bits with the operand (`BPF_JMP | BPF_JSET | BPF_K`).
+const JUMP_IF_SET: u16 = 0x45;
+/// Load the packet's length (`BPF_LD | BPF_W | BPF_LEN`).
+const LOAD_LENGTH: u16 = 0x80;
+/// Load a byte of the packet (`BPF_LD | BPF_B | BPF_ABS`).
+const LOAD_BYTE: u16 = 0x30;
+/// Load two bytes of the packet (`BPF_LD | BPF_H | BPF_ABS`).
+const LOAD_HALF: u16 = 0x28;
+/// Load two bytes from the index register on (`BPF_LD | BPF_H | BPF_IND`).
+const LOAD_HALF_FROM: u16 = 0x48;
+/// Put an IPv4 header's length into the index register (`BPF_LDX | BPF_B | BPF_MSH`).
+const INDEX_HEADER_LENGTH: u16 = 0xb1;
 /// Keep so many bytes (`BPF_RET | BPF_K`).
 const RETURN: u16 = 0x06;
 
 /// Where ancillary data begins: `SKF_AD_OFF`, -0x1000.
 const ANCILLARY: u32 = 0xffff_f000;
+/// `SKF_AD_PROTOCOL`: the ethertype.
+const ETHERTYPE: u32 = ANCILLARY;
 /// `SKF_AD_PKTTYPE`.
 const PACKET_TYPE: u32 = ANCILLARY + 4;
 /// `SKF_AD_IFINDEX`.
 const INTERFACE_INDEX: u32 = ANCILLARY + 8;
 /// `PACKET_OUTGOING`.
 const OUTGOING: u32 = 4;
+const ETHERTYPE_IPV4: u32 = 0x0800;
+const ETHERTYPE_IPV6: u32 = 0x86dd;
+const UDP: u32 = 17;
+const TCP: u32 = 6;
+const DNS: u32 = 53;
+/// The longest IPv4 header and four bytes of ports. A load behind a packet's end would drop the frame unseen: of
+/// packets this short nothing is loaded.
+const LOADED_BYTES: u32 = 64;
 
 impl FilterPlan {
     /// Interfaces one program can leave out; two instructions each.
     pub const DROPPED_MAX: usize = 2_000;
 
+    /// Bytes kept of port 53 by default: what resolvers are told to send at most is less (RFC 6891, section 6.2.5), and
+    /// a sender who puts bulk data on this port must not fill the ring with it.
+    pub const DNS_SNAPLEN: u32 = 4_096;
+
     /// Keeps `snaplen` bytes of every frame of every interface.
     pub fn everything(snaplen: u32) -> Self {
-        Self { snaplen, only: None, dropped: Vec::new(), incoming_only: false }
+        Self { snaplen, dns_snaplen: 0, only: None, dropped: Vec::new(), incoming_only: false }
     }
 
     /// Writes the program.
@@ -62,9 +94,46 @@ impl FilterPlan {
         for dropped in self.dropped.iter().take(Self::DROPPED_MAX) {
             program.extend(drop_if(dropped.0));
         }
+        if self.dns_snaplen > self.snaplen {
+            program.extend(keep_names(self.snaplen, self.dns_snaplen));
+        }
         program.push(keep(self.snaplen));
         program
     }
+}
+
+/// Keeps more of port 53 and leaves everything else to the instruction behind.
+fn keep_names(snaplen: u32, dns_snaplen: u32) -> [FilterInstruction; 23] {
+    let step =
+        |code, operand, jump_true, jump_false| FilterInstruction { code, jump_true, jump_false, operand };
+    // A jump counts from the instruction behind it: 22 is the end of these but one, 23 what stands behind them.
+    [
+        // What is kept whole anyway needs no look: that is most of all packets.
+        step(LOAD_LENGTH, 0, 0, 0),
+        step(JUMP_IF_GREATER, snaplen.max(LOADED_BYTES), 0, 23 - 2),
+        load(ETHERTYPE),
+        step(JUMP_IF_EQUAL, ETHERTYPE_IPV4, 0, 14 - 4),
+        step(LOAD_BYTE, 9, 0, 0),
+        step(JUMP_IF_EQUAL, UDP, 1, 0),
+        step(JUMP_IF_EQUAL, TCP, 0, 23 - 7),
+        // A later fragment has no ports.
+        step(LOAD_HALF, 6, 0, 0),
+        step(JUMP_IF_SET, 0x1fff, 23 - 9, 0),
+        step(INDEX_HEADER_LENGTH, 0, 0, 0),
+        step(LOAD_HALF_FROM, 0, 0, 0),
+        step(JUMP_IF_EQUAL, DNS, 22 - 12, 0),
+        step(LOAD_HALF_FROM, 2, 0, 0),
+        step(JUMP_IF_EQUAL, DNS, 22 - 14, 23 - 14),
+        step(JUMP_IF_EQUAL, ETHERTYPE_IPV6, 0, 23 - 15),
+        step(LOAD_BYTE, 6, 0, 0),
+        step(JUMP_IF_EQUAL, UDP, 1, 0),
+        step(JUMP_IF_EQUAL, TCP, 0, 23 - 18),
+        step(LOAD_HALF, 40, 0, 0),
+        step(JUMP_IF_EQUAL, DNS, 22 - 20, 0),
+        step(LOAD_HALF, 42, 0, 0),
+        step(JUMP_IF_EQUAL, DNS, 0, 1),
+        keep(dns_snaplen),
+    ]
 }
 
 /// A program that drops every frame, for settlement.
@@ -97,6 +166,7 @@ mod tests {
         let one = InterfaceId(1);
         let plan = |only, dropped: &[u32], incoming_only| FilterPlan {
             snaplen: 256,
+            dns_snaplen: 0,
             only,
             dropped: dropped.iter().copied().map(InterfaceId).collect(),
             incoming_only,
@@ -115,12 +185,12 @@ mod tests {
         ];
         for (plan, interface, packet_type, kept) in cases {
             assert_eq!(
-                run(&plan.program(), interface, packet_type),
+                run(&plan.program(), interface, packet_type, (0, &[])),
                 kept,
                 "{plan:?} {interface} {packet_type}"
             );
         }
-        assert_eq!(run(&nothing(), 1, 0), 0);
+        assert_eq!(run(&nothing(), 1, 0, (0, &[])), 0);
     }
 
     #[test]
@@ -128,21 +198,83 @@ mod tests {
         let mut plan = FilterPlan::everything(64);
         plan.dropped = (0..10_000).map(InterfaceId).collect();
         assert!(plan.program().len() <= portolan_sys::INSTRUCTIONS_MAX);
-        assert_eq!(run(&plan.program(), 1_999, 0), 0);
-        assert_eq!(run(&plan.program(), 2_000, 0), 64);
+        assert_eq!(run(&plan.program(), 1_999, 0, (0, &[])), 0);
+        assert_eq!(run(&plan.program(), 2_000, 0, (0, &[])), 64);
     }
 
-    /// Runs a program of loads, comparisons and returns as the kernel would.
-    fn run(program: &[FilterInstruction], interface: u32, packet_type: u32) -> u32 {
-        let (mut accumulator, mut at) = (0, 0);
+    #[test]
+    fn port_53_alone_is_kept_at_length_and_no_load_leaves_a_packet() {
+        let plan = FilterPlan { dns_snaplen: 4_096, ..FilterPlan::everything(64) };
+        let v4 = |protocol: u8, words: usize, fragment: u16, ports: [u16; 2]| {
+            let mut packet = vec![0; 80];
+            packet[0] = 0x40 | u8::try_from(words).unwrap();
+            packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+            packet[9] = protocol;
+            packet[words * 4..words * 4 + 2].copy_from_slice(&ports[0].to_be_bytes());
+            packet[words * 4 + 2..words * 4 + 4].copy_from_slice(&ports[1].to_be_bytes());
+            (ETHERTYPE_IPV4, packet)
+        };
+        let v6 = |protocol: u8, ports: [u16; 2]| {
+            let mut packet = vec![0; 80];
+            packet[6] = protocol;
+            packet[40..42].copy_from_slice(&ports[0].to_be_bytes());
+            packet[42..44].copy_from_slice(&ports[1].to_be_bytes());
+            (ETHERTYPE_IPV6, packet)
+        };
+        #[rustfmt::skip]
+        let cases = [
+            // packet                            kept
+            (v4(17, 5, 0, [53, 40_000]),         4_096),
+            (v4(17, 5, 0x4000, [40_000, 53]),    4_096),
+            (v4(6, 15, 0, [40_000, 53]),         4_096),
+            (v4(6, 15, 0, [53, 40_000]),         4_096),
+            (v4(17, 5, 0x2000, [53, 40_000]),    4_096), // the first fragment
+            (v4(17, 5, 0x2001, [53, 40_000]),    64),
+            (v4(17, 5, 0, [54, 40_000]),         64),
+            (v4(132, 5, 0, [53, 40_000]),        64),
+            (v6(17, [53, 40_000]),               4_096),
+            (v6(6, [40_000, 53]),                4_096),
+            (v6(58, [53, 53]),                   64),
+            (v6(17, [54, 52]),                   64),
+            ((0x0806, vec![53; 80]),             64),
+        ];
+        for ((ethertype, packet), kept) in cases {
+            assert_eq!(run(&plan.program(), 7, 0, (ethertype, &packet)), kept, "{ethertype:x} {packet:?}");
+            // The kernel drops a frame of which more is loaded than there is; `run` panics.
+            for length in 0..packet.len() {
+                run(&plan.program(), 7, 0, (ethertype, &packet[..length]));
+            }
+        }
+        let off = FilterPlan { dns_snaplen: 64, ..FilterPlan::everything(64) };
+        assert_eq!(off.program(), FilterPlan::everything(64).program());
+    }
+
+    /// Runs a program as the kernel would. Panics where the kernel would drop the frame for a load behind its end.
+    fn run(
+        program: &[FilterInstruction],
+        interface: u32,
+        packet_type: u32,
+        (ethertype, packet): (u32, &[u8]),
+    ) -> u32 {
+        let (mut accumulator, mut index, mut at) = (0, 0, 0);
+        let half = |at: usize| u32::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
         loop {
             let step = program[at];
             at += 1;
+            let mut jump =
+                |is_true| at += usize::from(if is_true { step.jump_true } else { step.jump_false });
             match (step.code, step.operand) {
                 (LOAD, INTERFACE_INDEX) => accumulator = interface,
                 (LOAD, PACKET_TYPE) => accumulator = packet_type,
-                (JUMP_IF_EQUAL, value) if value == accumulator => at += usize::from(step.jump_true),
-                (JUMP_IF_EQUAL, _) => at += usize::from(step.jump_false),
+                (LOAD, ETHERTYPE) => accumulator = ethertype,
+                (LOAD_LENGTH, _) => accumulator = u32::try_from(packet.len()).unwrap(),
+                (LOAD_BYTE, offset) => accumulator = u32::from(packet[offset as usize]),
+                (LOAD_HALF, offset) => accumulator = half(offset as usize),
+                (LOAD_HALF_FROM, offset) => accumulator = half(index + offset as usize),
+                (INDEX_HEADER_LENGTH, offset) => index = usize::from(packet[offset as usize] & 0xf) * 4,
+                (JUMP_IF_EQUAL, value) => jump(accumulator == value),
+                (JUMP_IF_GREATER, value) => jump(accumulator > value),
+                (JUMP_IF_SET, value) => jump(accumulator & value != 0),
                 (RETURN, bytes) => return bytes,
                 other => panic!("{other:?}"),
             }

@@ -15,6 +15,7 @@
 //! - **Wire lengths, never IP lengths.** GSO and BIG TCP make the IP header's length field a lie.
 //! - **No container is known here.** Interfaces are numbers.
 
+pub mod dns;
 pub mod file;
 pub mod filter;
 pub mod frame;

@@ -26,8 +26,8 @@ mod ring;
 use library::LibraryTap;
 use ring::RingTap;
 
-/// How long the kernel keeps a block of the ring that is not full, in milliseconds: the greatest delay of a frame.
-const BLOCK_MILLISECONDS: u32 = 50;
+/// [`LiveOptions::block_milliseconds`] unless told otherwise; less wakes the reader more often.
+pub const BLOCK_MILLISECONDS: u32 = 50;
 
 /// What stands before the network header of a cooked frame, and does not count towards the snaplen.
 pub const COOKED_HEADER_BYTES: u32 = 20;
@@ -51,8 +51,12 @@ pub struct LiveOptions {
     pub interface: Option<String>,
     /// Bytes kept of each frame, from its network header on.
     pub snaplen: u32,
+    /// Bytes kept of TCP and UDP from or to port 53, where that is more; see [`FilterPlan::DNS_SNAPLEN`].
+    pub dns_snaplen: u32,
     /// Size of the ring shared with the kernel, in bytes.
     pub ring_bytes: u32,
+    /// How long the kernel keeps a block of the ring that is not full, in milliseconds: the greatest delay of a frame.
+    pub block_milliseconds: u32,
     /// Interfaces to leave out.
     pub dropped: Vec<InterfaceId>,
 }
@@ -63,7 +67,9 @@ impl Default for LiveOptions {
             backend: Backend::default(),
             interface: None,
             snaplen: 256,
+            dns_snaplen: FilterPlan::DNS_SNAPLEN,
             ring_bytes: 64 * 1024 * 1024,
+            block_milliseconds: BLOCK_MILLISECONDS,
             dropped: Vec::new(),
         }
     }
@@ -151,6 +157,7 @@ impl LiveTap {
         let only = options.interface.as_deref().map(find).transpose()?;
         let plan = FilterPlan {
             snaplen: options.snaplen,
+            dns_snaplen: options.dns_snaplen,
             only: only.as_ref().map(|interface| interface.id),
             dropped: options.dropped.clone(),
             // What the loopback sends it also receives: heard once.
@@ -158,9 +165,13 @@ impl LiveTap {
         };
         let program = plan.program();
         let socket = match options.backend {
-            Backend::Ring => Socket::Ring(RingTap::open(options.ring_bytes, &program)?),
+            Backend::Ring => {
+                Socket::Ring(RingTap::open(options.ring_bytes, options.block_milliseconds, &program)?)
+            }
             Backend::Library => {
-                Socket::Library(LibraryTap::open(options.ring_bytes, options.snaplen, &program)?)
+                let snaplen = options.snaplen.max(options.dns_snaplen);
+                let delay = options.block_milliseconds;
+                Socket::Library(LibraryTap::open(options.ring_bytes, snaplen, delay, &program)?)
             }
         };
         Ok(Self {

@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portolan_capture::{
-    Backend, Frame, LiveOptions, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, Woken,
+    Backend, Frame, LiveOptions, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, Woken, dns,
     inventory, parse,
 };
-use portolan_flowtable::{Direction, InterfaceId, Network};
+use portolan_flowtable::{Direction, InterfaceId, Network, Packet};
 
 const INSIDE: &str = "PORTOLAN_TEST_INSIDE";
 const NEAR: &str = "10.77.0.1";
@@ -140,6 +140,29 @@ fn the_tap_of_one_interface_hears_no_other_and_says_when_it_is_gone() {
     };
     assert!(matches!(&error, TapError::InterfaceGone { name } if name == "spare0"), "{error}");
     assert_eq!(others.get(), 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn port_53_is_kept_at_length_and_everything_else_to_the_snaplen() {
+    let Some(lab) = enter("port_53_is_kept_at_length_and_everything_else_to_the_snaplen") else { return };
+    let options = LiveOptions { interface: Some("near0".into()), ..lab.options(1 << 20) };
+    let mut tap = LiveTap::open(&options).unwrap();
+    let socket = UdpSocket::bind((NEAR, 0)).unwrap();
+    for port in [PORT, 53] {
+        let _ = socket.send_to(&[0x55; 1_000], (FAR, port));
+    }
+    let mut kept = Vec::new();
+    tap.settle(200, &mut |frame| {
+        let seen = parse(frame, &ParseOptions::default()).unwrap();
+        if let Network::Ip(Packet { ports: Some((_, to)), .. }) = seen.network {
+            kept.push((to.0, frame.bytes.len(), dns::spoken(frame, &seen).map(|spoken| spoken.bytes.len())));
+        }
+    })
+    .unwrap();
+    let cooked = portolan_capture::live::COOKED_HEADER_BYTES as usize;
+    kept.retain(|(to, ..)| [PORT, 53].contains(to));
+    assert_eq!(kept, [(PORT, cooked + 256, None), (53, cooked + 28 + 1_000, Some(1_000))]);
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub enum Command {
     /// Watch this host: capture, name, judge and serve, until stopped
     #[command(after_help = "Examples:\n  sudo portolan run\n  \
         sudo portolan run --contract contract.toml --events /var/log/portolan/events.ndjson\n  \
+        sudo portolan run --tick 50ms                  findings within 100 ms, for some more of a processor\n  \
         sudo portolan run --config /etc/portolan/portolan.toml --check")]
     Run(Box<RunArgs>),
     /// Watch this host for a while, then print the report; opens no port
@@ -576,6 +577,9 @@ pub struct LiveArgs {
     /// Most flows held at once
     #[arg(long, env = "PORTOLAN_FLOWS_MAX", value_name = "COUNT")]
     pub flows_max: Option<usize>,
+    /// Time between two looks at what came, 50ms to 60s: findings appear with one
+    #[arg(long, env = "PORTOLAN_TICK", value_name = "TIME", value_parser = parse_span)]
+    pub tick: Option<std::time::Duration>,
     /// What is given up once everything is open: capabilities, files, system calls
     #[arg(long, env = "PORTOLAN_SANDBOX", value_enum, value_name = "HOW")]
     pub sandbox: Option<crate::privileges::Sandbox>,

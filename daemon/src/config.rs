@@ -55,13 +55,21 @@ pub struct Capture {
     pub interface: String,
     /// Bytes kept of each frame.
     pub snaplen: u32,
+    /// Whether names of outside addresses are read off DNS, of which more is kept then.
+    pub dns_names: bool,
     /// Size of the kernel's ring in MiB.
     pub ring_mib: u32,
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { tap: Backend::default(), interface: String::new(), snaplen: 256, ring_mib: 64 }
+        Self {
+            tap: Backend::default(),
+            interface: String::new(),
+            snaplen: 256,
+            dns_names: true,
+            ring_mib: 64,
+        }
     }
 }
 
@@ -450,6 +458,9 @@ impl Config {
         config.capture.snaplen = live.snaplen.unwrap_or(config.capture.snaplen);
         config.capture.ring_mib = live.ring_mib.unwrap_or(config.capture.ring_mib);
         config.flowtable.flows_max = live.flows_max.unwrap_or(config.flowtable.flows_max);
+        if let Some(tick) = live.tick {
+            config.daemon.tick_milliseconds = u32::try_from(tick.as_millis()).unwrap_or(u32::MAX);
+        }
         config.daemon.sandbox = live.sandbox.unwrap_or(config.daemon.sandbox);
         config.check("command line")?;
         Ok(config)

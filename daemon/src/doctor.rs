@@ -107,8 +107,9 @@ fn packet_socket(config: &Config) -> Check {
         backend: config.capture.tap.into(),
         interface: Some(config.capture.interface.clone()).filter(|name| !name.is_empty()),
         snaplen: config.capture.snaplen,
+        dns_snaplen: 0,
         ring_bytes: config.capture.ring_mib.saturating_mul(1 << 20),
-        dropped: Vec::new(),
+        ..LiveOptions::default()
     };
     match LiveTap::open(&options) {
         Ok(_) => check(

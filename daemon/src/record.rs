@@ -43,6 +43,8 @@ pub fn record(args: &RecordArgs, out: &mut impl Write) -> Result<u8, Failure> {
         Keep { dns: true, .. } | Keep { tls_hello: true, .. } => HELLO_SNAPLEN,
         Keep { .. } => config.capture.snaplen,
     });
+    // What is not recorded must not be learned: a replay has to give the same.
+    config.capture.dns_names &= keep.dns || keep.payload;
     let choice = choice(args)?;
     if let Some(events) = &args.events {
         config.events.file.clone_from(events);

@@ -128,6 +128,7 @@ pub(crate) fn replay_watched<'w>(
     let read = request.read;
     let mut select = |frame: &Frame<'_>| is_selected(read, &mut filter, frame);
     let reading = Reading {
+        names: found.as_ref().is_none_or(|found| found.journal.begin().dns_names),
         options: ParseOptions { innermost: request.read.innermost, fingerprint: chosen.is_deduplicated },
     };
     let progress = progress_bar(&tap, request.shows_progress);

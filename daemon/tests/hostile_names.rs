@@ -368,6 +368,7 @@ fn rosters_pictures_and_journals_hold_names_as_they_are() {
         withhold: 0,
         flows_kept: 1,
         heartbeat_seconds: 1,
+        dns_names: true,
         contracts: Vec::new(),
     };
     let changes = Box::new(PictureRecord::default().patch_to(&record));

@@ -129,6 +129,12 @@ catalogue! {
         "Conversations counted together under one name because there were more than are held apart.";
     FLOWTABLE_WITHHELD = "portolan_flowtable_withheld_frames" Gauge &[],
         "Frames of conversations that are not published yet because an end has no name.";
+    FLOWTABLE_DNS_MESSAGES = "portolan_flowtable_dns_messages_total" Counter &["outcome"],
+        "DNS messages by what became of them: named, or unasked, cut, malformed and missed, which name nothing.";
+    FLOWTABLE_DNS_NAMES = "portolan_flowtable_dns_names" Gauge &[],
+        "Names held of addresses outside, as containers were told them.";
+    FLOWTABLE_DNS_EVICTED = "portolan_flowtable_dns_names_evicted_total" Counter &[],
+        "Names of addresses outside forgotten because a limit was reached.";
     LEDGER_RESIDUAL_FRAMES = "portolan_ledger_residual_frames" Gauge &[],
         "Frames by which the accounts do not balance; anything but 0 is a defect.";
     LEDGER_RESIDUAL_BYTES = "portolan_ledger_residual_bytes" Gauge &[],

@@ -163,6 +163,14 @@ fn write_accounts(page: &mut Page, publication: &Publication, memory: &EdgeMemor
     page.family(&catalogue::FLOWTABLE_EVICTED).sample(&[], ledger.flows_evicted);
     page.family(&catalogue::FLOWTABLE_FOLDED).sample(&[], snapshot.conversations_folded);
     page.family(&catalogue::FLOWTABLE_WITHHELD).sample(&[], snapshot.withheld.frames);
+    let mut messages = page.family(&catalogue::FLOWTABLE_DNS_MESSAGES);
+    messages.sample(&["named"], vitals.dns.answers);
+    messages.sample(&["unasked"], vitals.dns.unasked);
+    messages.sample(&["cut"], vitals.dns.cut);
+    messages.sample(&["malformed"], vitals.dns.malformed);
+    messages.sample(&["missed"], vitals.dns.missed);
+    page.family(&catalogue::FLOWTABLE_DNS_NAMES).sample(&[], vitals.dns.names);
+    page.family(&catalogue::FLOWTABLE_DNS_EVICTED).sample(&[], vitals.dns.evicted);
     page.family(&catalogue::LEDGER_RESIDUAL_FRAMES).sample(&[], vitals.residual_frames);
     page.family(&catalogue::LEDGER_RESIDUAL_BYTES).sample(&[], vitals.residual_bytes);
     page.family(&catalogue::IDENTITY_EVENTS).sample(&[], vitals.docker_events);

@@ -1,7 +1,8 @@
 //! What a tick publishes: one immutable value that scrape, graph, events, page and command line all read.
 
+use portolan_flowtable::lifecycle::Happening;
 use portolan_flowtable::{
-    Completeness, ConnState, EndReason, IcmpError, Ledger, ServicePort, Snapshot, Tally, Timestamp,
+    Completeness, ConnState, DnsCounts, EndReason, IcmpError, Ledger, ServicePort, Snapshot, Tally, Timestamp,
 };
 use portolan_graphs::{Graph, Group};
 use portolan_policy::findings::Entry;
@@ -28,6 +29,22 @@ pub struct Publication {
     /// Findings somebody acknowledged or suppressed; they are not among the assessment's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handled: Vec<Entry>,
+    /// What happened to containers besides packets, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifecycle: Vec<LifeRow>,
+    /// Happenings that found no room.
+    #[serde(default)]
+    pub lifecycle_left_out: u64,
+}
+
+/// Something that happened to a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LifeRow {
+    /// Its number in this run, from 1, without gaps.
+    pub number: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub happening: Happening,
 }
 
 /// How far the baseline of one service is.
@@ -84,6 +101,8 @@ impl Publication {
             listeners: Vec::new(),
             listening_not_checked: Vec::new(),
             exposures: Vec::new(),
+            joins: Vec::new(),
+            joins_left_out: 0,
             rules: Vec::new(),
             undeclared: Vec::new(),
             warnings: Vec::new(),
@@ -105,6 +124,8 @@ impl Publication {
             documented_edges: Vec::new(),
             baseline: Vec::new(),
             handled: Vec::new(),
+            lifecycle: Vec::new(),
+            lifecycle_left_out: 0,
         }
     }
 }
@@ -230,6 +251,9 @@ pub struct FlowEnd {
     pub container: String,
     /// Image reference, or empty.
     pub image: String,
+    /// What the other end was told this address outside is called, the latest claim first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }
 
 /// How Portolan itself is doing.
@@ -281,6 +305,9 @@ pub struct Vitals {
     pub reload_ok: bool,
     /// When it was.
     pub reload_at: Timestamp,
+    /// Names of outside addresses: what was learned of them, and what was not.
+    #[serde(default)]
+    pub dns: DnsCounts,
     /// SHA-256 or other stable hash of the contract in force; empty without one.
     pub policy_hash: String,
 }

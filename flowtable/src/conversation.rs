@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delta::Delta;
 use crate::directory::{AttachmentId, Holder, ScopeId};
+use crate::dns_names::{DnsName, DnsNames};
 use crate::flow::{Claim, Flow, InitiatorEvidence, Outcome, Side};
 use crate::history::Letter;
 use crate::ledger::{Completeness, Ledger, Tally};
@@ -37,6 +38,9 @@ pub enum Peer {
     External {
         /// Its address.
         address: IpAddr,
+        /// What the other end asked for and was told has this address: claims of whoever answered, the latest first.
+        #[serde(default, skip_serializing_if = "<[DnsName]>::is_empty")]
+        names: Arc<[DnsName]>,
     },
     /// An address of a container network that no known container holds.
     Unclaimed {
@@ -68,7 +72,7 @@ impl Peer {
         match self {
             Self::Workload { address, .. }
             | Self::Host { address }
-            | Self::External { address }
+            | Self::External { address, .. }
             | Self::Unclaimed { address, .. }
             | Self::Group { address }
             | Self::Ambiguous { address }
@@ -100,6 +104,19 @@ impl Peer {
             Self::Group { .. } => "multicast".to_owned(),
             Self::Ambiguous { .. } => "ambiguous".to_owned(),
             Self::Bare { address } => address.to_string(),
+        }
+    }
+
+    /// Returns what an outside address is claimed to be called; nothing for everybody else.
+    pub fn names(&self) -> &[DnsName] {
+        match self {
+            Self::External { names, .. } => names,
+            Self::Workload { .. }
+            | Self::Host { .. }
+            | Self::Unclaimed { .. }
+            | Self::Group { .. }
+            | Self::Ambiguous { .. }
+            | Self::Bare { .. } => &[],
         }
     }
 
@@ -247,6 +264,7 @@ pub struct Conversations {
     /// Conversations with the outside by the end inside.
     outside: HashMap<(ScopeId, Holder), u32, RandomState>,
     flows: Vec<FlowState>,
+    names: DnsNames,
     sum: Tally,
     folded: u64,
     first_at: Option<Timestamp>,
@@ -332,6 +350,16 @@ impl Conversations {
     /// Returns flows that were folded away because a limit was reached.
     pub fn folded(&self) -> u64 {
         self.folded
+    }
+
+    /// Returns what outside addresses are called.
+    pub fn names(&self) -> &DnsNames {
+        &self.names
+    }
+
+    /// Returns what outside addresses are called, to be added to.
+    pub fn names_mut(&mut self) -> &mut DnsNames {
+        &mut self.names
     }
 
     /// Returns the first frame's time.

@@ -18,14 +18,17 @@
 //! - **One writer.** Only the data plane touches a slot; the control plane sees copies.
 //! - **No names.** Attachments are numbers here. Names bind when a snapshot is taken.
 
+pub mod confinement;
 pub mod conversation;
 pub mod delta;
 pub mod directory;
+pub mod dns_names;
 pub mod flow;
 pub mod history;
 pub mod interfaces;
 mod key;
 pub mod ledger;
+pub mod lifecycle;
 pub mod missed;
 pub mod naming;
 pub mod observation;
@@ -38,9 +41,11 @@ pub mod theft;
 pub mod units;
 pub mod workload;
 
+pub use confinement::{Confinement, Mount, NamespaceKind, SharedNamespace};
 pub use conversation::{Conversation, Conversations, Outcomes, Peer, Snapshot};
 pub use delta::{Delta, DeltaSink, EndReason};
 pub use directory::{AttachmentId, Directory, Holder, ScopeId};
+pub use dns_names::{DnsCounts, DnsName, DnsNames};
 pub use flow::{End, Flow, IcmpError, InitiatorEvidence, Outcome, Side};
 pub use history::{ConnState, History};
 pub use interfaces::{InterfaceEntry, InterfaceId, InterfaceTable, Role, Sighting};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::conversation::{Conversation, Conversations, Outcomes, Party, Peer, Snapshot, Totals};
 use crate::directory::{AttachmentId, Holder, ScopeId, is_exempt_source};
+use crate::dns_names::{Client, DnsNames, in_order};
 use crate::flow::{Claim, End, Flow, InitiatorEvidence};
 use crate::ledger::{Completeness, Ledger, Tally};
 use crate::quantiles::Quantiles;
@@ -62,7 +63,7 @@ impl Conversations {
     /// then stand in [`Snapshot::withheld`], so that nothing is missing from the sum. Thefts are not known here: whoever
     /// asked the flow table fills them in.
     pub fn snapshot(&self, occasion: Occasion, names: &Names) -> Snapshot {
-        let reader = Reader::new(names);
+        let reader = Reader::new(names).with_claims(self.names());
         let mut drafts: Vec<(Identity, Draft)> = Vec::with_capacity(self.table.len());
         let mut withheld = Tally::default();
         for totals in &self.table {
@@ -177,6 +178,14 @@ pub struct Reader<'a> {
     settled: HashSet<(ScopeId, AttachmentId)>,
     published: HashMap<(Port, crate::units::Protocol), Vec<&'a PublishedPort>>,
     workloads: HashMap<&'a str, &'a Arc<Workload>>,
+    claims: Option<Claims<'a>>,
+}
+
+/// What outside addresses are called, and by which attachments each container asked.
+#[derive(Debug)]
+struct Claims<'a> {
+    names: &'a DnsNames,
+    attachments: HashMap<(&'a str, Timestamp), Vec<AttachmentId>>,
 }
 
 impl<'a> Reader<'a> {
@@ -193,7 +202,46 @@ impl<'a> Reader<'a> {
         // Whoever runs now comes last and wins.
         let workloads = names.former.iter().chain(&names.workloads);
         let workloads = workloads.map(|workload| (workload.container_id.as_str(), workload)).collect();
-        Self { names, settled, published, workloads }
+        Self { names, settled, published, workloads, claims: None }
+    }
+
+    /// Lets outside addresses be called what their other end was told they are called.
+    #[must_use]
+    pub fn with_claims(mut self, names: &'a DnsNames) -> Self {
+        if names.is_empty() {
+            return self;
+        }
+        let mut attachments: HashMap<_, Vec<AttachmentId>> = HashMap::new();
+        for (attachment, workload) in &self.names.attachments {
+            let generation = (workload.container_id.as_str(), workload.started_at);
+            attachments.entry(generation).or_default().push(*attachment);
+        }
+        self.claims = Some(Claims { names, attachments });
+        self
+    }
+
+    /// Calls `outside`, where it is outside, what `inside` was told it is called. A container's names are those it asked
+    /// for on any of its networks.
+    pub fn call(
+        &self,
+        outside: &mut Peer,
+        inside: &Peer,
+        place: (ScopeId, Holder),
+        span: (Timestamp, Timestamp),
+    ) {
+        let (Peer::External { address, names }, Some(claims)) = (outside, &self.claims) else { return };
+        let (scope, holder) = place;
+        let alone = Client::of(scope, holder, inside.address());
+        let known = inside.workload().and_then(|workload| {
+            claims.attachments.get(&(workload.container_id.as_str(), workload.started_at))
+        });
+        let clients = known.into_iter().flatten().map(|attachment| Client::Attachment(*attachment));
+        let clients = clients.chain(Some(alone).filter(|_| known.is_none()));
+        let told = clients.flat_map(|client| claims.names.of(client, *address, span));
+        let told = in_order(told);
+        if !told.is_empty() {
+            *names = told;
+        }
     }
 
     /// Names one end of a flow; `span` is the flow's first and last time.
@@ -211,7 +259,7 @@ impl<'a> Reader<'a> {
             },
             Holder::Unclaimed => self.claimant(scope, address, span),
             Holder::Host => Peer::Host { address },
-            Holder::External => Peer::External { address },
+            Holder::External => Peer::External { address, names: Arc::default() },
             Holder::Group => Peer::Group { address },
             Holder::Ambiguous => Peer::Ambiguous { address },
             Holder::Bare => Peer::Bare { address },
@@ -253,8 +301,10 @@ impl<'a> Reader<'a> {
         let key = &totals.key;
         let span = (totals.first_at, totals.last_at);
         let name = |party: &Party| self.peer(key.scope, party.holder, party.address, span);
-        let initiator = name(&key.initiator);
-        let (responder, port, via) = self.answerer(name(&key.responder), &initiator, key.port, span);
+        let mut initiator = name(&key.initiator);
+        let (mut responder, port, via) = self.answerer(name(&key.responder), &initiator, key.port, span);
+        self.call(&mut responder, &initiator, (key.scope, key.initiator.holder), span);
+        self.call(&mut initiator, &responder, (key.scope, key.responder.holder), span);
         let is_proxy_leg = self.is_proxy_leg(&initiator, &responder, port);
         let responder_documents = responder
             .workload()
@@ -462,7 +512,7 @@ fn peer_key(peer: &Peer) -> PeerKey {
             PeerKey::Workload(workload.container_id.clone(), workload.started_at)
         }
         Peer::Host { address } => PeerKey::Address(0, *address, None),
-        Peer::External { address } => PeerKey::Address(1, *address, None),
+        Peer::External { address, .. } => PeerKey::Address(1, *address, None),
         Peer::Unclaimed { address, attachment } => PeerKey::Address(2, *address, *attachment),
         Peer::Group { address } => PeerKey::Address(3, *address, None),
         Peer::Ambiguous { address } => PeerKey::Address(4, *address, None),

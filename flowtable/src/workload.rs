@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Confinement;
 use crate::directory::{AttachmentId, ScopeId};
 use crate::units::{Port, Protocol, ServicePort, Timestamp};
 
@@ -33,6 +34,9 @@ pub struct Workload {
     /// The image's id, `sha256:` and 64 digits; empty where nobody said.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub image_id: String,
+    /// Digests of the image in the registries it came from, `sha256:` and 64 digits; none for one built here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub image_digests: Vec<String>,
     /// Container labels (not secrets: environment and command are never kept).
     pub labels: BTreeMap<String, String>,
     /// Names of the networks it is on.
@@ -43,6 +47,9 @@ pub struct Workload {
     pub identity_claim: Option<String>,
     /// Set where its traffic cannot be observed from the host's interfaces: `host network`, `macvlan`, ...
     pub unobservable: Option<String>,
+    /// How it is kept apart, and what it shares; `None` where nobody said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confinement: Option<Box<Confinement>>,
 }
 
 impl Workload {

@@ -1,5 +1,6 @@
 //! Frames and capture files.
 
+use portolan_capture::dns::{self, Spoken, spoken};
 use portolan_capture::keep::{Keep, kept_bytes};
 use portolan_capture::{FileTap, Frame, LinkType, MergedFiles, ParseError, ParseOptions, Polled, Tap, parse};
 use portolan_flowtable::{Direction, InterfaceId, Observation, Timestamp};
@@ -44,6 +45,31 @@ pub fn frame(bytes: &[u8]) {
     }
     for keep in KEEPS {
         kept_is_enough(&frame, keep);
+    }
+}
+
+/// A DNS message is read or refused: as one datagram, as a TCP segment of several, and wherever it is cut. Names are fit to
+/// print, addresses no more than there are bytes for.
+pub fn dns(bytes: &[u8]) {
+    for is_tcp in [false, true] {
+        for message in (Spoken { bytes, is_tcp }).messages() {
+            let Ok(read) = dns::read(message) else { continue };
+            assert!(read.addresses.len() <= message.len() / 4, "{read:?}");
+            for name in std::iter::once(&read.name).chain(&read.aliases) {
+                assert!(name.bytes().all(|byte| (b'!'..=b'~').contains(&byte)), "{name:?}");
+                assert!(name.len() <= 4 * 255, "{name:?}");
+            }
+            for cut in 0..message.len() {
+                let _ = dns::read(&message[..cut]);
+            }
+        }
+    }
+    // The same bytes as a frame: what is found in it lies in it.
+    let frame = frame_of(bytes);
+    if let Ok(seen) = parse(&frame, &ParseOptions::default())
+        && let Some(spoken) = spoken(&frame, &seen)
+    {
+        assert!(spoken.bytes.len() <= frame.bytes.len());
     }
 }
 

@@ -35,7 +35,7 @@ pub mod seeds;
 pub mod terminal;
 pub mod text;
 
-pub use capture::{capture_file, fast_path, frame};
+pub use capture::{capture_file, dns, fast_path, frame};
 pub use documents::{config, contract, docker_json, roster};
 pub use drawings::graph_outputs;
 pub use exposition::exposition;
@@ -48,7 +48,8 @@ pub use terminal::{result, terminal};
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
+    ("dns", dns),
     ("frame", frame),
     ("fast_path", fast_path),
     ("capture_file", capture_file),

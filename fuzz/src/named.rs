@@ -44,7 +44,7 @@ pub fn of(names: &[String]) -> Publication {
     }
     judged.push(conversation(
         0,
-        Peer::External { address: address(9) },
+        Peer::External { address: address(9), names: Default::default() },
         Peer::Host { address: address(1) },
         &name(0),
     ));
@@ -122,6 +122,8 @@ fn workload(at: usize, container: &str, service: &str, project: &str) -> Arc<Wor
         documented: vec![documented(service)],
         identity_claim: Some(service.to_owned()),
         unobservable: None,
+        confinement: None,
+        image_digests: Vec::new(),
     })
 }
 
@@ -218,6 +220,7 @@ fn flow(at: usize, name: &str) -> FlowRecord {
         service: name.to_owned(),
         container: if at.is_multiple_of(2) { name.to_owned() } else { String::new() },
         image: name.to_owned(),
+        names: Vec::new(),
     };
     FlowRecord {
         flow_id: at as u64 + 1,

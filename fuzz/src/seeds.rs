@@ -47,6 +47,7 @@ pub fn write(repository: &Path, into: &Path) -> BTreeMap<&'static str, usize> {
                 }
                 for seed in frames(&path, &mut kinds) {
                     add("frame", seed.clone());
+                    add("dns", seed.clone());
                     add("fast_path", seed);
                 }
             }
@@ -70,6 +71,12 @@ pub fn write(repository: &Path, into: &Path) -> BTreeMap<&'static str, usize> {
             add(target, names.iter().flat_map(|name| spelled(name)).collect());
         }
     }
+    // Two questions and what answers them, as after UDP's header and after TCP's.
+    for message in DNS {
+        add("dns", message.to_vec());
+        let length = u16::try_from(message.len()).unwrap_or_default().to_be_bytes();
+        add("dns", [&length, message, &length, message].concat());
+    }
     for request in REQUESTS {
         add("http_request", request.as_bytes().to_vec());
     }
@@ -87,6 +94,15 @@ pub fn write(repository: &Path, into: &Path) -> BTreeMap<&'static str, usize> {
     }
     seeds.into_iter().map(|(target, seeds)| (target, seeds.len())).collect()
 }
+
+const DNS: [&[u8]; 3] = [
+    b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03api\x07example\x03com\x00\x00\x01\x00\x01",
+    b"\x00\x07\x81\x80\x00\x01\x00\x02\x00\x00\x00\x00\x03api\x07example\x03com\x00\x00\x01\x00\x01\
+      \xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x07\x04edge\xc0\x10\
+      \xc0\x2d\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xcb\x00\x71\x09",
+    b"\x00\x08\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00\x01a\x00\x00\x1c\x00\x01\
+      \xc0\x0c\x00\x1c\x00\x01\xff\xff\xff\xff\x00\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01",
+];
 
 const REQUESTS: [&str; 14] = [
     "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -183,6 +199,7 @@ fn journal(pictures: &[u8]) -> Vec<u8> {
         withhold: 5 * Timestamp::SECOND,
         flows_kept: 100,
         heartbeat_seconds: 60,
+        dns_names: true,
         contracts: Vec::new(),
     };
     let changes = pictures.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();

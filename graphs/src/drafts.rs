@@ -7,7 +7,7 @@ use portolan_flowtable::{Outcomes, ServicePort, Tally};
 use portolan_policy::{Judged, Severity};
 
 use crate::cast::{Cast, NodeAt};
-use crate::graph::{Edge, NodeKind, OTHER};
+use crate::graph::{Edge, NAMES_MAX, NodeKind, OTHER};
 
 /// What makes two conversations the same edge.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -95,6 +95,7 @@ pub(crate) struct Draft {
     edge: Edge,
     documented_by: BTreeSet<String>,
     findings: BTreeSet<String>,
+    names: BTreeSet<String>,
     rtts: Vec<(i64, u64)>,
 }
 
@@ -121,9 +122,12 @@ impl Draft {
                 last_at: conversation.last_at,
                 is_guess: true,
                 is_proxy_leg: true,
+                names: Vec::new(),
+                names_left_out: 0,
             },
             documented_by: BTreeSet::new(),
             findings: BTreeSet::new(),
+            names: BTreeSet::new(),
             rtts: Vec::new(),
         }
     }
@@ -145,6 +149,9 @@ impl Draft {
         edge.is_guess &= !conversation.evidence.is_proof();
         edge.is_proxy_leg &= conversation.is_proxy_leg;
         self.documented_by.extend(judged.documented_by.as_ref().map(ToString::to_string));
+        for end in [&conversation.initiator, &conversation.responder] {
+            self.names.extend(end.names().iter().map(|claim| claim.name.clone()));
+        }
         if let Some(finding) = &judged.finding {
             edge.severity = edge.severity.max(severities.get(finding.as_str()).copied());
             self.findings.insert(finding.clone());
@@ -175,6 +182,7 @@ impl Draft {
         self.edge.network.clear();
         self.documented_by.clear();
         self.findings.clear();
+        self.names.clear();
         self.rtts.clear();
     }
 
@@ -194,6 +202,8 @@ impl Draft {
             port: key.port,
             documented_by: self.documented_by.into_iter().collect::<Vec<_>>().join(", "),
             findings: self.findings.into_iter().collect(),
+            names_left_out: u64::try_from(self.names.len().saturating_sub(NAMES_MAX)).unwrap_or(u64::MAX),
+            names: self.names.into_iter().take(NAMES_MAX).collect(),
             rtt_p50: weighted_median(&mut self.rtts),
             ..self.edge
         }

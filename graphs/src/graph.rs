@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use portolan_flowtable::{Completeness, Outcomes, ServicePort, Tally, Timestamp};
-use portolan_policy::{Assessment, Severity, Verdict};
+use portolan_policy::{Assessment, Join, Severity, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::cast::Cast;
@@ -112,6 +112,18 @@ pub struct Edge {
     pub is_guess: bool,
     /// Whether it is the host's or docker-proxy's leg towards a published port.
     pub is_proxy_leg: bool,
+    /// What the end outside is called, as the other end was told: claims of whoever answered. Sorted, at most
+    /// [`NAMES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Further ones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub names_left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The graph at one grouping.
@@ -125,6 +137,12 @@ pub struct Graph {
     pub edges: Vec<Edge>,
     /// Edges that were folded into the node `other` because there were too many; their frames are in its edges.
     pub edges_folded: u64,
+    /// What joins containers without a packet. No edges: nobody saw them used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joins: Vec<Join>,
+    /// Further joins.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub joins_left_out: u64,
     /// First frame's time, or the tap's start.
     pub from: Timestamp,
     /// When the picture was taken, in engine time.
@@ -135,6 +153,8 @@ pub struct Graph {
 
 /// Most edges a graph shows before the least telling ones are folded into `other`.
 pub const EDGES_MAX: usize = 5_000;
+/// Names an edge lists.
+pub const NAMES_MAX: usize = 16;
 /// Id of the node that stands for what was folded.
 pub const OTHER: &str = "other";
 
@@ -238,6 +258,8 @@ impl Graph {
             nodes,
             edges: drafts.finish(keys, &cast),
             edges_folded,
+            joins: assessment.joins.clone(),
+            joins_left_out: assessment.joins_left_out,
             from: assessment.snapshot.from,
             at: assessment.snapshot.at,
             completeness: assessment.snapshot.completeness.clone(),

@@ -18,6 +18,8 @@
 //! }
 //! ```
 //!
+//! `joins` lists what joins containers without a packet ([`portolan_policy::Join`]); it is missing where nothing does.
+//!
 //! Names never change their meaning; a later schema only adds. Nodes are sorted by `id`, edges by `source`,
 //! `target`, `port` and `via`; `source` and `target` are ids of nodes. Times are RFC 3339 in UTC, round trips in
 //! nanoseconds.

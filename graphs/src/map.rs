@@ -222,7 +222,8 @@ impl Map {
         let mut details = Details::of(assessment, graph.group);
         let findings: BTreeMap<&str, &Finding> =
             assessment.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect();
-        let Graph { group, nodes, edges, edges_folded, from, at, completeness } = graph;
+        let Graph { group, nodes, edges, edges_folded, from, at, completeness, joins: _, joins_left_out: _ } =
+            graph;
         let mut stage = Stage::new(nodes, &edges, boxes, &mut details);
         stage.draw_edges(edges, &findings, &mut details);
         stage.place_nodes();

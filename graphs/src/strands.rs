@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crate::graph::Edge;
 use crate::style::{Look, look, volume};
 
+/// Most names of an end outside a strand spells out.
+const NAMES_SHOWN: usize = 2;
 /// Most ports a strand spells out.
 const PORTS_MAX: usize = 6;
 
@@ -39,12 +41,23 @@ fn strand<'a>(source: &'a str, target: &'a str, mut edges: Vec<&Edge>) -> Option
             let mut lines: Vec<String> = gravest.word().map(str::to_owned).into_iter().collect();
             lines.push(only.port.to_string());
             lines.extend(only.via.as_ref().map(|via| format!("via {via}")));
+            lines.extend(names_line(only));
             lines.push(volume(only));
             lines
         }
         several => several_lines(several),
     };
     Some(Strand { source, target, look: gravest, lines })
+}
+
+/// Says what the end outside is called.
+fn names_line(edge: &Edge) -> Option<String> {
+    let mut line = edge.names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let more = edge.names.len().saturating_sub(NAMES_SHOWN) as u64 + edge.names_left_out;
+    if more > 0 {
+        line.push_str(&format!(" and {more} more"));
+    }
+    (!edge.names.is_empty()).then_some(line)
 }
 
 fn several_lines(edges: &[&Edge]) -> Vec<String> {
@@ -55,7 +68,8 @@ fn several_lines(edges: &[&Edge]) -> Vec<String> {
         let via = edge.via.as_ref().map(|via| format!(" via {via}")).unwrap_or_default();
         let word =
             look(edge).word().filter(|_| !is_uniform).map(|word| format!("  {word}")).unwrap_or_default();
-        lines.push(format!("{}{via}  {}{word}", edge.port, volume(edge)));
+        let names = names_line(edge).map(|names| format!("  {names}")).unwrap_or_default();
+        lines.push(format!("{}{via}  {}{word}{names}", edge.port, volume(edge)));
     }
     if edges.len() > PORTS_MAX {
         lines.push(format!("and {} more", edges.len() - PORTS_MAX));

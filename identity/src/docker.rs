@@ -16,13 +16,15 @@ use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuild
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt};
 use portolan_flowtable::Timestamp;
+use portolan_flowtable::lifecycle::Change;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use crate::follow::{FollowOptions, clock};
-use crate::inventory::{read_container, read_image, read_network};
+use crate::inventory::{clipped, read_container, read_image, read_network};
+use crate::lifecycle::change_of;
 use crate::registry::RosterBook;
 
 /// Questions in flight at once while listing.
@@ -271,6 +273,11 @@ impl<'a> Session<'a> {
         let actor = event.actor.unwrap_or_default();
         let attributes: HashMap<String, String> = actor.attributes.unwrap_or_default();
         let Some(id) = actor.id.filter(|id| is_id(id)) else { return };
+        if event.typ == Some(EventMessageTypeEnum::CONTAINER)
+            && let Some(change) = change_of(&action, attributes.get("exitCode"))
+        {
+            self.engine.book.happened(&id, &attributes, change, at);
+        }
         match event.typ {
             Some(EventMessageTypeEnum::CONTAINER) if TELLING.contains(&action.as_str()) => {
                 self.engine.book.container_mentioned(&id, &attributes, &action, at, now);
@@ -282,6 +289,16 @@ impl<'a> Session<'a> {
                 // A connection shows here long before the container's start does, and names the sandbox.
                 if let Some(container) = attributes.get("container").filter(|id| is_id(id)) {
                     self.ask(Asked::Container(container.clone()));
+                    let network = attributes.get("name").map(|name| clipped(name)).unwrap_or_default();
+                    let change = match action.as_str() {
+                        "connect" => Some(Change::NetworkConnect { network }),
+                        "disconnect" => Some(Change::NetworkDisconnect { network }),
+                        _ => None,
+                    };
+                    if let Some(change) = change {
+                        // The attributes are the network's.
+                        self.engine.book.happened(container, &HashMap::new(), change, at);
+                    }
                 }
                 match action.as_str() {
                     "destroy" | "remove" => self.engine.book.network_gone(&id, now),

@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use portolan_flowtable::{MacAddr, Port, Protocol, Timestamp};
+use portolan_flowtable::confinement::{MOUNTS_MAX, user};
+use portolan_flowtable::{
+    Confinement, MacAddr, Mount, NamespaceKind, Port, Protocol, SharedNamespace, Timestamp,
+};
 use serde_json::{Map, Value};
 
 use crate::subnet::Subnet;
@@ -59,6 +62,7 @@ pub(crate) struct Container {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) exposed: Vec<PortRange>,
     pub(crate) publishes: Vec<Publish>,
+    pub(crate) confinement: Option<Box<Confinement>>,
     /// Whether this is a full `inspect` answer.
     pub(crate) is_inspected: bool,
 }
@@ -100,6 +104,8 @@ pub(crate) struct DockerNetwork {
 pub(crate) struct Image {
     pub(crate) id: String,
     pub(crate) tags: Vec<String>,
+    /// `sha256:...`, of the registries it came from.
+    pub(crate) digests: Vec<String>,
     pub(crate) exposed: Vec<PortRange>,
     pub(crate) labels: BTreeMap<String, String>,
 }
@@ -148,6 +154,7 @@ pub(crate) fn read_container(object: &Map<String, Value>) -> Container {
         network_mode: text(&root["HostConfig"]["NetworkMode"]),
         exposed: exposed(&config["ExposedPorts"]),
         publishes: publishes(&settings["Ports"], &root["HostConfig"]["PortBindings"]),
+        confinement: confinement(root).map(Box::new),
         is_inspected: true,
         ..Container::default()
     };
@@ -160,6 +167,67 @@ pub(crate) fn read_container(object: &Map<String, Value>) -> Container {
         container.endpoints = vec![endpoint("bridge", settings)];
     }
     container
+}
+
+/// Reads how a container is kept apart. An answer that does not say whether it is privileged says nothing of the rest.
+fn confinement(root: &Value) -> Option<Confinement> {
+    let host = &root["HostConfig"];
+    let is_privileged = host["Privileged"].as_bool()?;
+    let list = |value: &Value| -> Vec<String> { value.as_array().into_iter().flatten().map(text).collect() };
+    let (added, dropped) = (list(&host["CapAdd"]), list(&host["CapDrop"]));
+    let words = |list: &[String]| -> Vec<String> { list.iter().take(LABELS_MAX).cloned().collect() };
+    let (added, dropped) = (words(&added), words(&dropped));
+    let mut mounts: Vec<Mount> = root["Mounts"].as_array().into_iter().flatten().filter_map(mount).collect();
+    mounts.sort_unstable();
+    mounts.dedup();
+    let mounts_left_out = mounts.len().saturating_sub(MOUNTS_MAX);
+    mounts.truncate(MOUNTS_MAX);
+    let modes = [
+        (NamespaceKind::Network, "NetworkMode"),
+        (NamespaceKind::Pid, "PidMode"),
+        (NamespaceKind::Ipc, "IpcMode"),
+    ];
+    let shared = modes.into_iter().filter_map(|(namespace, key)| {
+        let mode = text(&host[key]);
+        let owner = mode.strip_prefix("container:").map(str::to_owned);
+        (mode == "host" || owner.is_some()).then_some(SharedNamespace { namespace, owner })
+    });
+    Some(Confinement {
+        user: user(&text(&root["Config"]["User"])),
+        is_privileged,
+        capabilities: Confinement::effective_capabilities(
+            is_privileged,
+            added.iter().map(String::as_str),
+            dropped.iter().map(String::as_str),
+        ),
+        mounts,
+        mounts_left_out: u64::try_from(mounts_left_out).unwrap_or(u64::MAX),
+        shared: shared.collect(),
+    })
+}
+
+/// Reads one row of `Mounts`; what lives in memory alone joins nobody.
+fn mount(row: &Value) -> Option<Mount> {
+    let is_shared = matches!(row["Type"].as_str(), Some("bind" | "volume"));
+    is_shared.then(|| Mount {
+        target: text(&row["Destination"]),
+        volume: text(&row["Name"]),
+        source: text(&row["Source"]),
+        is_writable: row["RW"].as_bool().unwrap_or(true),
+    })
+}
+
+/// Reads the digests out of `NAME@sha256:...`.
+fn digests(rows: &Value) -> Vec<String> {
+    let rows = rows.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut digests: Vec<String> = rows
+        .filter_map(|row| row.rsplit_once('@'))
+        .map(|(_, digest)| clipped(digest))
+        .take(LABELS_MAX)
+        .collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests
 }
 
 fn endpoint(network: &str, settings: &Value) -> Endpoint {
@@ -244,6 +312,7 @@ pub(crate) fn read_image(object: &Map<String, Value>) -> Image {
     let tags = root["RepoTags"].as_array().into_iter().flatten().map(text);
     Image {
         id: text(&root["Id"]),
+        digests: digests(&root["RepoDigests"]),
         tags: tags.filter(|tag| !tag.is_empty() && !tag.starts_with("<none>")).take(LABELS_MAX).collect(),
         exposed: exposed(&config["ExposedPorts"]),
         labels: labels(&config["Labels"]),
@@ -406,6 +475,38 @@ mod tests {
         assert_eq!(clipped(&long).len(), TEXT_MAX);
         assert_eq!(clipped(&long[..TEXT_MAX - 2]).len(), TEXT_MAX - 2);
         assert_eq!(clipped(&format!("x{long}")).len(), TEXT_MAX - 1);
+    }
+
+    #[test]
+    fn a_container_is_kept_apart_as_docker_was_told() {
+        let read = |text: &str| {
+            let Value::Object(object) = serde_json::from_str(text).unwrap() else { panic!("{text}") };
+            read_container(&object).confinement
+        };
+        let told = read(
+            r#"{"Config":{"User":"1000:50"},
+                "HostConfig":{"Privileged":false,"CapAdd":["CAP_NET_ADMIN"],"CapDrop":["ALL"],
+                              "NetworkMode":"container:abc","PidMode":"host","IpcMode":"private"},
+                "Mounts":[{"Type":"volume","Name":"data","Source":"/var/lib/docker/volumes/data/_data","Destination":"/data","RW":true},
+                          {"Type":"bind","Source":"/var/run/docker.sock","Destination":"/var/run/docker.sock","RW":false},
+                          {"Type":"tmpfs","Destination":"/tmp"}]}"#,
+        )
+        .unwrap();
+        assert_eq!((told.user.as_str(), told.is_privileged), ("1000", false));
+        assert_eq!(told.capabilities.iter().collect::<Vec<_>>(), ["NET_ADMIN"]);
+        let mounts: Vec<_> =
+            told.mounts.iter().map(|it| (it.target.as_str(), it.volume.as_str(), it.is_writable)).collect();
+        assert_eq!(mounts, [("/data", "data", true), ("/var/run/docker.sock", "", false)]);
+        let shared: Vec<_> = told.shared.iter().map(|it| (it.namespace, it.owner.as_deref())).collect();
+        assert_eq!(shared, [(NamespaceKind::Network, Some("abc")), (NamespaceKind::Pid, None)]);
+        // Who says half says nothing: an answer that was shortened must not pass for a confined container.
+        assert_eq!(read(r#"{"HostConfig":{"CapAdd":["ALL"]},"Config":{}}"#), None);
+        let many: Vec<String> =
+            (0..70).map(|n| format!(r#"{{"Type":"bind","Source":"/{n}","Destination":"/{n}"}}"#)).collect();
+        let many = read(&format!(r#"{{"HostConfig":{{"Privileged":true}},"Mounts":[{}]}}"#, many.join(",")))
+            .unwrap();
+        assert_eq!((many.mounts.len(), many.mounts_left_out, many.user.as_str()), (64, 6, "root"));
+        assert_eq!(many.capabilities.iter().collect::<Vec<_>>(), ["ALL"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod directory;
 mod docker;
 mod follow;
 mod inventory;
+mod lifecycle;
 pub mod links;
 mod listening;
 mod namespaces;

@@ -51,11 +51,13 @@ pub(crate) fn workload(container: &Container, image: Option<&Image>, started_at:
         provenance: called.provenance,
         image: image_reference(container, image),
         image_id: container.image_id.clone(),
+        image_digests: image.map(|image| image.digests.clone()).unwrap_or_default(),
         labels: container.labels.clone(),
         networks,
         documented: documented(container, image),
         identity_claim: called.claim,
         unobservable: None,
+        confinement: container.confinement.clone(),
     }
 }
 

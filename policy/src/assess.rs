@@ -93,6 +93,7 @@ impl Contract {
                 .push(format!("{calls} found no room to be looked through for beacons and unusual levels"));
         }
         let listening_not_checked = listeners::not_checked(&snapshot);
+        let (joins, joins_left_out) = crate::joins::joins(&snapshot.workloads);
         let contract = self.title().unwrap_or_else(|| without_contract(&intent));
         let judged = conversations
             .into_iter()
@@ -115,6 +116,8 @@ impl Contract {
             listeners,
             listening_not_checked,
             exposures,
+            joins,
+            joins_left_out,
             undeclared,
             rules,
             warnings,
@@ -479,7 +482,7 @@ impl Draft {
                 }
                 Peer::Workload { workload, address } => format!("{} ({address})", workload.container),
                 Peer::Host { address } => format!("the host ({address})"),
-                Peer::External { address }
+                Peer::External { address, .. }
                 | Peer::Unclaimed { address, .. }
                 | Peer::Group { address }
                 | Peer::Ambiguous { address }

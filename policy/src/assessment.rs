@@ -459,6 +459,74 @@ pub struct NotChecked {
     pub reason: String,
 }
 
+/// Something that joins containers, or containers and the host, without a packet. Drawn as no edge: nobody saw it used.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Join {
+    /// What kind of thing.
+    pub kind: JoinKind,
+    /// Which: a volume's name, a path, a container, a capability without `CAP_`; `host`.
+    pub what: String,
+    /// Whom it joins, at most 64.
+    pub members: Vec<JoinMember>,
+    /// Further ones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub members_left_out: u64,
+}
+
+/// A container that is joined.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct JoinMember {
+    /// `project/service`.
+    pub service: String,
+    /// Container name.
+    pub container: String,
+    /// How: `read`, `read and write`; where the socket lies; `owner`, `shares it`, `host`; for rights the user it runs as.
+    pub how: String,
+}
+
+/// Kinds of things that join containers without a packet.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinKind {
+    /// Docker's socket is mounted: whoever may write to it is root on the host.
+    DockerSocket,
+    /// A volume two containers have mounted, of whom one may write.
+    Volume,
+    /// A folder or file of the host, likewise.
+    HostPath,
+    /// A network namespace: ports of one are ports of the other.
+    NetworkNamespace,
+    /// A process namespace.
+    PidNamespace,
+    /// Shared memory.
+    IpcNamespace,
+    /// Every capability and device of the host.
+    Privileged,
+    /// A capability Docker does not grant unasked.
+    Capability,
+}
+
+impl JoinKind {
+    /// Returns its name, as serialised: `docker_socket`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DockerSocket => "docker_socket",
+            Self::Volume => "volume",
+            Self::HostPath => "host_path",
+            Self::NetworkNamespace => "network_namespace",
+            Self::PidNamespace => "pid_namespace",
+            Self::IpcNamespace => "ipc_namespace",
+            Self::Privileged => "privileged",
+            Self::Capability => "capability",
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
 /// A snapshot with verdicts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assessment {
@@ -478,6 +546,12 @@ pub struct Assessment {
     /// Published ports and who came by them, sorted by service, port and host address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exposures: Vec<Exposure>,
+    /// What joins containers without a packet, sorted by kind and what it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joins: Vec<Join>,
+    /// Further joins.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub joins_left_out: u64,
     /// Services for which no source documents any port, sorted.
     pub undeclared: Vec<String>,
     /// Rules of the contract and how often each decided, as written.

@@ -30,6 +30,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
+use portolan_flowtable::confinement::{
+    ALL_CAPABILITIES, DEFAULT_CAPABILITIES, FURTHER_CAPABILITIES, capability, user,
+};
 use portolan_flowtable::{DocumentSource, DocumentedPort, Port, Protocol, ServicePort, Workload};
 use toml_edit::{Document, Item, TableLike, Value};
 
@@ -302,9 +305,15 @@ impl Contract {
 fn service_name(selector: &Trait) -> Option<&str> {
     match selector {
         Trait::Service(name) => Some(name),
-        Trait::Image(_) | Trait::Label(..) | Trait::Network(_) | Trait::Project(_) | Trait::Container(_) => {
-            None
-        }
+        Trait::Image(_)
+        | Trait::Label(..)
+        | Trait::Network(_)
+        | Trait::Project(_)
+        | Trait::Container(_)
+        | Trait::Digest(_)
+        | Trait::User(_)
+        | Trait::Privileged
+        | Trait::Capability(_) => None,
     }
 }
 
@@ -354,7 +363,20 @@ const ROOT_KEYS: [&str; 5] = ["service", "rule", "defaults", "groups", "standard
 const SERVICE_KEYS: [&str; 9] =
     ["service", "image", "label", "network", "project", "ports", "initiators", "rule", "mode"];
 const RULE_KEYS: [&str; 2] = ["from", "ports"];
-const PREFIXES: [&str; 6] = ["network:", "project:", "label:", "image:", "container:", "group:"];
+const PREFIXES: [&str; 10] = [
+    "network:",
+    "project:",
+    "label:",
+    "image:",
+    "digest:",
+    "container:",
+    "user:",
+    "capability:",
+    "group:",
+    "dns:",
+];
+/// Digits of a SHA-256 digest.
+const DIGEST_DIGITS: usize = 64;
 const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
 impl Reader<'_> {
@@ -479,6 +501,7 @@ impl Reader<'_> {
             "external" => return Some(Initiator::External),
             "multicast" => return Some(Initiator::Multicast),
             "any" => return Some(Initiator::Any),
+            "privileged" => return Some(Initiator::Workload(Trait::Privileged)),
             "" => {
                 self.report(span, "an empty initiator means nobody: leave it out".to_owned(), None);
                 return None;
@@ -492,7 +515,12 @@ impl Reader<'_> {
                 "label" => label(rest),
                 "image" => Trait::Image(Glob::new(rest)),
                 "container" => Trait::Container(Glob::new(rest)),
+                "digest" => return self.digest(rest, span),
+                "capability" => return self.capability(rest, span),
+                "user" if !rest.is_empty() => Trait::User(user(rest)),
+                "user" => Trait::User(String::new()),
                 "group" => return self.group(rest, span),
+                "dns" => return self.dns(rest, span),
                 _ => {
                     let hint = nearest(prefix, PREFIXES.map(|known| known.trim_end_matches(':')))
                         .map(|known| format!("{known}:{rest}"));
@@ -527,6 +555,50 @@ impl Reader<'_> {
         let hint =
             nearest(name, self.groups.keys().map(String::as_str)).map(|known| format!("group:{known}"));
         self.report(span, format!("unknown group {name:?}: define it in [groups]"), hint);
+        None
+    }
+
+    fn digest(&mut self, text: &str, span: Option<Range<usize>>) -> Option<Initiator> {
+        let digits = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
+        if digits.len() == DIGEST_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Some(Initiator::Workload(Trait::Digest(format!("sha256:{digits}"))));
+        }
+        // The beginning of a digest can be had by anybody who tries long enough.
+        let message =
+            format!("\"digest:{text}\" is no digest: expected \"digest:sha256:\" and all of its 64 digits");
+        self.report(span, message, None);
+        None
+    }
+
+    fn capability(&mut self, text: &str, span: Option<Range<usize>>) -> Option<Initiator> {
+        let name = capability(text);
+        let known =
+            || DEFAULT_CAPABILITIES.iter().chain(&FURTHER_CAPABILITIES).chain([&ALL_CAPABILITIES]).copied();
+        if known().any(|it| it == name) {
+            return Some(Initiator::Workload(Trait::Capability(name)));
+        }
+        let hint = nearest(&name, known()).map(|known| format!("capability:{known}"));
+        self.report(
+            span,
+            format!("unknown capability {text:?}: expected as in \"capability:NET_ADMIN\""),
+            hint,
+        );
+        None
+    }
+
+    fn dns(&mut self, pattern: &str, span: Option<Range<usize>>) -> Option<Initiator> {
+        let pattern = pattern.trim_end_matches('.').to_ascii_lowercase();
+        let is_of_a_name = |letter: char| {
+            letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.' | '*' | '?' | '\\')
+        };
+        if !pattern.is_empty() && pattern.chars().all(is_of_a_name) {
+            return Some(Initiator::Dns(Glob::new(&pattern)));
+        }
+        let message = format!("\"dns:{pattern}\" is no name: expected as in \"dns:*.example.org\"");
+        // A whole address of a page is what people paste.
+        let host = pattern.split_once("://").map(|(_, rest)| rest.split(['/', ':']).next().unwrap_or(rest));
+        let hint = host.filter(|host| !host.is_empty()).map(|host| format!("dns:{host}"));
+        self.report(span, message, hint);
         None
     }
 

@@ -88,7 +88,11 @@ fn initiators(expected: &Expected, workloads: &[Arc<Workload>]) -> BTreeSet<Expe
             Initiator::External => {
                 ends.insert(word("external"));
             }
-            Initiator::Addresses(_) | Initiator::Group(_) | Initiator::Multicast | Initiator::Any => {}
+            Initiator::Addresses(_)
+            | Initiator::Group(_)
+            | Initiator::Dns(_)
+            | Initiator::Multicast
+            | Initiator::Any => {}
         }
     }
     ends

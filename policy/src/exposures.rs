@@ -53,7 +53,7 @@ pub(crate) fn exposures(snapshot: &Snapshot, conversations: &[Conversation]) -> 
             }
             let connections = call.connections.attempted();
             match &call.initiator {
-                Peer::External { address } => {
+                Peer::External { address, .. } => {
                     outside.insert(*address);
                     exposure.connections_outside = exposure.connections_outside.saturating_add(connections);
                 }

@@ -163,6 +163,7 @@ fn named(written: &Written) -> String {
         Initiator::Workload(_)
         | Initiator::Host
         | Initiator::External
+        | Initiator::Dns(_)
         | Initiator::Multicast
         | Initiator::Any => written.text.clone(),
     }

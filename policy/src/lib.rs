@@ -39,6 +39,7 @@ mod export;
 mod exposures;
 mod facts;
 pub mod findings;
+mod joins;
 mod listeners;
 mod pending;
 mod register;

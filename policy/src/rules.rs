@@ -190,7 +190,9 @@ impl Scope {
                 Initiator::Host => service == "host",
                 Initiator::External => service == "external",
                 Initiator::Any => true,
-                Initiator::Addresses(_) | Initiator::Group(_) | Initiator::Multicast => false,
+                Initiator::Addresses(_) | Initiator::Group(_) | Initiator::Dns(_) | Initiator::Multicast => {
+                    false
+                }
             };
             named.is_empty() || named.iter().any(is_it)
         };

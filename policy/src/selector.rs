@@ -79,6 +79,14 @@ pub(crate) enum Trait {
     Project(String),
     /// Container name.
     Container(Glob),
+    /// Id or registry digest of the image: `sha256:` and 64 digits.
+    Digest(String),
+    /// User it runs as, a name or a number.
+    User(String),
+    /// Whether it runs privileged.
+    Privileged,
+    /// A capability it may use, without `CAP_`.
+    Capability(String),
 }
 
 /// As a contract writes it.
@@ -92,6 +100,10 @@ impl std::fmt::Display for Trait {
             Self::Network(name) => write!(f, "network:{name}"),
             Self::Project(name) => write!(f, "project:{name}"),
             Self::Container(glob) => write!(f, "container:{glob}"),
+            Self::Digest(digest) => write!(f, "digest:{digest}"),
+            Self::User(user) => write!(f, "user:{user}"),
+            Self::Privileged => f.write_str("privileged"),
+            Self::Capability(name) => write!(f, "capability:{name}"),
         }
     }
 }
@@ -106,6 +118,10 @@ impl Trait {
             Self::Network(name) => workload.networks.contains(name),
             Self::Project(name) => workload.project == *name,
             Self::Container(glob) => glob.fits(&workload.container),
+            Self::Digest(digest) => workload.image_id == *digest || workload.image_digests.contains(digest),
+            Self::User(user) => workload.confinement.as_ref().is_some_and(|it| it.user == *user),
+            Self::Privileged => workload.confinement.as_ref().is_some_and(|it| it.is_privileged),
+            Self::Capability(name) => workload.confinement.as_ref().is_some_and(|it| it.has_capability(name)),
         }
     }
 }
@@ -130,6 +146,9 @@ pub(crate) enum Initiator {
     Addresses(IpNet),
     /// Whoever holds an address of one of these ranges, by the name of a group.
     Group(Vec<IpNet>),
+    /// Whoever outside is called that, as far as the other end was told: by the name it asked for, or one that name is an
+    /// alias of.
+    Dns(Glob),
     /// A group of addresses, as a responder.
     Multicast,
     /// Anybody with a name, and anybody without.
@@ -145,6 +164,9 @@ impl Initiator {
             Self::External => matches!(peer, Peer::External { .. }),
             Self::Addresses(range) => range.contains(&canonical(peer.address())),
             Self::Group(ranges) => ranges.iter().any(|range| range.contains(&canonical(peer.address()))),
+            Self::Dns(pattern) => peer.names().iter().any(|claim| {
+                std::iter::once(&claim.name).chain(&claim.aliases).any(|name| pattern.fits(name))
+            }),
             Self::Multicast => matches!(peer, Peer::Group { .. }),
             Self::Any => true,
         }

@@ -132,7 +132,7 @@ fn reached(conversation: &Conversation, severity: Severity) -> Severity {
 /// Returns who it is that does not belong to the project of a database, if it is somebody.
 fn stranger(initiator: &Peer, owner: &Workload, is_meant: bool) -> Option<String> {
     match initiator {
-        Peer::External { address } if !is_meant => Some(format!("{address} outside")),
+        Peer::External { address, .. } if !is_meant => Some(format!("{address} outside")),
         Peer::Workload { workload, .. } if !is_meant && workload.project != owner.project => {
             Some(workload.qualified())
         }

@@ -76,8 +76,29 @@ fn every_mistake_is_named_with_its_place_and_what_was_meant() {
         ),
         (
             "[[service]]\nservice = \"db\"\ninitiators = [\"netwerk:x\"]\n",
-            "contract.toml:3:15: unknown kind of initiator \"netwerk:x\": expected network:, project:, label:, image:, container:, group:; \
+            "contract.toml:3:15: unknown kind of initiator \"netwerk:x\": expected network:, project:, label:, image:, digest:, container:, user:, capability:, group:, dns:; \
              did you mean \"network:x\"?",
+        ),
+        (
+            "[[rule]]\naction = \"deny\"\nfrom = \"digest:sha256:0123456789ab\"\n",
+            "contract.toml:3:8: \"digest:sha256:0123456789ab\" is no digest: expected \"digest:sha256:\" and all of its 64 digits",
+        ),
+        (
+            "[[rule]]\naction = \"deny\"\nfrom = [\"capability:net_admn\"]\n",
+            "contract.toml:3:9: unknown capability \"net_admn\": expected as in \"capability:NET_ADMIN\"; did you mean \"capability:NET_ADMIN\"?",
+        ),
+        (
+            "[[rule]]\naction = \"deny\"\nfrom = [\"user:\"]\n",
+            "contract.toml:3:9: initiator \"user:\" names nothing after the colon",
+        ),
+        (
+            "[[service]]\nservice = \"db\"\ninitiators = [\"dns:https://Example.com/x\"]\n",
+            "contract.toml:3:15: \"dns:https://example.com/x\" is no name: expected as in \"dns:*.example.org\"; \
+             did you mean \"dns:example.com\"?",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nto = \"dns:.\"\n",
+            "contract.toml:3:6: \"dns:\" is no name: expected as in \"dns:*.example.org\"",
         ),
         (
             "[[service]]\nservice = \"db\"\ninitiators = [\"network:\"]\n",
@@ -108,7 +129,7 @@ fn every_mistake_is_named_with_its_place_and_what_was_meant() {
         ),
         (
             "[[service]]\nservice = \"größe\"\ninitiators = [\"ä\", \"lable:x\"]\n",
-            "contract.toml:3:20: unknown kind of initiator \"lable:x\": expected network:, project:, label:, image:, container:, group:; \
+            "contract.toml:3:20: unknown kind of initiator \"lable:x\": expected network:, project:, label:, image:, digest:, container:, user:, capability:, group:, dns:; \
              did you mean \"label:x\"?",
         ),
         (

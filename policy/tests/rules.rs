@@ -8,7 +8,7 @@ mod support;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use portolan_flowtable::{Conversation, Peer, Snapshot, Timestamp, Workload};
+use portolan_flowtable::{Confinement, Conversation, DnsName, Peer, Snapshot, Timestamp, Workload};
 use portolan_policy::{Assessment, Contract, FindingKind, Severity, Verdict};
 use support::*;
 
@@ -22,7 +22,7 @@ struct End {
     address: &'static str,
 }
 
-const ENDS: [End; 7] = [
+const ENDS: [End; 8] = [
     End { kind: "container", project: "shop", service: "web", networks: &["front"], address: "172.20.0.2" },
     End {
         kind: "container",
@@ -35,9 +35,10 @@ const ENDS: [End; 7] = [
     End { kind: "container", project: "ops", service: "web", networks: &["back"], address: "172.20.0.5" },
     End { kind: "host", project: "", service: "", networks: &[], address: "172.20.0.1" },
     End { kind: "external", project: "", service: "", networks: &[], address: "203.0.113.9" },
+    End { kind: "external", project: "", service: "api.example.com", networks: &[], address: "203.0.113.10" },
     End { kind: "multicast", project: "", service: "", networks: &[], address: "224.0.0.251" },
 ];
-const SELECTORS: [&str; 16] = [
+const SELECTORS: [&str; 23] = [
     "any",
     "host",
     "external",
@@ -54,6 +55,13 @@ const SELECTORS: [&str; 16] = [
     "172.20.0.0/30",
     "203.0.113.9",
     "group:office",
+    "dns:*.example.com",
+    "dns:edge.example.net",
+    "privileged",
+    "user:root",
+    "user:1000",
+    "capability:CAP_NET_ADMIN",
+    "digest:sha256:abababababababababababababababababababababababababababababababab",
 ];
 const PORTS: [&str; 6] = ["80/tcp", "70-90", "9229", "tcp", "53/udp", "icmp"];
 const CALLED: [u16; 3] = [80, 9229, 5432];
@@ -78,6 +86,14 @@ fn selects(selector: &str, end: &End) -> bool {
         "172.20.0.0/30" => ["172.20.0.1", "172.20.0.2", "172.20.0.3"].contains(&end.address),
         "203.0.113.9" => end.address == "203.0.113.9",
         "group:office" => ["172.20.0.4", "172.20.0.5"].contains(&end.address),
+        // Of shop, web runs as 1000, cart with a capability more, db privileged; of ops nobody knows.
+        "privileged" => is_container && end.service == "db",
+        "user:root" => is_container && end.project == "shop" && end.service != "web",
+        "user:1000" => is_container && end.project == "shop" && end.service == "web",
+        "capability:CAP_NET_ADMIN" => is_container && end.project == "shop" && end.service != "web",
+        digest if digest.starts_with("digest:") => is_container && end.service == "cart",
+        // Asked for as api.example.com, an alias of edge.example.net.
+        "dns:*.example.com" | "dns:edge.example.net" => end.address == "203.0.113.10",
         _ => panic!("{selector}"),
     }
 }
@@ -204,6 +220,23 @@ fn workload_of(end: &End) -> Arc<Workload> {
         &[80],
     ));
     made.networks = end.networks.iter().map(|network| (*network).to_owned()).collect();
+    if end.project == "shop" {
+        let (user, is_privileged, added) = match end.service {
+            "web" => ("1000", false, ""),
+            "cart" => ("root", false, "NET_ADMIN"),
+            _ => ("root", true, ""),
+        };
+        let added = Some(added).filter(|it| !it.is_empty());
+        made.confinement = Some(Box::new(Confinement {
+            user: user.to_owned(),
+            is_privileged,
+            capabilities: Confinement::effective_capabilities(is_privileged, added, None),
+            ..Confinement::default()
+        }));
+    }
+    if end.service == "cart" {
+        made.image_digests.push(format!("sha256:{}", "ab".repeat(32)));
+    }
     if end.service == "web" {
         made.labels.insert("tier".to_owned(), "web".to_owned());
     }
@@ -215,7 +248,17 @@ fn peer_of(end: &End) -> Peer {
     match end.kind {
         "container" => Peer::Workload { workload: workload_of(end), address },
         "host" => Peer::Host { address },
-        "external" => Peer::External { address },
+        "external" if end.service.is_empty() => Peer::External { address, names: Default::default() },
+        "external" => {
+            let claim = DnsName {
+                name: end.service.to_owned(),
+                aliases: vec!["edge.example.net".to_owned()],
+                answered_by: "203.0.113.53".parse().unwrap(),
+                from: Timestamp(0),
+                until: Timestamp(0),
+            };
+            Peer::External { address, names: vec![claim].into() }
+        }
         _ => Peer::Group { address },
     }
 }

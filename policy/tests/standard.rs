@@ -36,7 +36,7 @@ fn end(name: &str) -> Peer {
             Ok(IpAddr::V4(v4)) if v4.is_link_local() => {
                 Peer::Unclaimed { address: IpAddr::V4(v4), attachment: None }
             }
-            Ok(address) => Peer::External { address },
+            Ok(address) => Peer::External { address, names: Default::default() },
             // Nothing is documented of it, so that only the standard rules speak.
             Err(_) => peer(&workload(name, name, &[]), u8::try_from(name.len()).unwrap() + 10),
         },

@@ -395,7 +395,7 @@ fn a_filter_for_ipv6_names_ipv6() {
 fn a_filter_names_the_port_that_is_on_the_wire() {
     let w = world();
     let container = peer(&w.web, 4);
-    let outside = Peer::External { address: "198.51.100.2".parse().unwrap() };
+    let outside = Peer::External { address: "198.51.100.2".parse().unwrap(), names: Default::default() };
     let host = Peer::Workload { workload: Arc::clone(&w.db), address: "172.20.0.1".parse().unwrap() };
     let behind = peer(&w.db, 6);
     #[rustfmt::skip]

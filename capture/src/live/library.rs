@@ -10,7 +10,7 @@ use pcap::{Active, Capture, Linktype, Precision};
 use portolan_flowtable::{Direction, InterfaceId, Timestamp};
 use portolan_sys::FilterInstruction;
 
-use super::{BLOCK_MILLISECONDS, COOKED_HEADER_BYTES, Growth};
+use super::{COOKED_HEADER_BYTES, Growth};
 use crate::error::TapError;
 use crate::frame::{Frame, LinkType};
 
@@ -42,6 +42,7 @@ impl LibraryTap {
     pub(super) fn open(
         ring_bytes: u32,
         snaplen: u32,
+        block_milliseconds: u32,
         program: &[FilterInstruction],
     ) -> Result<Self, TapError> {
         let mut capture = Capture::from_device(ANY)
@@ -49,7 +50,7 @@ impl LibraryTap {
             .promisc(false)
             .immediate_mode(false)
             .precision(Precision::Nano)
-            .timeout(i32::try_from(BLOCK_MILLISECONDS).unwrap_or(i32::MAX))
+            .timeout(i32::try_from(block_milliseconds).unwrap_or(i32::MAX))
             .snaplen(i32::try_from(snaplen.saturating_add(COOKED_HEADER_BYTES)).unwrap_or(i32::MAX))
             .buffer_size(i32::try_from(ring_bytes).unwrap_or(i32::MAX))
             .open()

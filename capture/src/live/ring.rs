@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use portolan_flowtable::{Direction, InterfaceId, Timestamp};
 use portolan_sys::{FilterInstruction, HEADROOM, PacketRing, RingFrame, RingOptions};
 
-use super::{BLOCK_MILLISECONDS, Growth};
+use super::Growth;
 use crate::error::TapError;
 use crate::frame::{Frame, LinkType};
 use crate::parse::SLL2_BYTES;
@@ -24,11 +24,13 @@ pub(super) struct RingTap {
 }
 
 impl RingTap {
-    pub(super) fn open(ring_bytes: u32, program: &[FilterInstruction]) -> Result<Self, TapError> {
-        let options = RingOptions {
-            bytes: usize::try_from(ring_bytes).unwrap_or(usize::MAX),
-            block_milliseconds: BLOCK_MILLISECONDS,
-        };
+    pub(super) fn open(
+        ring_bytes: u32,
+        block_milliseconds: u32,
+        program: &[FilterInstruction],
+    ) -> Result<Self, TapError> {
+        let options =
+            RingOptions { bytes: usize::try_from(ring_bytes).unwrap_or(usize::MAX), block_milliseconds };
         let ring = PacketRing::open(options, program).map_err(|source| {
             if source.kind() == io::ErrorKind::PermissionDenied {
                 return TapError::PermissionDenied;

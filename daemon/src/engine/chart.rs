@@ -16,6 +16,8 @@ use portolan_policy::{Alert, Beside, Contract, Register, ScanLimits};
 use super::completeness::{Losses, Source, judge_completeness};
 use super::flow_book::{FlowBook, Tried};
 use super::learner::Learner;
+use super::life::{Happenings, Life};
+use super::overheard::Overheard;
 use super::pace::Pace;
 use super::remembered::with_remembered;
 
@@ -45,6 +47,8 @@ pub struct Turn {
     pub overflow_most: Option<(AttachmentId, Tally)>,
     /// Hardware addresses that others than their holders sent from.
     pub thefts: Thefts,
+    /// What happened to containers since the turn before.
+    pub happenings: Happenings,
     /// Whether the source has ended, so that nothing can be answered any more.
     pub is_last: bool,
 }
@@ -65,6 +69,7 @@ pub struct Chart {
     pending: Option<Arc<Contract>>,
     pace: Pace,
     documented_edges: Vec<DocumentedEdge>,
+    life: Life,
     ticks: u64,
 }
 
@@ -85,6 +90,7 @@ impl Chart {
             pending: None,
             pace: Pace::default(),
             documented_edges,
+            life: Life::default(),
             ticks: 0,
         }
     }
@@ -109,6 +115,11 @@ impl Chart {
     /// Returns who calls at one interval, and what is usual.
     pub fn rhythm(&self) -> &Rhythm {
         self.pace.rhythm()
+    }
+
+    /// Takes in what containers asked for and were told.
+    pub fn hear(&mut self, overheard: &Overheard) {
+        overheard.tell(self.conversations.names_mut());
     }
 
     /// Returns the number of the total that the flow last applied in `slot` went to.
@@ -254,7 +265,12 @@ impl Chart {
         let baseline = self.baseline.as_mut().map(|learner| learner.rows(turn.at)).unwrap_or_default();
         let graph = Graph::draw(&assessment, Group::Service);
         let tried = self.pending.as_ref().map(|_| Tried::of(&assessment.judged));
-        let flows = self.flows.records(&self.names, self.options.flows_kept, tried.as_ref());
+        let flows = self.flows.records(
+            &self.names,
+            self.conversations.names(),
+            self.options.flows_kept,
+            tried.as_ref(),
+        );
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let vitals = Vitals {
             ticks: self.ticks,
@@ -265,11 +281,25 @@ impl Chart {
             conversations: count(self.conversations.len()),
             flows_kept: count(self.options.flows_kept),
             flows_forgotten: self.flows.forgotten(),
+            dns: self.conversations.names().counts(),
             policy_hash: self.contract.hash(),
             ..vitals
         };
         let documented_edges = self.documented_edges.clone();
-        (Publication { assessment, graph, vitals, flows, documented_edges, baseline, handled }, alerts)
+        self.life.turn(turn.at, turn.happenings, &assessment.snapshot.workloads);
+        let (lifecycle, lifecycle_left_out) = (self.life.rows(), self.life.left_out());
+        let publication = Publication {
+            assessment,
+            graph,
+            vitals,
+            flows,
+            documented_edges,
+            baseline,
+            handled,
+            lifecycle,
+            lifecycle_left_out,
+        };
+        (publication, alerts)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use portolan_exporter::{DryRun, FlowEnd, FlowRecord, community_id};
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::naming::Reader;
-use portolan_flowtable::{Delta, EndReason, Flow, Names, Outcome, Peer, ServicePort, Tally};
+use portolan_flowtable::{Delta, DnsNames, EndReason, Flow, Names, Outcome, Peer, ServicePort, Tally};
 use portolan_policy::Judged;
 
 /// Copies of flows as their last delta had them. Bounded: the oldest ended flow is forgotten first, and counted.
@@ -130,8 +130,14 @@ impl FlowBook {
     ///
     /// Every flow that ends is in the next list, for its event. Of too many live ones the attempts nobody answered are
     /// left out first, the oldest before the others: a flood of flows must not hide those others have.
-    pub fn records(&self, names: &Names, live_max: usize, tried: Option<&Tried>) -> Vec<FlowRecord> {
-        let reader = Reader::new(names);
+    pub fn records(
+        &self,
+        names: &Names,
+        claims: &DnsNames,
+        live_max: usize,
+        tried: Option<&Tried>,
+    ) -> Vec<FlowRecord> {
+        let reader = Reader::new(names).with_claims(claims);
         let least = self.least_rank(live_max);
         let ranked = self.live.iter().zip(&self.ranks);
         let live = ranked.filter(|(_, rank)| **rank >= least).map(|((_, flow), _)| (flow, None));
@@ -184,16 +190,21 @@ fn party(peer: &Peer) -> String {
 fn record(flow: &Flow, ended: Option<EndReason>, reader: &Reader<'_>, names: &Names) -> FlowRecord {
     let (sent_frames, received_frames) = flow.directed(flow.frames);
     let (sent_bytes, received_bytes) = flow.directed(flow.bytes);
-    let end = |end: &portolan_flowtable::End| {
-        let peer = reader.peer(flow.scope, end.holder, end.address, (flow.first_at, flow.last_at));
-        flow_end(&peer, end)
+    let (initiator, responder) = (flow.initiator_end(), flow.responder_end());
+    let peer = |end: &portolan_flowtable::End| {
+        reader.peer(flow.scope, end.holder, end.address, (flow.first_at, flow.last_at))
     };
+    let (mut from, mut to) = (peer(initiator), peer(responder));
+    // A name explains a flow that opened while it held.
+    let opened = (flow.first_at, flow.first_at);
+    reader.call(&mut to, &from, (flow.scope, initiator.holder), opened);
+    reader.call(&mut from, &to, (flow.scope, responder.holder), opened);
     FlowRecord {
         flow_id: flow.id,
         community_id: community_id::of_flow(flow).unwrap_or_default(),
         proto: flow.protocol,
-        src: end(flow.initiator_end()),
-        dest: end(flow.responder_end()),
+        src: flow_end(&from, initiator),
+        dest: flow_end(&to, responder),
         network: names.scopes.get(&flow.scope).map_or(String::new(), |name| name.to_string()),
         evidence: flow.evidence,
         claim: flow.claim,
@@ -225,6 +236,7 @@ fn flow_end(peer: &Peer, end: &portolan_flowtable::End) -> FlowEnd {
         service: peer.service(),
         container: workload.map_or(String::new(), |workload| workload.container.clone()),
         image: workload.map_or(String::new(), |workload| workload.image.clone()),
+        names: peer.names().iter().map(|name| name.name.clone()).collect(),
     }
 }
 
@@ -280,7 +292,7 @@ mod tests {
             let ended = (at < 2).then_some(EndReason::Idle);
             book.apply(&Delta { ended, ..*delta });
         }
-        let records = book.records(&Names::default(), 20, None);
+        let records = book.records(&Names::default(), &DnsNames::default(), 20, None);
         let ids: Vec<u64> = records.iter().map(|record| record.flow_id).collect();
         // Ended, live and answered, and the latest attempts for the rest.
         let expected: Vec<u64> = (1..=5).chain(189..=205).collect();

@@ -3,13 +3,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use portolan_capture::dns::Spoken;
 use portolan_flowtable::directory::BareDirectory;
+use portolan_flowtable::dns_names::Speaker;
 use portolan_flowtable::{
     AttachmentId, DeltaSink, Directory, FlowTable, Holder, InterfaceId, InterfaceTable, Ledger, Limits,
-    NotCounted, Observation, Rejected, Role, ScopeId, ServicePort, Tally, Thefts, Timestamp,
+    Network, NotCounted, Observation, Packet, Rejected, Role, ScopeId, ServicePort, Sighting, Tally, Thefts,
+    Timestamp,
 };
 use portolan_identity::RosterDirectory;
 
+use super::overheard::{Heard, Overheard};
 use super::shortfalls::Shortfalls;
 
 /// Observations decoded before they are metered together.
@@ -69,6 +73,7 @@ pub struct Meter {
     previous_at: Option<Timestamp>,
     skew: i64,
     shortfalls: Shortfalls,
+    overheard: Overheard,
     /// Whether what merely grew stays in the table until the end.
     keeps_growth: bool,
 }
@@ -86,6 +91,7 @@ impl Meter {
             previous_at: None,
             skew: 0,
             shortfalls: Shortfalls::default(),
+            overheard: Overheard::with_room(),
             keeps_growth: false,
         }
     }
@@ -171,6 +177,38 @@ impl Meter {
     /// Hands over (frame, flow) of the frames counted since the last time.
     pub fn traced(&mut self) -> impl Iterator<Item = (u64, u64)> {
         self.table.traced()
+    }
+
+    /// Keeps what a frame says of names, where it counts: who sent it and who gets it is settled here.
+    #[cold]
+    pub fn overhear(&mut self, seen: &Observation, spoken: Spoken<'_>) {
+        let Network::Ip(Packet { source, destination, protocol, ports: Some(ports), .. }) = seen.network
+        else {
+            return;
+        };
+        let (scope, sender) = match self.interfaces.sighting(seen) {
+            Sighting::Sent { scope, attachment, .. } => (scope, Holder::Attachment(attachment)),
+            Sighting::SentByHost { scope } | Sighting::Plain { scope } => {
+                (scope, self.who.holder(scope, source))
+            }
+            Sighting::Delivered { .. } | Sighting::Second | Sighting::Foreign => return,
+            Sighting::Unknown => return self.overheard.miss(),
+        };
+        let receiver = self.who.holder(scope, destination);
+        let heard = Heard {
+            at: seen.at,
+            scope,
+            sender: Speaker { holder: sender, address: source, port: ports.0 },
+            receiver: Speaker { holder: receiver, address: destination, port: ports.1 },
+            protocol,
+            bytes: 0,
+        };
+        self.overheard.keep(heard, spoken);
+    }
+
+    /// Hands over what was overheard since the last time.
+    pub fn take_overheard(&mut self) -> Overheard {
+        self.overheard.take()
     }
 
     /// Counts a frame that could not be read.

@@ -12,6 +12,7 @@ mod read;
 
 use std::path::{Path, PathBuf};
 
+use portolan_flowtable::lifecycle::Happening;
 use portolan_flowtable::{Blindness, Limits, Tally, Timestamp};
 use portolan_identity::PicturePatch;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,9 @@ pub struct Begin {
     pub flows_kept: usize,
     /// Pause between heartbeats among the events, in seconds.
     pub heartbeat_seconds: u32,
+    /// Whether names were read off port 53.
+    #[serde(default)]
+    pub dns_names: bool,
     /// What was documented.
     pub contracts: Vec<ContractText>,
 }
@@ -155,6 +159,17 @@ pub struct TurnRow {
     pub remarks: Vec<String>,
     /// Whether frames were being captured.
     pub is_capturing: bool,
+    /// What happened to containers since the turn before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub happenings: Vec<Happening>,
+    /// Further happenings, that found no room.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub happenings_left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// The end of a recording.

@@ -12,7 +12,9 @@ use portolan_identity::{Picture, PictureRecord};
 use portolan_policy::Alert;
 
 use super::{ContractText, EndRow, Entry, Journal, JournalError, TickRow, TurnRow};
-use crate::engine::{Chart, DELTAS_PER_COMMAND, Losses, Meter, RunFacts, Shortfalls, Turn, Who, vitals};
+use crate::engine::{
+    Chart, DELTAS_PER_COMMAND, Happenings, Losses, Meter, RunFacts, Shortfalls, Turn, Who, vitals,
+};
 use crate::error::Failure;
 use crate::replay::Contracts;
 
@@ -314,6 +316,7 @@ impl Player {
             stage.chart.apply(&delta);
             (stage.flow)(&delta, stage.chart);
         }
+        stage.chart.hear(&stage.meter.take_overheard());
         let (occupancy, overflow_most) = (stage.meter.occupancy(), stage.meter.overflow_most());
         let thefts = stage.meter.thefts().clone();
         let shortfalls = stage.meter.shortfalls().clone();
@@ -372,6 +375,7 @@ impl Player {
             occupancy: closed.occupancy,
             overflow_most: closed.overflow_most,
             thefts: closed.thefts,
+            happenings: Happenings { list: row.happenings.clone(), left_out: row.happenings_left_out },
             is_last: false,
         };
         let (publication, alerts) = chart.turn(turn, vitals(&picture, &facts));

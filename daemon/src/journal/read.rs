@@ -237,6 +237,7 @@ impl Begin {
             withhold: 0,
             flows_kept: 0,
             heartbeat_seconds: 0,
+            dns_names: false,
             contracts: Vec::new(),
         }
     }

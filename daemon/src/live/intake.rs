@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use portolan_capture::{Frame, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, parse};
+use portolan_capture::{Frame, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, dns, parse};
 use portolan_flowtable::{
     AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Role, Tally, Thefts,
     Timestamp,
@@ -15,7 +15,7 @@ use rtrb::Producer;
 
 use super::blind::BlindSpots;
 use super::session::clock;
-use crate::engine::{DELTAS_PER_COMMAND, Meter, Shortfalls, Who};
+use crate::engine::{DELTAS_PER_COMMAND, Meter, Overheard, Shortfalls, Who};
 use crate::journal::TickRow;
 use crate::recording::{Note, Recorder};
 
@@ -58,6 +58,8 @@ pub(super) struct Report {
     pub blind: Vec<Blindness>,
     /// When frames were missed that had arrived.
     pub shortfalls: Shortfalls,
+    /// What was said of names since the report before.
+    pub overheard: Overheard,
     /// Live flows, slots.
     pub occupancy: (usize, usize),
     /// Whose frames most often found no room in the table.
@@ -119,6 +121,8 @@ pub(super) struct Intake {
     recorder: Option<Recorder>,
     /// Whether one interface alone is heard: roles do not matter.
     is_single: bool,
+    /// Whether names are read.
+    reads_names: bool,
     blind: BlindSpots,
     statistics: TapStatistics,
     failure: Option<TapError>,
@@ -142,12 +146,15 @@ pub(super) struct IntakeParts {
     pub(super) recorder: Option<Recorder>,
     /// Whether one interface alone is heard.
     pub(super) is_single: bool,
+    /// Whether names are read off port 53.
+    pub(super) reads_names: bool,
 }
 
 impl Intake {
     /// Puts the thread's parts together.
     pub(super) fn new(tap: LiveTap, parts: IntakeParts) -> Self {
-        let IntakeParts { meter, producer, commands, reports, wake, recorder, is_single } = parts;
+        let IntakeParts { meter, producer, commands, reports, wake, recorder, is_single, reads_names } =
+            parts;
         let sink = RingSink { producer, pushed: 0, left: DELTAS_PER_COMMAND };
         let (blind, statistics) = (BlindSpots::new(clock()), TapStatistics::default());
         Self {
@@ -159,6 +166,7 @@ impl Intake {
             wake,
             recorder,
             is_single,
+            reads_names,
             blind,
             statistics,
             failure: None,
@@ -272,9 +280,10 @@ impl Intake {
 
     /// Takes in what the ring holds; false where it holds nothing.
     fn poll(&mut self) -> bool {
-        let Self { tap, meter, sink, blind, recorder, .. } = self;
+        let Self { tap, meter, sink, blind, recorder, reads_names, .. } = self;
+        let reads_names = *reads_names;
         let mut span = None;
-        let polled = tap.poll(&mut |frame| take(frame, meter, sink, recorder, &mut span));
+        let polled = tap.poll(&mut |frame| take(frame, meter, sink, recorder, reads_names, &mut span));
         if let Some((first, last)) = span {
             blind.delivered(first, last);
         }
@@ -307,10 +316,12 @@ impl Intake {
 
     /// Closes the kernel's intake, empties its ring and balances the accounts exactly.
     fn settle(&mut self, now: Timestamp) {
-        let Self { tap, meter, sink, blind, recorder, .. } = self;
+        let Self { tap, meter, sink, blind, recorder, reads_names, .. } = self;
+        let reads_names = *reads_names;
         let mut span = None;
-        let settled =
-            tap.settle(SETTLE_POLLS_MAX, &mut |frame| take(frame, meter, sink, recorder, &mut span));
+        let settled = tap.settle(SETTLE_POLLS_MAX, &mut |frame| {
+            take(frame, meter, sink, recorder, reads_names, &mut span)
+        });
         if let Some((first, last)) = span {
             blind.delivered(first, last);
         }
@@ -339,7 +350,8 @@ impl Intake {
         }
     }
 
-    fn report(&self, ledger: Ledger, is_final: bool) {
+    fn report(&mut self, ledger: Ledger, is_final: bool) {
+        let overheard = self.meter.take_overheard();
         // A control plane that is gone is noticed by the next command.
         let _ = self.reports.send(Report {
             ledger,
@@ -347,6 +359,7 @@ impl Intake {
             statistics: self.statistics,
             blind: self.blind.intervals().to_vec(),
             shortfalls: self.meter.shortfalls().clone(),
+            overheard,
             occupancy: self.meter.occupancy(),
             overflow_most: self.meter.overflow_most(),
             thefts: self.meter.thefts().clone(),
@@ -369,6 +382,7 @@ fn take(
     meter: &mut Meter,
     sink: &mut RingSink,
     recorder: &mut Option<Recorder>,
+    reads_names: bool,
     span: &mut Option<(Timestamp, Timestamp)>,
 ) {
     *span = Some((span.map_or(frame.at, |(first, _)| first), frame.at));
@@ -381,7 +395,12 @@ fn take(
     let number = recorder.as_mut().map_or(frame.number, |recorder| recorder.offer(frame));
     let frame = &Frame { number, ..*frame };
     match parse(frame, &ParseOptions::default()) {
-        Ok(seen) => meter.frame(seen, sink),
+        Ok(seen) => {
+            if reads_names && let Some(spoken) = dns::spoken(frame, &seen) {
+                meter.overhear(&seen, spoken);
+            }
+            meter.frame(seen, sink);
+        }
         Err(error) => meter.reject(error.reason(), frame.at, frame.original_bytes),
     }
 }

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use portolan_capture::interfaces::inventory;
-use portolan_capture::{LiveOptions, LiveTap};
+use portolan_capture::live::BLOCK_MILLISECONDS;
+use portolan_capture::{FilterPlan, LiveOptions, LiveTap};
 use portolan_exporter::Publication;
 use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::{Blindness, Delta, InterfaceId, InterfaceTable, Timestamp};
@@ -26,7 +27,7 @@ use super::intake::{Command, Intake, IntakeParts, Report};
 use crate::compose::Labelled;
 use crate::config::Config;
 use crate::engine::{
-    Chart, ChartOptions, DELTAS_PER_COMMAND, Losses, Meter, RunFacts, Source, Turn, Who, vitals,
+    Chart, ChartOptions, DELTAS_PER_COMMAND, Happenings, Losses, Meter, RunFacts, Source, Turn, Who, vitals,
 };
 use crate::error::Failure;
 use crate::journal::{Begin, ContractText, FORM, TurnRow};
@@ -43,6 +44,8 @@ const WITHHOLD: i64 = 5 * Timestamp::SECOND;
 const REPORT_WAIT: Duration = Duration::from_secs(10);
 /// Longest wait for the first dump of links.
 const LINKS_WAIT: Duration = Duration::from_secs(3);
+/// Shortest time the kernel keeps frames back, in milliseconds.
+const BLOCK_MIN: u32 = 5;
 /// Rounds of draining within one tick; what is left then waits for the next.
 const DRAINS_MAX: usize = 64;
 
@@ -76,6 +79,7 @@ pub struct Pulse {
 pub struct Session {
     options: SessionOptions,
     runtime: Runtime,
+    book: Arc<RosterBook>,
     pictures: watch::Receiver<Arc<Picture>>,
     commands: Sender<Command>,
     wake: OwnedFd,
@@ -129,7 +133,10 @@ impl Session {
             backend: config.capture.tap.into(),
             interface,
             snaplen: config.capture.snaplen,
+            dns_snaplen: if config.capture.dns_names { FilterPlan::DNS_SNAPLEN } else { 0 },
             ring_bytes: config.capture.ring_mib.saturating_mul(1 << 20),
+            // A frame must not wait in the kernel for as long as a fast tick takes.
+            block_milliseconds: (config.daemon.tick_milliseconds / 8).clamp(BLOCK_MIN, BLOCK_MILLISECONDS),
             dropped: if is_single { Vec::new() } else { loopback() },
         })?;
         // Before the first thread: threads inherit what is left.
@@ -164,6 +171,7 @@ impl Session {
             wake: wake_there,
             recorder,
             is_single,
+            reads_names: config.capture.dns_names,
         };
         let intake = Intake::new(tap, parts);
         let intake = std::thread::Builder::new()
@@ -173,6 +181,7 @@ impl Session {
 
         let book = RosterBook::new(&config.identity.bridges, &config.identity.proc_root);
         let pictures = book.subscribe();
+        let kept = Arc::clone(&book);
         let follow_options = FollowOptions {
             docker_socket: Some(config.identity.docker_socket.clone()),
             proc_root: config.identity.proc_root.clone(),
@@ -192,6 +201,7 @@ impl Session {
         Ok(Self {
             options,
             runtime,
+            book: kept,
             pictures,
             commands,
             wake,
@@ -299,6 +309,7 @@ impl Session {
             withhold: WITHHOLD,
             flows_kept: config.exporter.flows_kept,
             heartbeat_seconds: config.events.heartbeat_seconds,
+            dns_names: config.capture.dns_names,
             contracts: self.options.contracts.texts(),
         }
     }
@@ -375,6 +386,7 @@ impl Session {
                 }
             };
             self.apply(report.pushed);
+            self.chart.hear(&report.overheard);
             rounds += 1;
             let is_done = if is_final { report.is_final } else { rounds >= DRAINS_MAX };
             if (report.is_drained && !is_final) || is_done {
@@ -439,7 +451,9 @@ impl Session {
             reload_at: self.reloaded.1,
             in_ring,
         };
-        self.note_turn(at, &picture, report, &losses, &facts);
+        let (list, left_out) = self.book.take_happenings(at);
+        let happenings = Happenings { list, left_out };
+        self.note_turn(at, &picture, report, &losses, &facts, &happenings);
         let turn = Turn {
             at,
             ledger: report.ledger,
@@ -447,6 +461,7 @@ impl Session {
             occupancy: report.occupancy,
             overflow_most: report.overflow_most,
             thefts: report.thefts.clone(),
+            happenings,
             is_last: false,
         };
         let (publication, alerts) = self.chart.turn(turn, vitals(&picture, &facts));
@@ -460,6 +475,7 @@ impl Session {
         report: &Report,
         losses: &Losses,
         facts: &RunFacts,
+        happenings: &Happenings,
     ) {
         let Some(recording) = &mut self.recording else { return };
         let blind = (recording.blind != report.blind).then(|| report.blind.clone());
@@ -476,6 +492,8 @@ impl Session {
             blind,
             remarks: losses.remarks.clone(),
             is_capturing: facts.is_capturing,
+            happenings: happenings.list.clone(),
+            happenings_left_out: happenings.left_out,
         };
         // A writer that is gone is noticed by whoever waits for it.
         let _ = recording.notes.send(Note::Turn(Arc::clone(picture), Box::new(row)));

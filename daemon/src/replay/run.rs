@@ -17,7 +17,7 @@ use super::row::{Row, Sighting};
 use super::vantage::Chosen;
 use super::watch::Watch;
 use super::{EachTurn, Replayed, Request, TurnOf};
-use crate::engine::{Chart, ChartOptions, Losses, Meter, Source, Turn, Who};
+use crate::engine::{Chart, ChartOptions, Happenings, Losses, Meter, Source, Turn, Who};
 use crate::error::Failure;
 use crate::journal::{Ending, Player, Stage, Turned, parse};
 
@@ -182,6 +182,9 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         {
             return self.meter.leave_out(NotCounted::SecondSighting, seen.wire_bytes);
         }
+        if let Some(kept) = &row.spoken {
+            self.meter.overhear(seen, kept.spoken());
+        }
         match &mut self.player {
             Some(player) => self.meter.frame(*seen, player.deltas()),
             None => {
@@ -192,7 +195,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         self.tell_counted();
     }
 
-    /// Returns how many of these rows may be metered together: all were read, none is left out, no tick and no change
+    /// Returns how many of these rows may be metered together: all were read, none is left out or says anything of names, no tick and no change
     /// of the roster comes between them, and nobody follows single frames.
     fn together(&self, rows: &[Row]) -> usize {
         let is_followed = self.player.is_some()
@@ -204,7 +207,9 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         let until = from.saturating_add(Timestamp::SECOND);
         let change = self.chosen.changes.get(self.next_change).map_or(until, |change| change.0);
         let span = from..until.min(change);
-        let parts = |row: &&Row| matches!(row.sighting, Sighting::Read) && span.contains(&row.at.0);
+        let parts = |row: &&Row| {
+            matches!(row.sighting, Sighting::Read) && row.spoken.is_none() && span.contains(&row.at.0)
+        };
         rows.iter().take_while(parts).count()
     }
 
@@ -233,6 +238,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
                 let last_loss = self.last_loss();
                 let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
                 self.meter.tick(None, last_loss, &mut into);
+                self.chart.hear(&self.meter.take_overheard());
                 self.tell_counted();
                 self.close_minute(before, second);
                 self.look(before, second);
@@ -335,6 +341,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         let mut into = Straight { chart: &mut self.chart, watch: &mut self.watch };
         self.meter.tick(None, last_loss, &mut into);
         let ledger = self.meter.settle(&mut into);
+        self.chart.hear(&self.meter.take_overheard());
         self.tell_counted();
         if ledger.delivered.frames > 0 && ledger.unknown_link_type == ledger.delivered {
             // Nothing could be done with any frame: that is no answer but an error.
@@ -387,7 +394,8 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         }
         let (occupancy, overflow_most) = (self.meter.occupancy(), self.meter.overflow_most());
         let thefts = self.meter.thefts().clone();
-        let turn = Turn { at, ledger, losses, occupancy, overflow_most, thefts, is_last: true };
+        let happenings = Happenings::default();
+        let turn = Turn { at, ledger, losses, occupancy, overflow_most, thefts, happenings, is_last: true };
         let (publication, alerts) = self.chart.turn(turn, vitals);
         if let Some(each_turn) = self.request.each_turn {
             let turned = TurnOf { publication: &publication, alerts: &alerts, heartbeat_seconds: 0 };

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use portolan_exporter::{FlowRecord, Publication, escape};
-use portolan_flowtable::{Completeness, Outcomes};
+use portolan_flowtable::{Completeness, DnsCounts, Outcomes};
 use portolan_graphs::Edge;
-use portolan_policy::{Finding, ListenerClass, Listens, Severity, Verdict};
+use portolan_policy::{Finding, JoinMember, ListenerClass, Listens, Severity, Verdict};
 
 pub use table::{Align, Table};
 pub use text::{bytes, milliseconds, span, time_of_day};
@@ -114,7 +114,9 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
     ]);
     for record in records {
         let end = |end: &portolan_exporter::FlowEnd| {
-            let name = if end.container.is_empty() { &end.service } else { &end.container };
+            let own = if end.container.is_empty() { &end.service } else { &end.container };
+            // What an address outside is called says more than that it is outside.
+            let name = end.names.first().unwrap_or(own);
             let place = match (end.ip, end.port) {
                 (ip, None) => ip.to_string(),
                 (std::net::IpAddr::V4(ip), Some(port)) => format!("{ip}:{port}"),
@@ -479,6 +481,26 @@ fn tail(publication: &Publication, names: &ShortNames, style: Style) -> String {
         })
         .collect();
     list(&mut out, "EXPOSED", "published beyond this host", &exposed);
+    let joined: Vec<String> = publication
+        .assessment
+        .joins
+        .iter()
+        .map(|join| {
+            let what = match join.what.as_str() {
+                "host" => String::new(),
+                what => format!(" {}", escape::terminal(what)),
+            };
+            let member =
+                |it: &JoinMember| format!("{} ({})", names.short(&it.service), escape::terminal(&it.how));
+            let mut members: Vec<String> = join.members.iter().map(member).collect();
+            members.dedup();
+            if join.members_left_out > 0 {
+                members.push(format!("{} more", grouped(join.members_left_out)));
+            }
+            format!("{}{what}: {}", join.kind.name().replace('_', " "), members.join(" and "))
+        })
+        .collect();
+    list(&mut out, "JOINED", "without a packet", &joined);
     let listening: Vec<String> = publication
         .assessment
         .listeners
@@ -586,5 +608,20 @@ pub fn status(publication: &Publication, style: Style) -> String {
         grouped(ledger.flows_evicted),
         grouped(vitals.ticks),
     );
+    let dns = vitals.dns;
+    if dns != DnsCounts::default() {
+        let _ = writeln!(
+            out,
+            "{} names of addresses outside, from {} DNS answers; {} nobody asked for, {} cut, {} malformed, {} missed; \
+             {} names evicted",
+            grouped(dns.names),
+            grouped(dns.answers),
+            grouped(dns.unasked),
+            grouped(dns.cut),
+            grouped(dns.malformed),
+            grouped(dns.missed),
+            grouped(dns.evicted),
+        );
+    }
     out
 }

@@ -99,7 +99,8 @@ impl Daemon {
         self
     }
 
-    /// Starts it with a configuration in TOML and further arguments; waits for nothing.
+    /// Starts it with a configuration in TOML and further arguments; waits for nothing. `PORTOLAN_PROGRAM` names another
+    /// build of it.
     pub(crate) fn spawn(at: &Namespace, configuration: &str, arguments: &[&str]) -> Self {
         Self::spawn_as(at, None, configuration, arguments)
     }
@@ -116,7 +117,10 @@ impl Daemon {
             tempfile::Builder::new().prefix("portolan-run-").tempdir_in("/tmp").expect("a directory");
         let path = directory.path().to_owned();
         let program = match user {
-            None => at.command(env!("CARGO_BIN_EXE_portolan")),
+            None => {
+                let build = std::env::var_os("PORTOLAN_PROGRAM");
+                at.command(build.unwrap_or_else(|| env!("CARGO_BIN_EXE_portolan").into()))
+            }
             Some((user, group)) => {
                 // Where this program lies, others may not be able to go.
                 let copy = path.join("portolan");

@@ -88,6 +88,11 @@ pub enum News {
         /// Which.
         container: ContainerNews,
     },
+    /// Something happened to a container besides packets.
+    Lifecycle {
+        /// What.
+        lifecycle: LifecycleNews,
+    },
     /// Frames were lost.
     BlindInterval {
         /// When, how many, why.
@@ -148,6 +153,8 @@ pub struct EndNews {
     pub container: String,
     /// Image reference, or empty.
     pub image: String,
+    /// What the other end was told this address outside is called, the latest claim first.
+    pub names: Vec<String>,
 }
 
 /// What became of a flow.
@@ -282,6 +289,35 @@ pub struct ContainerNews {
     pub started_at: Timestamp,
     /// Why its traffic cannot be observed, where it cannot.
     pub unobservable: Option<String>,
+}
+
+/// Something that happened to a container; what does not go with its action is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LifecycleNews {
+    /// What happened: `start`, `exec`, `die`, `oom`, `health_status`, `network_connect`, `network_disconnect`, `new_image`.
+    pub action: &'static str,
+    /// When, by Docker's clock.
+    pub at: Timestamp,
+    /// Docker's id.
+    pub id: String,
+    /// Container name.
+    pub name: String,
+    /// `project/service`.
+    pub service: String,
+    /// Image reference.
+    pub image: String,
+    /// How often since it was told last.
+    pub times: u64,
+    /// Exit code of its first process.
+    pub exit_code: Option<i32>,
+    /// What its health check says.
+    pub health: Option<String>,
+    /// Network it was connected to or disconnected from.
+    pub network: Option<String>,
+    /// Id of the image its service is new to.
+    pub image_id: Option<String>,
+    /// Ids of images its service ran before.
+    pub previous_image_ids: Vec<String>,
 }
 
 /// What happened to a container.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portolan_flowtable::lifecycle::{Change, Happening};
 use portolan_flowtable::{
     Blindness, Completeness, Conversation, Peer, Port, ServicePort, Timestamp, Workload,
 };
@@ -9,7 +10,7 @@ use portolan_policy::{Alert, Judged, Listener, ListenerClass, Verdict};
 
 use super::{
     BaselineNews, BlindNews, BlindState, ContainerAction, ContainerNews, EdgeNews, EndNews, Event,
-    FindingNews, FlowNews, HeartbeatNews, ListenerNews, News, PolicyNews, PolicyState, Tuple,
+    FindingNews, FlowNews, HeartbeatNews, LifecycleNews, ListenerNews, News, PolicyNews, PolicyState, Tuple,
 };
 use crate::collect::EdgeKey;
 use crate::community_id::{Ports, community_id};
@@ -30,6 +31,8 @@ pub struct EventSource {
     /// An interval before this run in which nobody looked.
     gap: Option<Blindness>,
     policy: Option<PolicySeen>,
+    /// Number of the last happening that was told.
+    lifecycle: u64,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -82,6 +85,7 @@ impl EventSource {
             baselines: BTreeMap::new(),
             gap: None,
             policy: None,
+            lifecycle: 0,
         }
     }
 
@@ -95,6 +99,7 @@ impl EventSource {
         let mut news = Vec::new();
         self.policy(publication, &mut news);
         self.containers(publication, &mut news);
+        self.lifecycle(publication, &mut news);
         let gap = self.gap.take().map(|interval| BlindNews { state: BlindState::Opened, interval });
         news.extend(gap.map(|blind_interval| News::BlindInterval { blind_interval }));
         self.blind_intervals(publication, &mut news);
@@ -148,6 +153,15 @@ impl EventSource {
             }
         }
         self.containers = present;
+    }
+
+    fn lifecycle(&mut self, publication: &Publication, news: &mut Vec<News>) {
+        for row in &publication.lifecycle {
+            if row.number > self.lifecycle {
+                self.lifecycle = row.number;
+                news.push(News::Lifecycle { lifecycle: lifecycle(&row.happening) });
+            }
+        }
     }
 
     fn blind_intervals(&mut self, publication: &Publication, news: &mut Vec<News>) {
@@ -393,6 +407,50 @@ fn conversation_tuple(conversation: &Conversation, flows: &[FlowRecord]) -> Tupl
     }
 }
 
+fn lifecycle(happening: &Happening) -> LifecycleNews {
+    let mut news = LifecycleNews {
+        action: "",
+        at: happening.at,
+        id: happening.container_id.clone(),
+        name: happening.container.clone(),
+        service: happening.service.clone(),
+        image: happening.image.clone(),
+        times: happening.times,
+        exit_code: None,
+        health: None,
+        network: None,
+        image_id: None,
+        previous_image_ids: Vec::new(),
+    };
+    news.action = match &happening.change {
+        Change::Start => "start",
+        Change::Exec => "exec",
+        Change::Die { exit_code } => {
+            news.exit_code = *exit_code;
+            "die"
+        }
+        Change::Oom => "oom",
+        Change::HealthStatus { status } => {
+            news.health = Some(status.clone());
+            "health_status"
+        }
+        Change::NetworkConnect { network } => {
+            news.network = Some(network.clone());
+            "network_connect"
+        }
+        Change::NetworkDisconnect { network } => {
+            news.network = Some(network.clone());
+            "network_disconnect"
+        }
+        Change::NewImage { image_id, previous } => {
+            news.image_id = Some(image_id.clone());
+            news.previous_image_ids.clone_from(previous);
+            "new_image"
+        }
+    };
+    news
+}
+
 fn peer_end(peer: &Peer, port: Option<Port>) -> EndNews {
     let workload = peer.workload();
     EndNews {
@@ -401,6 +459,7 @@ fn peer_end(peer: &Peer, port: Option<Port>) -> EndNews {
         service: peer.service(),
         container: workload.map(|workload| workload.container.clone()).unwrap_or_default(),
         image: workload.map(|workload| workload.image.clone()).unwrap_or_default(),
+        names: peer.names().iter().map(|claim| claim.name.clone()).collect(),
     }
 }
 
@@ -411,6 +470,7 @@ fn flow_end(end: &FlowEnd) -> EndNews {
         service: end.service.clone(),
         container: end.container.clone(),
         image: end.image.clone(),
+        names: end.names.clone(),
     }
 }
 
@@ -421,5 +481,6 @@ fn named_end(service: &str, containers: &[String], port: Option<Port>) -> EndNew
         service: service.to_owned(),
         container: containers.first().cloned().unwrap_or_default(),
         image: String::new(),
+        names: Vec::new(),
     }
 }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portolan_exporter::events::{Event, EventLog, EventSource, EventWriter, LostNews, News, StallNews};
-use portolan_exporter::{OwnMetrics, Publication, escape};
+use portolan_exporter::{LifeRow, OwnMetrics, Publication, escape};
+use portolan_flowtable::lifecycle::{Change, Happening};
 use portolan_flowtable::{Blindness, Completeness, DocumentSource, EndReason, Peer};
 use portolan_policy::{Alert, AlertState, FindingKind, ListenerClass, Severity, Verdict};
 use serde_json::Value;
@@ -374,8 +375,17 @@ fn an_end_does_not_wait_for_a_reader_who_is_gone() {
     assert_eq!((counts.written, counts.lost), (0, 3));
 }
 
-const ALL_BUT_LOST: [&str; 8] =
-    ["policy", "container", "blind_interval", "listener", "edge", "finding", "flow", "heartbeat"];
+const ALL_BUT_LOST: [&str; 9] = [
+    "policy",
+    "container",
+    "lifecycle",
+    "blind_interval",
+    "listener",
+    "edge",
+    "finding",
+    "flow",
+    "heartbeat",
+];
 const EXAMPLES: &str = "## Examples\n";
 
 /// A publication that gives one event of each kind, and its alert.
@@ -416,6 +426,18 @@ fn eventful() -> (Publication, Vec<Alert>) {
         portolan_exporter::community_id::Ports::Transport { source: 50_001, destination: 5432 },
     );
     publication.flows = vec![flow];
+    publication.lifecycle = vec![LifeRow {
+        number: 1,
+        happening: Happening {
+            at: START,
+            container_id: publication.assessment.snapshot.workloads[0].container_id.clone(),
+            container: "shop-db-1".to_owned(),
+            service: "shop/db".to_owned(),
+            image: "db:latest".to_owned(),
+            change: Change::Die { exit_code: Some(137) },
+            times: 1,
+        },
+    }];
     (publication, alerts)
 }
 

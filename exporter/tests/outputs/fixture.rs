@@ -42,7 +42,7 @@ pub(crate) fn service(project: &str, service: &str) -> Peer {
 }
 
 pub(crate) fn external() -> Peer {
-    Peer::External { address: "203.0.113.9".parse().unwrap() }
+    Peer::External { address: "203.0.113.9".parse().unwrap(), names: Default::default() }
 }
 
 pub(crate) fn judged(initiator: Peer, responder: Peer, port: u16, bytes: u64) -> Judged {

@@ -568,6 +568,7 @@ pub(crate) fn flow(number: u64) -> FlowRecord {
         service: format!("shop/{name}"),
         container: HOSTILE[usize::try_from(number).unwrap() % HOSTILE.len()].to_owned(),
         image: format!("{name}:latest"),
+        names: Vec::new(),
     };
     FlowRecord {
         flow_id: number,
@@ -618,6 +619,8 @@ fn edge(name: &str, number: usize) -> Edge {
         last_at: START,
         is_guess: false,
         is_proxy_leg: false,
+        names: Vec::new(),
+        names_left_out: 0,
     }
 }
 

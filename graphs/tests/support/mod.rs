@@ -39,6 +39,8 @@ pub(crate) fn workload(container: &str, qualified: &str, ports: &[u16]) -> Arc<W
             .collect(),
         identity_claim: None,
         unobservable: None,
+        confinement: None,
+        image_digests: Vec::new(),
     })
 }
 
@@ -116,7 +118,10 @@ pub(crate) fn shop() -> Snapshot {
     let grafana = w("grafana", "ops/grafana", &[3000]);
     let node = w("node-exporter", "ops/node-exporter", &[9100]);
     let p = peer;
-    let external = |last| Peer::External { address: IpAddr::V4(Ipv4Addr::new(203, 0, 113, last)) };
+    let external = |last| Peer::External {
+        address: IpAddr::V4(Ipv4Addr::new(203, 0, 113, last)),
+        names: Default::default(),
+    };
     let host = || Peer::Host { address: address(1) };
     let mut published = talk(external(7), p(&web, 2), 80, 31, 0);
     published.via = Some("host:8080".to_owned());

@@ -15,14 +15,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
+use portolan_flowtable::lifecycle::{Change, Happening};
 use portolan_flowtable::{AttachmentId, InterfaceEntry, Listening, MacAddr, ScopeId, Timestamp, Workload};
 use tokio::sync::watch;
 
 use crate::inventory::{Container, DockerNetwork, Image};
+use crate::lifecycle::LifecycleLog;
 use crate::links::{Link, LinkAddress, LinkPicture};
 use crate::listening::{ListeningPlace, Seen};
 use crate::namespaces::{HostNamespaces, Namespaces, Whereabouts};
-use crate::naming::documented;
+use crate::naming::{documented, workload};
 use crate::picture::{DockerState, Picture};
 use crate::subnet::Subnet;
 
@@ -147,6 +149,7 @@ pub struct RosterBook {
     networks: DashMap<String, Arc<DockerNetwork>>,
     images: DashMap<String, Arc<Image>>,
     joint: Mutex<Joint>,
+    lifecycle: Mutex<LifecycleLog>,
     picture: watch::Sender<Arc<Picture>>,
 }
 
@@ -227,6 +230,7 @@ impl RosterBook {
             networks: DashMap::new(),
             images: DashMap::new(),
             joint: Mutex::new(joint),
+            lifecycle: Mutex::default(),
             picture: watch::Sender::new(Arc::new(Picture::default())),
         }
     }
@@ -320,6 +324,38 @@ impl RosterBook {
         }
         self.keep(known);
         self.docker_changed(now);
+    }
+
+    /// Notes something that happened to a container, with what is known of it by now.
+    pub(crate) fn happened(
+        &self,
+        id: &str,
+        attributes: &HashMap<String, String>,
+        change: Change,
+        at: Timestamp,
+    ) {
+        let record = match self.container(id) {
+            Some(known) => known.record.clone(),
+            None => from_event(id, attributes),
+        };
+        let image = self.images.get(&record.image_id).map(|image| Arc::clone(&image));
+        let named = workload(&record, image.as_deref(), at);
+        let happening = Happening {
+            at,
+            container_id: id.to_owned(),
+            container: record.name,
+            service: named.qualified(),
+            image: named.image,
+            change,
+            times: 1,
+        };
+        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner).note(happening);
+    }
+
+    /// Takes what happened to containers since the last time, oldest first, and how many were left out: at most 512
+    /// wait.
+    pub fn take_happenings(&self, now: Timestamp) -> (Vec<Happening>, u64) {
+        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
 
     /// Notes that Docker has this container no more.

@@ -44,10 +44,10 @@ impl Docket {
 }
 
 impl Contract {
-    /// Returns whether some selector of it means addresses.
+    /// Returns whether some selector of it means addresses, or what they are called.
     fn goes_by_addresses(&self) -> bool {
         let is_address = |written: &Written| match written.initiator {
-            Initiator::Addresses(_) | Initiator::Group(_) => true,
+            Initiator::Addresses(_) | Initiator::Group(_) | Initiator::Dns(_) => true,
             Initiator::Workload(_)
             | Initiator::Host
             | Initiator::External

@@ -64,7 +64,7 @@ impl Series {
             | Peer::Ambiguous { .. } => return None,
         };
         let responder = match responder {
-            Peer::External { address } => *address,
+            Peer::External { address, names: _ } => *address,
             Peer::Bare { address } if is_outside(*address) => *address,
             Peer::Bare { .. }
             | Peer::Workload { .. }
@@ -206,7 +206,7 @@ impl Rhythm {
         let name = workload.qualified();
         self.add(&name, Measure::Opened, at, 1, limits);
         let peer = match responder {
-            Peer::External { address } => address.to_string(),
+            Peer::External { address, names: _ } => address.to_string(),
             Peer::Workload { .. }
             | Peer::Host { .. }
             | Peer::Unclaimed { .. }

@@ -39,6 +39,8 @@ pub(crate) fn workload(container: &str, qualified: &str, ports: &[u16]) -> Arc<W
             .collect(),
         identity_claim: None,
         unobservable: None,
+        confinement: None,
+        image_digests: Vec::new(),
     })
 }
 
@@ -106,7 +108,7 @@ pub(crate) fn bare(text: &str) -> Peer {
 }
 
 pub(crate) fn external(last: u8) -> Peer {
-    Peer::External { address: IpAddr::V4(Ipv4Addr::new(203, 0, 113, last)) }
+    Peer::External { address: IpAddr::V4(Ipv4Addr::new(203, 0, 113, last)), names: Default::default() }
 }
 
 /// Sets how a conversation fared and when it began, in milliseconds after the start.

@@ -118,6 +118,10 @@ fn workload() -> impl Strategy<Value = Arc<Workload>> {
                 networks,
                 documented,
                 identity_claim,
+                confinement: unobservable
+                    .clone()
+                    .map(|user| Box::new(portolan_flowtable::Confinement { user, ..Default::default() })),
+                image_digests: Vec::new(),
                 unobservable,
             })
         },
@@ -400,5 +404,7 @@ fn composed(number: u32) -> Workload {
         ],
         identity_claim: None,
         unobservable: None,
+        confinement: None,
+        image_digests: Vec::new(),
     }
 }

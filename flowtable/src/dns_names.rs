@@ -1,0 +1,332 @@
+//! What outside addresses are called: names that containers asked for, as whoever answered claimed them.
+//!
+//! # Invariants
+//!
+//! - **A claim, of one client.** A name stands for an address only with who asked for it: what one container was told says
+//!   nothing about another's traffic. Who answered stands beside it.
+//! - **Asked for.** An answer teaches only what the client asked that server, from that port, with that number, at most
+//!   [`PATIENCE`] before. Answers nobody asked for are counted.
+//! - **Bounded.** Clients, names, names of an address, open questions: each has a limit. A client's own oldest name
+//!   goes first, then that of the client with the most; whoever asks for much does not take others' room.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use serde::{Deserialize, Serialize};
+
+use crate::directory::{AttachmentId, Holder, ScopeId};
+use crate::units::{Port, Protocol, Timestamp};
+
+/// How long an answer may take, in nanoseconds.
+pub const PATIENCE: i64 = 30 * Timestamp::SECOND;
+/// How long behind its time to live a name still explains a connection, in nanoseconds: programs keep addresses longer
+/// than they were told to.
+pub const GRACE: i64 = 300 * Timestamp::SECOND;
+/// Clients whose names are kept; beyond, the one that learned nothing for longest goes.
+pub const CLIENTS_MAX: usize = 1_024;
+/// Names kept.
+pub const NAMES_MAX: usize = 32_768;
+/// Names kept of one client.
+pub const NAMES_PER_CLIENT_MAX: usize = 4_096;
+/// Names kept of one address, for one client.
+pub const NAMES_PER_ADDRESS_MAX: usize = 8;
+/// Questions of one client that wait for an answer.
+pub const ASKED_PER_CLIENT_MAX: usize = 256;
+
+/// What somebody said an address is called.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct DnsName {
+    /// What was asked for, in lower case, without the dot at its end; bytes that are no printable ASCII stand as
+    /// `\DDD`.
+    pub name: String,
+    /// What the answer says it is an alias of, in the order of the chain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Who answered.
+    pub answered_by: IpAddr,
+    /// When it was first answered.
+    pub from: Timestamp,
+    /// When the last answer's time to live ends.
+    pub until: Timestamp,
+}
+
+impl DnsName {
+    /// Returns whether it explains something between two times.
+    fn covers(&self, (first, last): (Timestamp, Timestamp)) -> bool {
+        last.since(self.from) >= 0 && first.since(self.until) <= GRACE
+    }
+}
+
+/// How names were learned, and what was not.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DnsCounts {
+    /// Answers that named an address.
+    pub answers: u64,
+    /// Answers nobody was seen to ask for, too late ones included.
+    pub unasked: u64,
+    /// Messages cut by the capture, or by the end of a TCP segment.
+    pub cut: u64,
+    /// Messages that contradict themselves.
+    pub malformed: u64,
+    /// Messages for which there was no room on the way, or no role known of their interface.
+    pub missed: u64,
+    /// Names forgotten to make room.
+    pub evicted: u64,
+    /// Names held.
+    pub names: u64,
+}
+
+/// One end of an exchange.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Speaker {
+    /// Who it is: the attachment that sent, or the holder of the address.
+    pub holder: Holder,
+    /// The address it used.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: Port,
+}
+
+/// A message between a client and a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// In which network.
+    pub scope: ScopeId,
+    /// Who asks.
+    pub client: Speaker,
+    /// Who answers.
+    pub server: Speaker,
+    /// Over what.
+    pub protocol: Protocol,
+    /// Number of the exchange.
+    pub id: u16,
+    /// What is asked for.
+    pub name: &'a str,
+    /// The answer; `None` for a question.
+    pub answer: Option<Answer<'a>>,
+}
+
+/// What an answer says.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// Names the one asked for is an alias of.
+    pub aliases: &'a [String],
+    /// Its addresses.
+    pub addresses: &'a [IpAddr],
+    /// For how long, in seconds.
+    pub ttl_seconds: u32,
+}
+
+/// Who asks for names.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Client {
+    /// A container, by its attachment.
+    Attachment(AttachmentId),
+    /// The host.
+    Host,
+    /// An address of a network, where no more is known.
+    Address(ScopeId, IpAddr),
+}
+
+impl Client {
+    /// Returns who an end is.
+    pub fn of(scope: ScopeId, holder: Holder, address: IpAddr) -> Self {
+        match holder {
+            Holder::Attachment(attachment) => Self::Attachment(attachment),
+            Holder::Host => Self::Host,
+            Holder::External | Holder::Unclaimed | Holder::Group | Holder::Ambiguous | Holder::Bare => {
+                Self::Address(scope, address)
+            }
+        }
+    }
+}
+
+/// All names.
+#[derive(Debug, Default)]
+pub struct DnsNames {
+    clients: HashMap<Client, OfClient, RandomState>,
+    counts: DnsCounts,
+    held: usize,
+}
+
+#[derive(Debug, Default)]
+struct OfClient {
+    asked: VecDeque<Asked>,
+    names: HashMap<IpAddr, Vec<DnsName>, RandomState>,
+    /// What was learned, oldest first.
+    order: VecDeque<(IpAddr, String)>,
+    heard_at: Timestamp,
+}
+
+#[derive(Debug)]
+struct Asked {
+    at: Timestamp,
+    server: IpAddr,
+    port: Port,
+    protocol: Protocol,
+    id: u16,
+    name: String,
+}
+
+impl DnsNames {
+    /// Takes one message in, in the order of time.
+    pub fn hear(&mut self, said: &Said<'_>) {
+        let client = Client::of(said.scope, said.client.holder, said.client.address);
+        match &said.answer {
+            None => self.ask(client, said),
+            Some(answer) if !answer.addresses.is_empty() => self.learn(client, said, answer),
+            Some(_) => {}
+        }
+    }
+
+    /// Counts what could not be taken in.
+    pub fn count(&mut self, note: impl FnOnce(&mut DnsCounts)) {
+        note(&mut self.counts);
+    }
+
+    /// Returns what was learned and what was not.
+    pub fn counts(&self) -> DnsCounts {
+        DnsCounts { names: u64::try_from(self.held).unwrap_or(u64::MAX), ..self.counts }
+    }
+
+    /// Returns whether no name is known.
+    pub fn is_empty(&self) -> bool {
+        self.held == 0
+    }
+
+    /// Iterates over what `client` was told `address` is called, as far as it explains something between two times.
+    pub fn of(
+        &self,
+        client: Client,
+        address: IpAddr,
+        span: (Timestamp, Timestamp),
+    ) -> impl Iterator<Item = &DnsName> {
+        let names = self.clients.get(&client).and_then(|of| of.names.get(&address.to_canonical()));
+        names.into_iter().flatten().filter(move |name| name.covers(span))
+    }
+
+    fn ask(&mut self, client: Client, said: &Said<'_>) {
+        self.make_room_for(client);
+        let of = self.clients.entry(client).or_default();
+        of.heard_at = of.heard_at.max(said.at);
+        if of.asked.len() >= ASKED_PER_CLIENT_MAX {
+            of.asked.pop_front();
+        }
+        of.asked.push_back(Asked {
+            at: said.at,
+            server: said.server.address,
+            port: said.client.port,
+            protocol: said.protocol,
+            id: said.id,
+            name: said.name.to_owned(),
+        });
+    }
+
+    fn learn(&mut self, client: Client, said: &Said<'_>, answer: &Answer<'_>) {
+        let is_answered = |asked: &Asked| {
+            asked.id == said.id
+                && asked.port == said.client.port
+                && asked.server == said.server.address
+                && asked.protocol == said.protocol
+                && asked.name == said.name
+                && (0..=PATIENCE).contains(&said.at.since(asked.at))
+        };
+        let of = self.clients.get_mut(&client);
+        // The question stays: another sighting of the same answer is no answer nobody asked for.
+        let Some(of) = of.filter(|of| of.asked.iter().any(is_answered)) else {
+            self.counts.unasked += 1;
+            return;
+        };
+        of.heard_at = of.heard_at.max(said.at);
+        self.counts.answers += 1;
+        let ttl = i64::from(answer.ttl_seconds).saturating_mul(Timestamp::SECOND);
+        for address in answer.addresses {
+            let name = DnsName {
+                name: said.name.to_owned(),
+                aliases: answer.aliases.to_vec(),
+                answered_by: said.server.address,
+                from: said.at,
+                until: said.at.plus(ttl),
+            };
+            let (added, evicted) = of.learn(address.to_canonical(), name);
+            self.held = (self.held + usize::from(added)).saturating_sub(evicted);
+            self.counts.evicted += u64::try_from(evicted).unwrap_or(u64::MAX);
+        }
+        while self.held > NAMES_MAX {
+            let most = self.clients.values_mut().max_by_key(|of| of.order.len());
+            if !most.is_some_and(OfClient::forget_oldest) {
+                return;
+            }
+            self.held -= 1;
+            self.counts.evicted += 1;
+        }
+    }
+
+    fn make_room_for(&mut self, client: Client) {
+        if self.clients.len() < CLIENTS_MAX || self.clients.contains_key(&client) {
+            return;
+        }
+        let oldest = self.clients.iter().min_by_key(|(_, of)| of.heard_at).map(|(client, _)| *client);
+        if let Some(gone) = oldest.and_then(|oldest| self.clients.remove(&oldest)) {
+            self.held = self.held.saturating_sub(gone.order.len());
+            self.counts.evicted += u64::try_from(gone.order.len()).unwrap_or(u64::MAX);
+        }
+    }
+}
+
+impl OfClient {
+    /// Keeps a name; returns whether it is another one, and how many went for it.
+    fn learn(&mut self, address: IpAddr, name: DnsName) -> (bool, usize) {
+        let names = self.names.entry(address).or_default();
+        if let Some(known) = names.iter_mut().find(|known| known.name == name.name) {
+            let until = known.until.max(name.until);
+            let from = known.from.min(name.from);
+            *known = DnsName { from, until, ..name };
+            return (false, 0);
+        }
+        let mut evicted = 0;
+        if names.len() >= NAMES_PER_ADDRESS_MAX {
+            let gone = names.remove(0);
+            self.order.retain(|(at, name)| *at != address || *name != gone.name);
+            evicted += 1;
+        }
+        self.order.push_back((address, name.name.clone()));
+        names.push(name);
+        while self.order.len() > NAMES_PER_CLIENT_MAX && self.forget_oldest() {
+            evicted += 1;
+        }
+        (true, evicted)
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        let Some((address, name)) = self.order.pop_front() else { return false };
+        if let Some(names) = self.names.get_mut(&address) {
+            names.retain(|known| known.name != name);
+            if names.is_empty() {
+                self.names.remove(&address);
+            }
+        }
+        true
+    }
+}
+
+/// Returns names in the order they are shown: who was said last comes first, each name once.
+pub(crate) fn in_order<'a>(names: impl Iterator<Item = &'a DnsName>) -> Arc<[DnsName]> {
+    let mut names: Vec<&DnsName> = names.collect();
+    names.sort_by(|one, other| (other.until, &one.name).cmp(&(one.until, &other.name)));
+    let mut seen: Vec<&str> = Vec::with_capacity(names.len());
+    names.retain(|name| {
+        let is_new = !seen.contains(&name.name.as_str());
+        seen.push(&name.name);
+        is_new
+    });
+    names.into_iter().take(NAMES_PER_ADDRESS_MAX).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;
