@@ -253,6 +253,7 @@ impl Metric {
             ("_records_forgotten", "flow records"),
             ("_connections_closed", "connections"),
             ("_events_lost", "events"),
+            ("_names_evicted", "names"),
         ];
         match units.iter().find(|(end, _)| name.ends_with(end)) {
             Some((_, unit)) => unit,
@@ -421,6 +422,8 @@ mod tests {
             "edges, listeners",
             "edges",
             "flow records",
+            "messages",
+            "names",
             "requests",
             "stalls",
             "ticks",
