@@ -82,6 +82,19 @@ fn a_capture_teaches_the_same_in_every_replay_and_what_was_learned_is_judged_by(
     let new: Vec<&Value> = findings.iter().filter(|finding| finding["kind"] == "new_edge").collect();
     assert_eq!(new.len(), 1, "{new:?}");
     assert_eq!(new[0]["against"], "the baseline of shop/batch has not learned to shop/web:80/tcp");
+    // Its packets are cut by the same baseline, and there is no such finding without.
+    let id = new[0]["id"].as_str().expect("an id");
+    let [capture, inspect, interfaces] = ["capture.pcap", "docker-inspect.json", "interfaces.toml"]
+        .map(|name| shop(name).display().to_string());
+    let cut =
+        ["cut", &capture, "--roster", &inspect, "--roster", &interfaces, "--finding", id, "-w", "cut.pcapng"];
+    let without = portolan(&folder, &cut);
+    assert!(String::from_utf8_lossy(&without.stderr).starts_with("portolan: no finding"), "{without:?}");
+    let with = portolan(&folder, &[&cut[..], &["--baseline", "baseline.toml"]].concat());
+    assert!(
+        String::from_utf8_lossy(&with.stderr).starts_with("wrote 50 of 6,541 frames, 5 flows"),
+        "{with:?}"
+    );
 
     // What is forbidden is so whatever is learned on top of it.
     change(&["baseline", "forbid", "batch", "to shop/registry:8500", "--reason", "moved"]);

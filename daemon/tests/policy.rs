@@ -382,7 +382,7 @@ fn a_first_day_without_a_contract_is_the_list_in_the_docs() {
 fn recorded_attacks_raise_their_finding_and_ordinary_captures_none() {
     #[rustfmt::skip]
     let attacks: [(&str, &[&str]); 3] = [
-        // An ARP sweep, which is no conversation, and a version scan of one host's few open ports, which all answer.
+        // An ARP sweep, which is no conversation; of IP it tries fewer hosts than make a sweep, see below.
         ("atk-arp-sweep-nmap.pcap", &[]),
         ("atk-k8s-nmap-tcp.pcap",   &["port_scan"]),
         ("atk-synflood-200.pcap",   &["syn_flood"]),
@@ -407,6 +407,15 @@ fn recorded_attacks_raise_their_finding_and_ordinary_captures_none() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(looked_at >= 60, "only {looked_at} captures");
+    // Whoever wants to hear of fewer says so.
+    let contract = tempfile::tempdir().expect("a directory");
+    let path = contract.path().join("contract.toml");
+    fs::write(&path, "[standard.host_sweep]\nhosts = 5\n").expect("a contract");
+    let (capture, path) = (folder.join("atk-arp-sweep-nmap.pcap"), path.to_string_lossy());
+    let result =
+        json(&said(0, &["replay", &capture.to_string_lossy(), "--format", "json", "--contract", &path]));
+    let found = result["assessment"]["findings"].as_array().expect("findings");
+    assert_eq!(found.iter().map(|it| it["kind"].as_str()).collect::<Vec<_>>(), [Some("host_sweep")]);
 }
 
 /// Kinds of findings expected of each golden capture.
