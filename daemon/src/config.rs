@@ -592,6 +592,9 @@ mod tests {
             ("[capture]\nsnaplenn = 3\n",               "portolan.toml:2:1: unknown field `snaplenn`"),
             ("[capture]\nsnaplen = \"many\"\n",         "portolan.toml:2:11: invalid type"),
             ("[capture]\nsnaplen = 3\n",                "portolan.toml: capture.snaplen (3) must lie between 64 and 65535"),
+            ("[snapshots]\nevery = \"5s\"\n",             "portolan.toml: snapshots.every (5s) must be 10s or more"),
+            ("[snapshots]\nevery = \"often\"\n",          "portolan.toml: snapshots.every: \"often\" is not a time"),
+            ("[snapshots]\nkeep = 0\n",                 "portolan.toml: snapshots.keep (0) must lie between 1 and 100000"),
             ("[flowtable]\nlinger_seconds = 9999\n",    "portolan.toml: flowtable.linger_seconds (9999) must not exceed tcp_idle_seconds (1800)"),
         ];
         for (text, expected) in cases {

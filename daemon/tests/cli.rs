@@ -292,6 +292,35 @@ fn a_result_answers_like_its_capture() {
 }
 
 #[test]
+fn two_graphs_are_compared_by_file_and_by_folder() {
+    let desk = desk();
+    let made = portolan(&desk, "replay good.pcapng --roster roster.toml --quiet -o good.result");
+    assert!(made.status.success(), "{}", said(&made));
+    #[rustfmt::skip]
+    let cases = [
+        // command                                                        code  said
+        ("graph diff good.result good.result",                            0, " 0 added, 0 removed, 0 changed, "),
+        ("graph diff good.result good.result --exit-code",                0, "the same"),
+        ("graph diff shop.pcap good.result --exit-code",                  3, "+ "),
+        ("graph diff shop.pcap good.result --output json",                0, "{\"from\":"),
+        ("graph --from good.result --at 5m",                              2, "name the folder of snapshots"),
+        ("graph --from folder --at 5m",                                   1, "folder: holds no snapshot of "),
+        ("graph diff good.result nonsense --from folder",                 2, "is neither a file nor a time"),
+        ("graph --from good.result --format svg --group project",         2, "leave --group out"),
+        ("graph --from good.result --format svg --group container",       0, "<svg "),
+        ("graph --from good.result --format html",                        0, "<!doctype html>"),
+        ("graph --from good.result --format graphml",                     0, "<graphml "),
+        ("graph --from good.result --format cytoscape",                   0, "\"elements\""),
+    ];
+    for (arguments, code, expected) in cases {
+        let output = portolan(&desk, arguments);
+        let text = format!("{}{}", printed(&output), said(&output));
+        assert_eq!(output.status.code(), Some(code), "{arguments}: {text:.300}");
+        assert!(format!(" {text}").contains(expected), "{arguments}: {text:.300}");
+    }
+}
+
+#[test]
 fn a_result_that_cannot_be_replaced_stays() {
     let folder = desk();
     let path = folder.path().join("kept.result");

@@ -13,9 +13,13 @@ use crate::http::Host;
 const TOKEN: &str = "0123456789abcdef";
 /// Every route, its plain answer, and whether an orchestrator asks for it without credentials.
 #[rustfmt::skip]
-const ROUTES: [(&str, u16, bool); 11] = [
+const ROUTES: [(&str, u16, bool); 15] = [
     ("/",                   200, false),
     ("/map.css",            200, false),
+    ("/map.js",             200, false),
+    ("/icon.svg",           200, false),
+    ("/api/v1/map",         200, false),
+    ("/api/v1/snapshots",   200, false),
     ("/metrics",            200, false),
     ("/-/healthy",          200, true),
     ("/-/ready",            503, true),
@@ -103,7 +107,7 @@ fn every_route_asks_for_the_right_host_the_right_method_and_the_right_credential
         }
         host.end();
     }
-    assert_eq!(asked, 3 * 11 * 5 * 6 * 11);
+    assert_eq!(asked, 3 * 15 * 5 * 6 * 11);
 }
 
 #[test]
@@ -185,4 +189,24 @@ fn refusal(socket: &Path) -> Option<String> {
         }
         Err(error) => Some(error.to_string()),
     }
+}
+
+#[test]
+fn nobody_is_told_of_publications_who_may_not_ask_for_them() {
+    let host = Host::new(empty(), |options| options.token = Some(TOKEN.to_owned()));
+    #[rustfmt::skip]
+    let cases = [
+        // header                                                  status
+        ("Host: localhost\r\n".to_owned(),                         "401"),
+        (format!("Host: attacker.example\r\nAuthorization: Bearer {TOKEN}\r\n"), "421"),
+        (format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}0\r\n"), "401"),
+    ];
+    for (header, status) in cases {
+        let answer = host.raw(&format!("GET /api/v1/stream HTTP/1.1\r\n{header}\r\n"));
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")) && !answer.contains("event: tick"),
+            "{answer}"
+        );
+    }
+    host.end();
 }
