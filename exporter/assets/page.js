@@ -389,10 +389,9 @@ async function fetchView() {
   isAsking = true;
   const question = wanted();
   const from = performance.now();
-  const asked = `/api/v1/map?boxes=${shown.boxes}&group=${shown.group}`;
   try {
-    const next = await ask(asked + (shown.at ? `&at=${encodeURIComponent(shown.at)}` : ''));
-    const other = shown.vs ? await ask(`${asked}&at=${encodeURIComponent(shown.vs)}`) : null;
+    const next = await ask(address(shown.at));
+    const other = shown.vs ? await ask(address(shown.vs)) : null;
     isLost = false;
     if (question === wanted()) {
       compared = other ? compare(other, next) : null;
@@ -414,6 +413,16 @@ async function fetchView() {
     isWanted = false;
     fetchView();
   }
+}
+
+/** Where the map of a time is asked for; the plain question is answered once for all who look. */
+function address(at) {
+  const asked = new URLSearchParams();
+  if (shown.boxes !== 'project') asked.set('boxes', shown.boxes);
+  if (shown.group !== 'service') asked.set('group', shown.group);
+  if (at) asked.set('at', at);
+  const text = asked.toString();
+  return text ? `/api/v1/map?${text}` : '/api/v1/map';
 }
 
 async function ask(path) {
