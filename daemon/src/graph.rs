@@ -49,6 +49,11 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<u8, Failure> {
         ));
     }
     args.select.check()?;
+    if args.format == GraphFormat::Html && !args.select.is_everything() {
+        return Err(Failure::usage(
+            "a page holds everything, and filters by itself: leave the filters out, or take --format svg",
+        ));
+    }
     let publication = match args.at {
         Some(since) => at(&args.asked, instant(since))?,
         None => latest(&args.asked)?,

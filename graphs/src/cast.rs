@@ -190,7 +190,7 @@ fn plain_node(id: &str, kind: NodeKind, title: &str) -> Node {
     }
 }
 
-pub(crate) fn node_of(peer: &Peer, group: Group, network: &str) -> Node {
+fn node_of(peer: &Peer, group: Group, network: &str) -> Node {
     let plain = |kind| {
         let name = peer.service();
         plain_node(&name, kind, &name)

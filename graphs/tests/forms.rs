@@ -443,7 +443,8 @@ fn every_edge_of_the_map_ends_at_a_row_and_nothing_is_lost() {
 #[test]
 fn outside_stands_left_where_it_calls_and_right_where_it_is_called() {
     let web = workload("web-1", "shop/web", &[80]);
-    let outside = || Peer::External { address: "203.0.113.9".parse().expect("an address") };
+    let outside =
+        || Peer::External { address: "203.0.113.9".parse().expect("an address"), names: Default::default() };
     let talks = vec![talk(outside(), peer(&web, 2), 80, 1, 0), talk(peer(&web, 2), outside(), 443, 1, 0)];
     let map =
         Map::draw(&Contract::default().assess(snapshot(vec![web], talks)), Group::Service, Boxes::Project);

@@ -187,7 +187,7 @@ fn beyond_its_limits_calls_are_counted_and_said() {
     let port = ServicePort::new(443, Protocol::TCP);
     for number in 0..10_000_u32 {
         let address = std::net::Ipv4Addr::from(0xcb00_7100 + number);
-        let outside = Peer::External { address: address.into() };
+        let outside = Peer::External { address: address.into(), names: Default::default() };
         let at = Timestamp(START + i64::from(number));
         rhythm.opened(&peer(&web, 2), &outside, port, at, &limits);
     }
@@ -198,7 +198,7 @@ fn beyond_its_limits_calls_are_counted_and_said() {
         ["1,808 calls found no room to be looked through for beacons and unusual levels"]
     );
     // An hour later those that fell silent make room.
-    let outside = Peer::External { address: "192.0.2.1".parse().unwrap() };
+    let outside = Peer::External { address: "192.0.2.1".parse().unwrap(), names: Default::default() };
     let later = |seconds: i64| Timestamp(START + 3_601 * SECOND + seconds * SECOND);
     (0..2_000).for_each(|second| rhythm.opened(&peer(&web, 2), &outside, port, later(second), &limits));
     assert!(rhythm.turned_away() < 10_000 - 8_192 + 1_024);

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portolan_flowtable::Peer;
+use portolan_flowtable::{Peer, Workload};
 use portolan_policy::{Assessment, Verdict};
 
 use super::{Between, Replica};
-use crate::cast::node_of;
+use crate::cast::Cast;
 use crate::drafts::edge_id;
 use crate::graph::Group;
 
@@ -24,9 +24,10 @@ impl Details {
     pub(super) fn of(assessment: &Assessment, group: Group) -> Self {
         let mut details =
             Self { replicas: BTreeMap::new(), between: BTreeMap::new(), decided_by: BTreeMap::new() };
+        let mut cast = Cast::new(group);
         for workload in &assessment.snapshot.workloads {
-            let unseen = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-            details.meet(&Peer::Workload { workload: workload.clone(), address: unseen }, group, "", 0, 0);
+            let at = cast.introduce(workload, "");
+            details.add(cast.id(at), workload, 0, 0);
         }
         for judged in &assessment.judged {
             if judged.verdict == Verdict::Backscatter {
@@ -34,9 +35,16 @@ impl Details {
             }
             let talk = &judged.conversation;
             let (sent, received) = (talk.sent.bytes, talk.received.bytes);
-            let source = details.meet(&talk.initiator, group, &talk.network, sent, received);
-            let target = details.meet(&talk.responder, group, &talk.network, received, sent);
-            let id = edge_id(&source, &target, talk.port, talk.via.as_deref());
+            let source = cast.meet(&talk.initiator, &talk.network);
+            let target = cast.meet(&talk.responder, &talk.network);
+            let (source, target) = (cast.id(source), cast.id(target));
+            if let Some(workload) = talk.initiator.workload() {
+                details.add(source, workload, sent, received);
+            }
+            if let Some(workload) = talk.responder.workload() {
+                details.add(target, workload, received, sent);
+            }
+            let id = edge_id(source, target, talk.port, talk.via.as_deref());
             let (initiator, responder) = (name_of(&talk.initiator), name_of(&talk.responder));
             let pairs = details.between.entry(id.clone()).or_default();
             let pair = pairs.entry((initiator.clone(), responder.clone())).or_insert(Between {
@@ -57,21 +65,17 @@ impl Details {
         details
     }
 
-    /// Adds what a peer sent and received to its replica, and returns the id of its node.
-    fn meet(&mut self, peer: &Peer, group: Group, network: &str, sent: u64, received: u64) -> String {
-        let id = node_of(peer, group, network).id;
-        if let Some(workload) = peer.workload() {
-            let replicas = self.replicas.entry(id.clone()).or_default();
-            let replica = replicas.entry(workload.container.clone()).or_insert_with(|| Replica {
-                name: workload.container.clone(),
-                image: workload.image.clone(),
-                unobservable: workload.unobservable.clone(),
-                ..Replica::default()
-            });
-            replica.sent_bytes = replica.sent_bytes.saturating_add(sent);
-            replica.received_bytes = replica.received_bytes.saturating_add(received);
-        }
-        id
+    /// Adds what a container sent and received to its replica.
+    fn add(&mut self, node: &str, workload: &Workload, sent: u64, received: u64) {
+        let replicas = self.replicas.entry(node.to_owned()).or_default();
+        let replica = replicas.entry(workload.container.clone()).or_insert_with(|| Replica {
+            name: workload.container.clone(),
+            image: workload.image.clone(),
+            unobservable: workload.unobservable.clone(),
+            ..Replica::default()
+        });
+        replica.sent_bytes = replica.sent_bytes.saturating_add(sent);
+        replica.received_bytes = replica.received_bytes.saturating_add(received);
     }
 }
 
