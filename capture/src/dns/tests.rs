@@ -171,9 +171,8 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_that_is_cut_anywhere_names_nothing(cut in 0_usize..45) {
+    fn an_answer_that_is_cut_anywhere_names_nothing(cut in 0_usize..1_000) {
         let whole = message(ANSWER, &labels("a.b"), &[record(&QUESTION, 1, 9, &[1, 2, 3, 4])]);
-        prop_assume!(cut < whole.len());
-        prop_assert_eq!(read(&whole[..cut]), Err(Unread::Cut));
+        prop_assert_eq!(read(&whole[..cut % whole.len()]), Err(Unread::Cut));
     }
 }
