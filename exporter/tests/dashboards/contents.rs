@@ -425,6 +425,12 @@ fn itself() -> Board {
         (&rate(c::EXPORTER_EVENTS_LOST, ""), "{{instance}} lost"),
         (&rate(c::EXPORTER_CLOSED, "reason"), "{{instance}} connections {{reason}}"),
     ])
+    .curves(("Names of the outside", "DNS messages by what became of them, per second: those named taught what an address outside is called."), 12, PER_SECOND, &[
+        (&rate(c::FLOWTABLE_DNS_MESSAGES, "outcome"), "{{instance}} {{outcome}}"),
+        (&rate(c::FLOWTABLE_DNS_EVICTED, ""), "{{instance}} names forgotten for want of room"),
+    ])
+    .curves(("Names held", "Names of addresses outside, as containers were told them."), 12, COUNT, &[(
+        &of(c::FLOWTABLE_DNS_NAMES, ""), "{{instance}}")])
     .table(("Configuration", "Whether the last reload of configuration and contract was good."), 12, &of(c::CONFIG_RELOAD_OK, ""),
         &[("instance", "host")], ("good", WORD))
     .table(("Started", "When each Portolan began; what was before, it does not know."), 12, &format!("1000 * {}", of(c::START_TIME, "")),

@@ -192,6 +192,7 @@ mod tests {
             "portolan_config_last_reload_success_timestamp_seconds",
             "portolan_baseline_edges",
             "portolan_baseline_promoted",
+            "portolan_pending_conversations",
             "portolan_policy_info",
         ];
         let shown: BTreeSet<String> = boards()
