@@ -342,7 +342,7 @@ pub struct Daemon {
 
 impl Default for Daemon {
     fn default() -> Self {
-        Self { tick_milliseconds: 1_000, sandbox: Sandbox::On }
+        Self { tick_milliseconds: 800, sandbox: Sandbox::On }
     }
 }
 

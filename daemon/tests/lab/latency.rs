@@ -81,7 +81,7 @@ fn from_a_syn_to_its_finding_with_fifty_containers() {
         let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share).round() as usize];
         println!(
             "tick {}: {total} findings, SYN to API in ms: p50 {:.0}, p90 {:.0}, p99 {:.0}, most {:.0}",
-            arguments.get(1).unwrap_or(&"1s"),
+            arguments.get(1).unwrap_or(&"by default"),
             at(0.5),
             at(0.9),
             at(0.99),
