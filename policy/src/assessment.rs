@@ -448,6 +448,18 @@ pub struct Exposure {
     pub connections_inside: u64,
     /// When it was last used.
     pub last_used: Option<Timestamp>,
+    /// Whether the host's firewall is believed to let callers in.
+    #[serde(default)]
+    pub firewall: Firewall,
+}
+
+/// What is believed of the host's firewall. Reading its rules takes a right (`CAP_NET_ADMIN`) that Portolan does not ask for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Firewall {
+    /// Nobody looked.
+    #[default]
+    NotChecked,
 }
 
 /// A container nobody could look into.

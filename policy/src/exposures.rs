@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use portolan_flowtable::{Conversation, Peer, PublishedPort, ServicePort, Snapshot, Timestamp};
 
-use crate::assessment::{Exposure, Finding, FindingKind, Severity};
+use crate::assessment::{Exposure, Finding, FindingKind, Firewall, Severity};
 use crate::stable::StableHash;
 
 /// Most exposures listed.
@@ -43,6 +43,7 @@ pub(crate) fn exposures(snapshot: &Snapshot, conversations: &[Conversation]) -> 
             connections_outside: 0,
             connections_inside: 0,
             last_used: None,
+            firewall: Firewall::NotChecked,
         };
         let mut outside: BTreeSet<IpAddr> = BTreeSet::new();
         let mine = calls.get(&(published.container_id.as_str(), port));

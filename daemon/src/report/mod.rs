@@ -480,7 +480,7 @@ fn tail(publication: &Publication, names: &ShortNames, style: Style) -> String {
             format!("{place} ({callers}{last})")
         })
         .collect();
-    list(&mut out, "EXPOSED", "published beyond this host", &exposed);
+    list(&mut out, "EXPOSED", "published beyond this host, whose firewall is not checked", &exposed);
     let joined: Vec<String> = publication
         .assessment
         .joins
