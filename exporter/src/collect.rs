@@ -442,18 +442,18 @@ impl EdgeSeries {
     }
 }
 
-/// The services that exist.
+/// The services that exist, by project.
 struct Living {
-    services: BTreeSet<(String, String)>,
+    services: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Living {
     fn of(snapshot: &Snapshot) -> Self {
-        let services = snapshot
-            .workloads
-            .iter()
-            .map(|workload| (label_text(&workload.service), label_text(&workload.project)))
-            .collect();
+        let mut services: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for workload in &snapshot.workloads {
+            let project = services.entry(label_text(&workload.project)).or_default();
+            project.insert(label_text(&workload.service));
+        }
         Self { services }
     }
 
@@ -463,7 +463,7 @@ impl Living {
 
     fn has(&self, service: &str, project: &str) -> bool {
         (project.is_empty() && matches!(service, "host" | "external" | "multicast"))
-            || self.services.contains(&(service.to_owned(), project.to_owned()))
+            || self.services.get(project).is_some_and(|services| services.contains(service))
     }
 }
 
@@ -579,6 +579,9 @@ const LABEL_MAX: usize = 128;
 /// Makes a name fit for a label: visible and short. Keys are built from the result, so that two names that look
 /// the same are one label set and not a duplicate.
 pub(crate) fn label_text(name: &str) -> String {
+    if name.len() <= LABEL_MAX && name.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return name.to_owned();
+    }
     // A line feed has an escape of its own in the text format.
     let visible = name.split('\n').map(escape::terminal).collect::<Vec<_>>().join("\n");
     match visible.char_indices().nth(LABEL_MAX) {
