@@ -59,7 +59,7 @@ impl Graph {
     }
 }
 
-const HEADER: &str = "  graph [rankdir=LR, nodesep=0.35, ranksep=1.4, fontname=\"Helvetica\", fontsize=12];
+pub(crate) const HEADER: &str = "  graph [rankdir=LR, nodesep=0.35, ranksep=1.4, fontname=\"Helvetica\", fontsize=12];
   node [fontname=\"Helvetica\", fontsize=12, style=\"filled,rounded\", fillcolor=\"#f7f7f7\", color=\"#555555\"];
   edge [fontname=\"Helvetica\", fontsize=10, color=\"#333333\", fontcolor=\"#333333\", arrowsize=0.7];
 ";
@@ -137,7 +137,7 @@ impl<'a> Ids<'a> {
 
 /// Quotes lines of text for DOT: characters that mean something are escaped, those that would break lines or
 /// change the reading direction are written out as `<U+202E>`.
-fn quoted(lines: &[&str]) -> String {
+pub(crate) fn quoted(lines: &[&str]) -> String {
     let mut text = String::from("\"");
     for (number, line) in lines.iter().enumerate() {
         if number > 0 {

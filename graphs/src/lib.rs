@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod cast;
+mod changes;
 mod cytoscape;
 mod difference;
 mod dot;
@@ -41,6 +42,7 @@ mod style;
 mod svg;
 mod xml;
 
+pub use changes::*;
 pub use difference::*;
 pub use graph::*;
 pub use json::SCHEMA;

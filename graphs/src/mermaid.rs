@@ -101,7 +101,7 @@ fn shape(node: &Node) -> String {
 
 /// Quotes lines of text as a label. Everything but letters, digits and plain punctuation becomes an entity code, so
 /// that neither Mermaid nor the HTML it makes takes a name for markup.
-fn quoted(lines: &[&str]) -> String {
+pub(crate) fn quoted(lines: &[&str]) -> String {
     let mut text = String::from("\"");
     for (number, line) in lines.iter().enumerate() {
         if number > 0 {

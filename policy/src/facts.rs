@@ -21,6 +21,49 @@ pub struct Change {
     pub fact: String,
     /// Where it stands: `contract.toml:12`.
     pub place: String,
+    /// The same as two ends and what joins them, where it says who may call whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
+}
+
+/// What a contract says of two ends.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// Who calls, as written: `shop/cart`, `group:office (10.0.0.0/8)`, `anybody`.
+    pub from: String,
+    /// Who is called.
+    pub to: String,
+    /// On what: `5432/tcp`, `any port`.
+    pub on: String,
+    /// What is said of it.
+    pub word: LinkWord,
+    /// Whether the ends may be exchanged.
+    pub is_both: bool,
+    /// How long it holds, and how grave it is to do what it denies; empty where there is nothing to say.
+    pub more: String,
+}
+
+/// What a contract says of a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkWord {
+    /// A service expects it.
+    Expect,
+    /// A rule allows it.
+    Allow,
+    /// A rule denies it.
+    Deny,
+}
+
+impl LinkWord {
+    /// Returns its name for people: `expects`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Expect => "expects",
+            Self::Allow => "allows",
+            Self::Deny => "denies",
+        }
+    }
 }
 
 impl Contract {
@@ -32,14 +75,19 @@ impl Contract {
         let come = after.iter().filter(|(fact, _)| !before.contains_key(*fact)).map(|it| (true, it));
         let mut changes: Vec<Change> = gone
             .chain(come)
-            .map(|(is_added, (fact, place))| Change { is_added, fact: fact.clone(), place: place.clone() })
+            .map(|(is_added, (fact, stated))| Change {
+                is_added,
+                fact: fact.clone(),
+                place: stated.place.clone(),
+                link: stated.link.clone(),
+            })
             .collect();
         changes.sort_by(|a, b| (&a.fact, a.is_added).cmp(&(&b.fact, b.is_added)));
         changes
     }
 
     /// Returns every fact with the place that states it first.
-    fn facts(&self) -> BTreeMap<String, String> {
+    fn facts(&self) -> BTreeMap<String, Stated> {
         let mut facts = Facts(BTreeMap::new());
         for entry in &self.entries {
             facts.entry(entry);
@@ -61,7 +109,7 @@ impl Contract {
                     .add(format!("standard rule {name} takes {threshold} = {number}"), standard.place.line());
             }
             for exemption in &standard.exempt {
-                for what in scope(&exemption.scope) {
+                for (what, _) in scope(&exemption.scope, None) {
                     facts.add(format!("standard rule {name} exempts {what}"), exemption.place.line());
                 }
             }
@@ -70,12 +118,22 @@ impl Contract {
     }
 }
 
-struct Facts(BTreeMap<String, String>);
+/// Where a fact stands, and the ends it joins.
+struct Stated {
+    place: String,
+    link: Option<Link>,
+}
+
+struct Facts(BTreeMap<String, Stated>);
 
 impl Facts {
     fn add(&mut self, fact: String, place: String) {
+        self.add_link(fact, place, None);
+    }
+
+    fn add_link(&mut self, fact: String, place: String, link: Option<Link>) {
         if self.0.len() < FACTS_MAX {
-            self.0.entry(fact).or_insert(place);
+            self.0.entry(fact).or_insert(Stated { place, link });
         }
     }
 
@@ -112,23 +170,35 @@ impl Facts {
             self.add(format!("{subject} expects nobody on {port}"), expected.place.line());
         }
         for written in &expected.initiators {
-            self.add(format!("{subject} expects {} on {port}", named(written)), written.place.line());
+            let from = named(written);
+            let fact = format!("{subject} expects {from} on {port}");
+            let link = Link {
+                from,
+                to: subject.to_owned(),
+                on: port.to_owned(),
+                word: LinkWord::Expect,
+                is_both: false,
+                more: String::new(),
+            };
+            self.add_link(fact, written.place.line(), Some(link));
         }
     }
 
     fn rule(&mut self, rule: &PolicyRule) {
-        let severity = match rule.action {
-            Action::Deny => format!(", severity {}", rule.severity.name()),
-            Action::Allow => String::new(),
+        let (word, severity) = match rule.action {
+            Action::Deny => (LinkWord::Deny, format!("severity {}", rule.severity.name())),
+            Action::Allow => (LinkWord::Allow, String::new()),
         };
-        for what in scope(&rule.scope) {
-            self.add(format!("{} {what}{severity}", rule.action.name()), rule.place.line());
+        let behind = if severity.is_empty() { String::new() } else { format!(", {severity}") };
+        for (what, link) in scope(&rule.scope, Some((word, &severity))) {
+            self.add_link(format!("{} {what}{behind}", rule.action.name()), rule.place.line(), link);
         }
     }
 }
 
-/// Writes each combination of ends and ports a scope speaks of.
-fn scope(scope: &Scope) -> Vec<String> {
+/// Writes each combination of ends and ports a scope speaks of, and for a rule the link it is: what it says, and how
+/// grave.
+fn scope(scope: &Scope, rule: Option<(LinkWord, &str)>) -> Vec<(String, Option<Link>)> {
     let all = |list: &[Written], none: &str| -> Vec<String> {
         if list.is_empty() { vec![none.to_owned()] } else { list.iter().map(named).collect() }
     };
@@ -143,7 +213,13 @@ fn scope(scope: &Scope) -> Vec<String> {
         for to in all(&scope.to, "anybody") {
             for port in &ports {
                 if facts.len() < FACTS_MAX {
-                    facts.push(format!("{from} {arrow} {to} on {port}{until}"));
+                    let link = rule.map(|(word, severity)| {
+                        let more = [until.trim_start(), severity].into_iter().filter(|it| !it.is_empty());
+                        let more = more.collect::<Vec<_>>().join(", ");
+                        let (from, to, on) = (from.clone(), to.clone(), port.clone());
+                        Link { from, to, on, word, is_both: scope.is_both, more }
+                    });
+                    facts.push((format!("{from} {arrow} {to} on {port}{until}"), link));
                 }
             }
         }

@@ -64,7 +64,7 @@ pub use compose::{
 pub use contract::{Contract, ContractError};
 pub use expected::{EXPECTED_EDGES_MAX, ExpectedEdge, ExpectedEnd};
 pub use export::Form;
-pub use facts::Change;
+pub use facts::{Change, Link, LinkWord};
 pub use pending::Pending;
 pub use register::{REGISTER_MAX, Register};
 pub use rules::{Action, Mode, Relation, RuleUse};
