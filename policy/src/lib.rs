@@ -52,6 +52,7 @@ mod standard;
 mod stolen;
 mod suggest;
 mod thresholds;
+mod tightness;
 mod verdict;
 mod words;
 
@@ -70,4 +71,5 @@ pub use register::{REGISTER_MAX, Register};
 pub use rules::{Action, Mode, Relation, RuleUse};
 pub use scan::ScanLimits;
 pub use thresholds::Threshold;
+pub use tightness::{COMBINATIONS_MAX, Grant, Tightness};
 pub use verdict::{Charge, Intent, Ruling};
