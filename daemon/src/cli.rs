@@ -88,7 +88,9 @@ pub enum Command {
         portolan findings --from shop.pcap --roster inspect.json\n  \
         portolan findings --service shop/db --severity medium --since 1h -o compact\n  \
         portolan findings --by-service                 one line a service\n  \
+        portolan findings --from shop.result --format sarif --fail-on medium > shop.sarif\n  \
         portolan findings --kind port_scan --not --watch\n\n\
+        Exit codes: 0 fine, 3 findings at or above --fail-on.\n\
         Of one filter any value may fit, of several filters all must; --not turns --service, --port and --kind round.")]
     Findings(Box<judge::FindingsArgs>),
     /// Acknowledge findings: seen, and nobody needs to look again unless they become graver

@@ -12,45 +12,65 @@ use serde::Serialize;
 
 use crate::ask::{print, print_json, publication_of};
 use crate::baseline::order;
-use crate::cli::Format;
-use crate::cli::judge::{AckArgs, FindingsArgs, FindingsForm, Since, SuppressArgs};
+use crate::cli::PrintArgs;
+use crate::cli::judge::{
+    AckArgs, FindingsArgs, FindingsForm, FindingsFormat, FindingsPrintArgs, Since, SuppressArgs,
+};
 use crate::error::Failure;
+use crate::judge::pipeline::{Answer, PipelineForm};
 use crate::live::clock;
 use crate::report::{self, Align, Table};
 
 /// Pause between two looks of `--watch`.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Lists findings.
+/// Lists findings; returns 3 where one of them is as grave as is asked for.
 ///
 /// # Errors
 ///
 /// Returns why there is no answer, or which filter makes no sense.
-pub fn findings(args: &FindingsArgs, out: &mut impl Write) -> Result<(), Failure> {
+pub fn findings(args: &FindingsArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let filter = Filter::of(args)?;
+    let form = form(args);
+    if matches!(form, Form::Pipeline(_)) && (args.watch || args.by_service || args.handled) {
+        return Err(Failure::usage(
+            "--format sarif and junit list open findings once: leave --watch, --by-service and --handled out",
+        ));
+    }
     if args.watch {
-        return watch(args, &filter, out);
+        return watch(args, &filter, out).map(|()| 0);
     }
     let mut publication = publication_of(&args.asked)?;
     filter.apply(&mut publication);
-    if args.by_service {
-        return print(out, by_service(&publication.assessment.findings));
-    }
+    list(args, form, &publication, out)?;
+    Ok(crate::answer_code(&publication, args.fail_on, false))
+}
+
+fn list(
+    args: &FindingsArgs,
+    form: Form,
+    publication: &Publication,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let findings = &publication.assessment.findings;
-    if args.handled && form(args) == Form::Document {
-        let handled = &publication.handled;
-        return print_json(out, &WithHandled { findings, handled });
+    if args.by_service {
+        return print(out, by_service(findings));
     }
-    match form(args) {
+    match form {
         Form::Table => {
-            let style = crate::style_of(&args.print);
-            print(out, report::findings(&publication, style))?;
+            let FindingsPrintArgs { all, local, format: _ } = args.print;
+            let style = crate::style_of(&PrintArgs { all, local, ..PrintArgs::default() });
+            print(out, report::findings(publication, style))?;
+        }
+        Form::Document if args.handled => {
+            return print_json(out, &WithHandled { findings, handled: &publication.handled });
         }
         Form::Document => print_json(out, findings)?,
         Form::Lines => findings.iter().try_for_each(|finding| print_json(out, finding))?,
         Form::Compact => findings.iter().try_for_each(|finding| print(out, compact(finding, "")))?,
+        Form::Pipeline(form) => Answer::of_findings(publication).write(form, out)?,
     }
-    if args.handled { handled(&publication, form(args), out) } else { Ok(()) }
+    if args.handled { handled(publication, form, out) } else { Ok(()) }
 }
 
 /// `portolan ack`.
@@ -93,14 +113,17 @@ enum Form {
     Document,
     Lines,
     Compact,
+    Pipeline(PipelineForm),
 }
 
 fn form(args: &FindingsArgs) -> Form {
     match (args.output, args.print.format) {
-        (Some(FindingsForm::Table), _) | (None, Format::Table) => Form::Table,
-        (Some(FindingsForm::Json), _) | (None, Format::Ndjson) => Form::Lines,
+        (Some(FindingsForm::Table), _) | (None, FindingsFormat::Table) => Form::Table,
+        (Some(FindingsForm::Json), _) | (None, FindingsFormat::Ndjson) => Form::Lines,
         (Some(FindingsForm::Compact), _) => Form::Compact,
-        (None, Format::Json) => Form::Document,
+        (None, FindingsFormat::Json) => Form::Document,
+        (None, FindingsFormat::Sarif) => Form::Pipeline(PipelineForm::Sarif),
+        (None, FindingsFormat::Junit) => Form::Pipeline(PipelineForm::Junit),
     }
 }
 
@@ -211,7 +234,7 @@ fn handled(publication: &Publication, form: Form, out: &mut impl Write) -> Resul
     for entry in &publication.handled {
         match form {
             Form::Document | Form::Lines => print_json(out, entry)?,
-            Form::Table | Form::Compact => {
+            Form::Table | Form::Compact | Form::Pipeline(_) => {
                 let (word, note) = match &entry.standing {
                     Standing::Open => continue,
                     Standing::Acknowledged { note } => (" acknowledged".to_owned(), note),
@@ -258,6 +281,6 @@ fn watch(args: &FindingsArgs, filter: &Filter<'_>, out: &mut impl Write) -> Resu
 fn told(args: &FindingsArgs, finding: &Finding, state: &str, out: &mut impl Write) -> Result<(), Failure> {
     match form(args) {
         Form::Document | Form::Lines => print_json(out, finding),
-        Form::Table | Form::Compact => print(out, compact(finding, state)),
+        Form::Table | Form::Compact | Form::Pipeline(_) => print(out, compact(finding, state)),
     }
 }

@@ -83,7 +83,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Replay(args) => replay_command(&args, &mut out),
         Command::Cut(args) => cut::cut(&args, &mut out),
         Command::Flows(args) => flows::flows(&args, &mut out).map(|()| 0),
-        Command::Findings(args) => findings::findings(&args, &mut out).map(|()| 0),
+        Command::Findings(args) => findings::findings(&args, &mut out),
         Command::Ack(args) => findings::acknowledge(&args, "ack", &mut out).map(|()| 0),
         Command::Reopen(args) => findings::acknowledge(&args, "reopen", &mut out).map(|()| 0),
         Command::Suppress(args) => findings::suppress(&args, &mut out).map(|()| 0),

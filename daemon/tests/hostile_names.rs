@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use clap::ValueEnum as _;
 use portolan_capture::write::{Captured, NewInterface, PcapngWriter, Section};
 use portolan_capture::{FileTap, Frame, LinkType, Polled, Tap};
-use portolan_daemon::cli::judge::{FindingsArgs, FindingsForm};
+use portolan_daemon::cli::judge::{FindingsArgs, FindingsForm, FindingsFormat, FindingsPrintArgs};
 use portolan_daemon::cli::{
     AskArgs, AskedArgs, FlowsArgs, FlowsForm, Format, GraphArgs, GraphFormat, PrintArgs,
 };
@@ -59,8 +59,14 @@ fn every_question_of_the_command_line_answers_with_fit_words() {
             flows::flows(&FlowsArgs { asked, print, ..FlowsArgs::default() }, out)
         },
         |args, out| {
-            let (asked, print) = (args.asked.clone(), args.print.clone());
-            findings::findings(&FindingsArgs { asked, print, ..FindingsArgs::default() }, out)
+            let format = match args.print.format {
+                Format::Table => FindingsFormat::Table,
+                Format::Json => FindingsFormat::Json,
+                Format::Ndjson => FindingsFormat::Ndjson,
+            };
+            let print = FindingsPrintArgs { format, all: true, local: false };
+            let asked = args.asked.clone();
+            findings::findings(&FindingsArgs { asked, print, ..FindingsArgs::default() }, out).map(drop)
         },
         |args, out| ask::status(args, out),
     ];
@@ -78,7 +84,18 @@ fn every_question_of_the_command_line_answers_with_fit_words() {
     for (output, by_service) in [(Some(FindingsForm::Compact), false), (None, true)] {
         let asked = asked.clone();
         let args = FindingsArgs { asked, output, by_service, handled: true, ..FindingsArgs::default() };
-        is_fit_for_a_terminal(&said(|out| findings::findings(&args, out)), false);
+        is_fit_for_a_terminal(&said(|out| findings::findings(&args, out).map(drop)), false);
+    }
+    for format in [FindingsFormat::Sarif, FindingsFormat::Junit] {
+        let print = FindingsPrintArgs { format, ..FindingsPrintArgs::default() };
+        let args = FindingsArgs { asked: asked.clone(), print, ..FindingsArgs::default() };
+        let text = said(|out| findings::findings(&args, out).map(drop));
+        is_fit_for_a_terminal(&text, false);
+        match format {
+            FindingsFormat::Sarif => is_sarif_of(&publication, &is_fit_json(&text)),
+            FindingsFormat::Junit => is_junit_of(&publication, &text),
+            FindingsFormat::Table | FindingsFormat::Json | FindingsFormat::Ndjson => {}
+        }
     }
     let listed = said(|out| {
         let print = PrintArgs { format: Format::Json, ..PrintArgs::default() };
@@ -275,6 +292,42 @@ fn is_a_harmless_drawing(drawing: &str) {
         assert!(TAGS.contains(&tag.as_str()), "<{tag}>");
         let is_live = |name: &str| name.starts_with("on") || name.contains("href");
         assert!(!attributes.iter().any(|(name, _)| is_live(name)), "{attributes:?}");
+    }
+}
+
+fn is_sarif_of(publication: &Publication, log: &Value) {
+    let results = log["runs"][0]["results"].as_array().expect("results");
+    let findings = &publication.assessment.findings;
+    assert_eq!(results.len(), findings.len());
+    for (result, finding) in results.iter().zip(findings) {
+        assert_eq!(result["ruleId"], finding.kind.name());
+        assert_eq!(result["partialFingerprints"]["portolanFinding/v1"], finding.id.as_str());
+        let message = result["message"]["text"].as_str().expect("a message");
+        // Read as SARIF reads it: no link, no placeholder.
+        let bare = message.replace("\\[", "").replace("\\]", "").replace("{{", "").replace("}}", "");
+        assert!(!bare.contains("](") && !bare.contains(['{', '}']), "{message}");
+        assert!(!message.chars().any(is_hostile), "{message}");
+    }
+}
+
+fn is_junit_of(publication: &Publication, text: &str) {
+    const TAGS: [&str; 6] = ["?xml", "testsuites", "testsuite", "testcase", "failure", "system-out"];
+    let tags = tags(text);
+    for (tag, attributes) in &tags {
+        assert!(TAGS.contains(&tag.as_str()), "<{tag}>");
+        const KNOWN: [&str; 8] =
+            ["name", "tests", "failures", "errors", "skipped", "classname", "type", "message"];
+        assert!(attributes.iter().all(|(name, _)| KNOWN.contains(&name.as_str())), "{attributes:?}");
+    }
+    let failures = tags.iter().filter(|(tag, _)| tag == "failure").count();
+    assert_eq!(failures, publication.assessment.findings.len());
+    // XML 1.0, section 2.2: what a character may be; every ampersand begins a reference that is known.
+    let is_of_xml =
+        |letter: char| letter == '\n' || (letter >= ' ' && !matches!(letter, '\u{fffe}' | '\u{ffff}'));
+    assert!(text.chars().all(is_of_xml));
+    let references = ["&amp;", "&lt;", "&gt;", "&quot;", "&#39;", "&#96;", "&#10;"];
+    for (at, _) in text.match_indices('&') {
+        assert!(references.iter().any(|it| text[at..].starts_with(it)), "{:.12}", &text[at..]);
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use portolan_flowtable::Timestamp;
 
-use super::{AskedArgs, PrintArgs, SeverityArg, parse_span};
+use super::{AskedArgs, SeverityArg, parse_span};
 
 /// `portolan baseline`.
 #[derive(Clone, Debug, Args)]
@@ -149,6 +149,36 @@ pub enum FindingsForm {
     Compact,
 }
 
+/// How a list of findings is printed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum FindingsFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// SARIF 2.1.0, for code hosts.
+    Sarif,
+    /// JUnit XML, for build servers.
+    Junit,
+}
+
+/// How findings are printed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FindingsPrintArgs {
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t)]
+    pub format: FindingsFormat,
+    /// Print long tables whole
+    #[arg(long)]
+    pub all: bool,
+    /// Print times in local time instead of UTC
+    #[arg(long)]
+    pub local: bool,
+}
+
 /// `portolan findings`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct FindingsArgs {
@@ -157,7 +187,7 @@ pub struct FindingsArgs {
     pub asked: AskedArgs,
     /// How the answer is printed.
     #[command(flatten)]
-    pub print: PrintArgs,
+    pub print: FindingsPrintArgs,
     /// Print them as a table, as JSON one a line, or compactly
     #[arg(short, long, value_enum, value_name = "FORM")]
     pub output: Option<FindingsForm>,
@@ -179,6 +209,9 @@ pub struct FindingsArgs {
     /// Those that the filters --service, --port and --kind do not fit
     #[arg(long)]
     pub not: bool,
+    /// End with code 3 if one of those listed is this grave, or graver
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<SeverityArg>,
     /// One line a service: how many findings, how grave
     #[arg(long)]
     pub by_service: bool,

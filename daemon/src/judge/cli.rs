@@ -16,24 +16,54 @@ pub enum AnswerFormat {
     Json,
 }
 
+/// How an answer is printed that a pipeline may read too.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+    /// SARIF 2.1.0, for code hosts.
+    Sarif,
+    /// JUnit XML, for build servers.
+    Junit,
+}
+
+/// How the difference of two contracts is printed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+    /// A graph for Graphviz.
+    Dot,
+    /// A graph for Markdown pages.
+    Mermaid,
+}
+
 /// `portolan policy`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PolicyCommand {
     /// Read contracts and say every mistake with its place
     #[command(after_help = "Examples:\n  portolan policy check contract.toml\n  \
-        portolan policy check /etc/portolan/contracts.d --format json\n\n\
+        portolan policy check /etc/portolan/contracts.d --format sarif > contracts.sarif\n  \
+        portolan policy check contract.toml --against shop.pcapng --roster inspect.json\n\n\
         Exit codes: 0 fine, 1 mistakes.")]
     Check(CheckArgs),
     /// Judge a capture or result by other contracts: which conversations get another verdict
     #[command(after_help = "Examples:\n  \
         portolan policy test stricter.toml --against shop.pcapng --contract contract.toml --roster inspect.json\n  \
-        portolan policy test contracts.d --against recorded.pcapng\n\n\
+        portolan policy test contracts.d --against recorded.pcapng --format junit > verdicts.xml\n\n\
         A recording is held against the contract it was judged by, a capture against --contract.\n\
         Exit codes: 0 no verdict changes, 3 some do.")]
     Test(TrialArgs),
     /// What two contracts say differently, whatever their order and shape
     #[command(after_help = "Examples:\n  portolan policy diff contract.toml stricter.toml\n  \
-        git show HEAD:contract.toml > /tmp/before.toml && portolan policy diff /tmp/before.toml contract.toml\n\n\
+        git show HEAD:contract.toml > /tmp/before.toml && portolan policy diff /tmp/before.toml contract.toml\n  \
+        portolan policy diff contract.toml stricter.toml --format dot | dot -Tsvg > changes.svg\n\n\
         Exit codes: 0 nothing, 3 something.")]
     Diff(DiffArgs),
     /// Write the smallest contract that expects all that was answered
@@ -114,9 +144,15 @@ pub struct CheckArgs {
     /// Compose files to be read with them
     #[arg(long, value_name = "[PROJECT=]FILE")]
     pub compose: Vec<String>,
+    /// Say too how much of what they allow was seen in this capture or result
+    #[arg(long, value_name = "CAPTURE|RESULT")]
+    pub against: Option<PathBuf>,
+    /// Who is who, for a capture: docker inspect output or TOML; repeatable
+    #[arg(long, value_name = "FILE", requires = "against")]
+    pub roster: Vec<PathBuf>,
     /// How to print the answer
     #[arg(long, value_enum, default_value_t)]
-    pub format: AnswerFormat,
+    pub format: CheckFormat,
 }
 
 /// `portolan policy test`.
@@ -133,7 +169,7 @@ pub struct TrialArgs {
     pub knowledge: KnowledgeArgs,
     /// How to print the answer
     #[arg(long, value_enum, default_value_t)]
-    pub format: AnswerFormat,
+    pub format: CheckFormat,
 }
 
 /// `portolan policy diff`.
@@ -147,7 +183,7 @@ pub struct DiffArgs {
     pub after: PathBuf,
     /// How to print the answer
     #[arg(long, value_enum, default_value_t)]
-    pub format: AnswerFormat,
+    pub format: DiffFormat,
 }
 
 /// `portolan policy suggest`.

@@ -3,9 +3,13 @@
 mod check;
 pub mod cli;
 mod diff;
+mod junit;
+pub(crate) mod pipeline;
 mod proof;
 mod rules;
+mod sarif;
 mod suggest;
+mod tightness;
 mod trial;
 mod why;
 

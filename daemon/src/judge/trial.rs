@@ -8,7 +8,8 @@ use portolan_flowtable::units::grouped;
 use portolan_policy::{Judged, ScanLimits, Verdict};
 use serde::Serialize;
 
-use super::cli::{AnswerFormat, TrialArgs};
+use super::cli::{CheckFormat, TrialArgs};
+use super::pipeline::{Answer, PipelineForm};
 use super::{DIFFERENT, print_json};
 use crate::ask::{from_file, print};
 use crate::error::Failure;
@@ -17,17 +18,17 @@ use crate::report::{Align, Table};
 
 /// A conversation whose verdict changes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Flip {
-    initiator: String,
-    initiator_container: String,
-    responder: String,
-    responder_container: String,
-    port: String,
-    connections: u64,
-    before: Verdict,
-    after: Verdict,
+pub(crate) struct Flip {
+    pub(super) initiator: String,
+    pub(super) initiator_container: String,
+    pub(super) responder: String,
+    pub(super) responder_container: String,
+    pub(super) port: String,
+    pub(super) connections: u64,
+    pub(super) before: Verdict,
+    pub(super) after: Verdict,
     /// What decides by the contracts that are tried.
-    decided_by: String,
+    pub(super) decided_by: String,
 }
 
 /// Judges what was seen by other contracts; returns 3 where a verdict changes.
@@ -52,20 +53,28 @@ pub(super) fn trial(args: &TrialArgs, out: &mut impl Write) -> Result<u8, Failur
     for warning in &again.warnings {
         crate::say(&format!("portolan: warning: {warning}"));
     }
-    if args.format == AnswerFormat::Json {
-        print_json(out, &flips)?;
-        return Ok(code);
-    }
+    let form = match args.format {
+        CheckFormat::Text => return print(out, in_words(&flips, again.judged.len())).map(|()| code),
+        CheckFormat::Json => return print_json(out, &flips).map(|()| code),
+        CheckFormat::Sarif => PipelineForm::Sarif,
+        CheckFormat::Junit => PipelineForm::Junit,
+    };
+    let (judged, completeness) = (again.judged.len(), &again.snapshot.completeness);
+    Answer::of_flips(&flips, judged, completeness, &again.warnings).write(form, out)?;
+    Ok(code)
+}
+
+fn in_words(flips: &[Flip], judged: usize) -> String {
     let mut text = format!(
         "{} of {} conversations get another verdict\n",
         grouped(flips.len() as u64),
-        grouped(again.judged.len() as u64)
+        grouped(judged as u64)
     );
     if !flips.is_empty() {
         let columns = ["initiator", "responder", "conns", "before", "after", "decided by"];
         let align = |name: &'static str| (name, if name == "conns" { Align::Right } else { Align::Left });
         let mut table = Table::new(&columns.map(align));
-        for flip in &flips {
+        for flip in flips {
             table.row(vec![
                 escape::terminal(&flip.initiator).into_owned(),
                 format!("-> {}:{}", escape::terminal(&flip.responder), flip.port),
@@ -77,8 +86,7 @@ pub(super) fn trial(args: &TrialArgs, out: &mut impl Write) -> Result<u8, Failur
         }
         text.push_str(&table.draw());
     }
-    print(out, text)?;
-    Ok(code)
+    text
 }
 
 fn flip(before: &Judged, after: &Judged) -> Flip {
