@@ -27,6 +27,8 @@ use crate::words;
 
 /// Most combinations that are judged; further ones are counted.
 pub const COMBINATIONS_MAX: usize = 1_000_000;
+/// Most looks at rules that takes: with more than 500 rules, fewer combinations are judged.
+const LOOKS_MAX: usize = 500 * COMBINATIONS_MAX;
 /// Most names a line of text spells out.
 const SPELLED_OUT_MAX: usize = 4;
 
@@ -126,11 +128,12 @@ impl Contract {
         }
         let ends = ends(snapshot);
         let ports = self.ports(&intent, snapshot, &ends);
+        let most = COMBINATIONS_MAX.min(LOOKS_MAX / self.rules.list.len().max(1));
         let (mut judged, mut left_out) = (0_usize, 0_u64);
         for (to, responder) in &ends {
             for port in ports.get(to).into_iter().flatten() {
                 for (from, initiator) in ends.iter().filter(|(from, _)| *from != to) {
-                    if judged == COMBINATIONS_MAX {
+                    if judged == most {
                         left_out += 1;
                         continue;
                     }
