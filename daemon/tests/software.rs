@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use portolan_capture::LinkType;
 use portolan_capture::write::{Captured, NewInterface, PcapngWriter, Section};
+use portolan_exporter::snapshots::{SnapshotOptions, Snapshots};
 use portolan_flowtable::{Direction, Timestamp};
+use portolan_policy::Judged;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -234,6 +237,29 @@ impl Day {
         path.to_string_lossy().into_owned()
     }
 
+    /// Keeps a result of the day as three snapshots: what began before noon, what went on after it, and the database alone.
+    fn keep(&self, result: &str, folder: &str) {
+        let directory = PathBuf::from(folder);
+        let every = Duration::from_secs(3_600);
+        let options = SnapshotOptions { directory, every, keep: 9, max_bytes: 1 << 30 };
+        let snapshots = Snapshots::open(options).unwrap();
+        let whole = portolan_daemon::result::read(Path::new(result))
+            .unwrap_or_else(|it| panic!("{}", it.message))
+            .unwrap();
+        let noon = Timestamp(START + 12 * 60 * MINUTE);
+        let keep = |at: Timestamp, fits: &dyn Fn(&Judged) -> bool| {
+            let mut publication = whole.clone();
+            publication.assessment.snapshot.at = at;
+            publication.assessment.judged.retain(fits);
+            snapshots.write(&publication).unwrap();
+        };
+        keep(noon, &|judged| judged.conversation.first_at < noon);
+        keep(Timestamp(START + 24 * 60 * MINUTE), &|judged| judged.conversation.last_at >= noon);
+        keep(Timestamp(START + 25 * 60 * MINUTE), &|judged| {
+            judged.conversation.port.port.is_some_and(|it| it.0 == 5432)
+        });
+    }
+
     /// Every conversation of a replay with its verdict and what decided, by its ends, its port and its first frame.
     fn verdicts(&self, contract: &str) -> BTreeMap<String, (String, String)> {
         let asked =
@@ -321,8 +347,17 @@ fn a_test_on_a_day_lists_exactly_what_replaying_it_by_the_other_contract_judges_
     let kept =
         ["replay", &day.capture, "--roster", &day.roster, "--contract", &held, "--quiet", "-o", &result];
     said(0, &kept);
-    let of_result = ["policy", "test", &tried, "--against", &result, "--format", "json"];
-    assert_eq!(json(&said(3, &of_result)), flips);
+    let of_kept =
+        |path: &str| json(&said(3, &["policy", "test", &tried, "--against", path, "--format", "json"]));
+    assert_eq!(of_kept(&result), flips);
+    // And so is a history of it: what began before noon, what went on after it, and the database alone.
+    let history = day.folder.path().join("snapshots").to_string_lossy().into_owned();
+    day.keep(&result, &history);
+    let of_history = of_kept(&history);
+    let sorted =
+        |flips: &Value| flips.as_array().unwrap().iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    assert_eq!(sorted(&of_history), sorted(&flips));
+    assert_eq!(of_history.as_array().unwrap().len(), listed.len());
     let (run, junit) = both(3, &asked);
     assert_eq!(run["results"].as_array().unwrap().len(), listed.len());
     let names: BTreeSet<&str> = junit.lines().filter(|line| line.contains("<testcase ")).collect();

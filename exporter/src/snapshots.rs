@@ -154,6 +154,15 @@ pub fn find(folder: &Path, at: Option<Timestamp>) -> io::Result<Option<PathBuf>>
     Ok(files.find(|(taken, _, _)| at.is_none_or(|at| *taken <= at)).map(|(_, path, _)| path))
 }
 
+/// Returns every snapshot of a folder, oldest first.
+///
+/// # Errors
+///
+/// Returns why the folder cannot be read.
+pub fn all(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(listed(folder)?.into_iter().map(|(_, path, _)| path).collect())
+}
+
 /// Reads one snapshot.
 ///
 /// # Errors

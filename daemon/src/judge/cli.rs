@@ -56,8 +56,9 @@ pub enum PolicyCommand {
     /// Judge a capture or result by other contracts: which conversations get another verdict
     #[command(after_help = "Examples:\n  \
         portolan policy test stricter.toml --against shop.pcapng --contract contract.toml --roster inspect.json\n  \
-        portolan policy test contracts.d --against recorded.pcapng --format junit > verdicts.xml\n\n\
-        A recording is held against the contract it was judged by, a capture against --contract.\n\
+        portolan policy test contracts.d --against recorded.pcapng --format junit > verdicts.xml\n  \
+        portolan policy test stricter.toml --against /var/lib/portolan/snapshots\n\n\
+        A recording or snapshot is held against the contract it was judged by, a capture against --contract.\n\
         Exit codes: 0 no verdict changes, 3 some do.")]
     Test(TrialArgs),
     /// What two contracts say differently, whatever their order and shape
@@ -161,8 +162,8 @@ pub struct TrialArgs {
     /// The contracts to try, or folders of them
     #[arg(required = true, value_name = "NEW")]
     pub contracts: Vec<PathBuf>,
-    /// What they are tried on
-    #[arg(long, value_name = "CAPTURE|RESULT", required = true)]
+    /// What they are tried on; a folder of snapshots is a history
+    #[arg(long, value_name = "CAPTURE|RESULT|FOLDER", required = true)]
     pub against: PathBuf,
     /// Who is who, and what holds so far, for a capture.
     #[command(flatten)]

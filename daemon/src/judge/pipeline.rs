@@ -131,12 +131,7 @@ impl Answer {
     }
 
     /// Says which conversations get another verdict, of `judged` in all.
-    pub(crate) fn of_flips(
-        flips: &[Flip],
-        judged: usize,
-        completeness: &Completeness,
-        warnings: &[String],
-    ) -> Self {
+    pub(crate) fn of_flips(flips: &[Flip], judged: usize, notes: &[String]) -> Self {
         let complaints = flips.iter().map(|flip| {
             let edge = format!("{} -> {}:{}", flip.initiator, flip.responder, flip.port);
             let containers = format!("{} -> {}", flip.initiator_container, flip.responder_container);
@@ -166,14 +161,12 @@ impl Answer {
             severity: Severity::High,
         };
         let fine = format!("{} conversations keep their verdict", judged.saturating_sub(flips.len()));
-        let mut notes = notes(completeness);
-        notes.extend(warnings.iter().cloned());
         Self {
             command: "policy test",
             checks: vec![check],
             complaints: complaints.collect(),
             fine: vec![fine],
-            notes,
+            notes: notes.to_vec(),
         }
     }
 }
@@ -202,7 +195,8 @@ fn complaint(finding: &Finding) -> Complaint {
     }
 }
 
-fn notes(completeness: &Completeness) -> Vec<String> {
+/// Says what a reader should know where something was, or may have been, missed.
+pub(super) fn notes(completeness: &Completeness) -> Vec<String> {
     match completeness {
         Completeness::Complete => Vec::new(),
         Completeness::Unknown { reasons } | Completeness::Incomplete { reasons, .. } => {
