@@ -13,7 +13,7 @@ use portolan_flowtable::{
 };
 use portolan_identity::RosterDirectory;
 
-use super::overheard::{Heard, Overheard};
+use super::overheard::{Heard, Overheard, Waiting};
 use super::shortfalls::Shortfalls;
 
 /// Observations decoded before they are metered together.
@@ -74,6 +74,9 @@ pub struct Meter {
     skew: i64,
     shortfalls: Shortfalls,
     overheard: Overheard,
+    waiting: Waiting,
+    /// How long a frame may wait for the role of its interface.
+    hold: i64,
     /// Whether what merely grew stays in the table until the end.
     keeps_growth: bool,
 }
@@ -92,6 +95,8 @@ impl Meter {
             skew: 0,
             shortfalls: Shortfalls::default(),
             overheard: Overheard::with_room(),
+            waiting: Waiting::with_room(),
+            hold: limits.hold,
             keeps_growth: false,
         }
     }
@@ -182,19 +187,46 @@ impl Meter {
     /// Keeps what a frame says of names, where it counts: who sent it and who gets it is settled here.
     #[cold]
     pub fn overhear(&mut self, seen: &Observation, spoken: Spoken<'_>) {
+        // An answer may be known before its question: whatever comes behind a packet that waits, waits too.
+        if !self.waiting.is_empty() || self.interfaces.sighting(seen) == Sighting::Unknown {
+            return self.waiting.keep(seen, spoken, &mut self.overheard);
+        }
+        Self::attribute(&mut self.overheard, &self.interfaces, &self.who, seen, spoken);
+    }
+
+    /// Looks again at packets whose interface was nobody's; `hold` is how long they may wait.
+    fn hear_waiting(&mut self, hold: i64) {
+        let Self { waiting, overheard, interfaces, who, .. } = self;
+        let (now, skew) = (self.engine_now, self.skew);
+        waiting.release(|seen, spoken| {
+            let is_known = interfaces.sighting(seen) != Sighting::Unknown;
+            if !is_known && now.since(seen.at.plus(skew.saturating_neg())) < hold {
+                return false;
+            }
+            Self::attribute(overheard, interfaces, who, seen, spoken);
+            true
+        });
+    }
+
+    /// Keeps a packet with who said it to whom.
+    fn attribute(
+        overheard: &mut Overheard,
+        interfaces: &InterfaceTable,
+        who: &Who,
+        seen: &Observation,
+        spoken: Spoken<'_>,
+    ) {
         let Network::Ip(Packet { source, destination, protocol, ports: Some(ports), .. }) = seen.network
         else {
             return;
         };
-        let (scope, sender) = match self.interfaces.sighting(seen) {
+        let (scope, sender) = match interfaces.sighting(seen) {
             Sighting::Sent { scope, attachment, .. } => (scope, Holder::Attachment(attachment)),
-            Sighting::SentByHost { scope } | Sighting::Plain { scope } => {
-                (scope, self.who.holder(scope, source))
-            }
+            Sighting::SentByHost { scope } | Sighting::Plain { scope } => (scope, who.holder(scope, source)),
             Sighting::Delivered { .. } | Sighting::Second | Sighting::Foreign => return,
-            Sighting::Unknown => return self.overheard.miss(),
+            Sighting::Unknown => return overheard.miss(),
         };
-        let receiver = self.who.holder(scope, destination);
+        let receiver = who.holder(scope, destination);
         let heard = Heard {
             at: seen.at,
             scope,
@@ -203,11 +235,12 @@ impl Meter {
             protocol,
             bytes: 0,
         };
-        self.overheard.keep(heard, spoken);
+        overheard.keep(heard, spoken);
     }
 
     /// Hands over what was overheard since the last time.
     pub fn take_overheard(&mut self) -> Overheard {
+        self.hear_waiting(self.hold);
         self.overheard.take()
     }
 
@@ -269,6 +302,7 @@ impl Meter {
         self.flush();
         self.table.release(self.engine_now, &self.interfaces, &self.who);
         self.table.give_up_held();
+        self.hear_waiting(0);
         self.table.drain(deltas);
         self.date_missed()
     }

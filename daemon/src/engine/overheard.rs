@@ -2,12 +2,16 @@
 
 use portolan_capture::dns::{Message, Spoken, Unread, read};
 use portolan_flowtable::dns_names::{Answer, Said, Speaker};
-use portolan_flowtable::{DnsNames, Port, Protocol, ScopeId, Timestamp};
+use portolan_flowtable::{DnsNames, Observation, Port, Protocol, ScopeId, Timestamp};
 
 /// Packets from one tick to the next; beyond, they are counted and left.
 const PACKETS_MAX: usize = 2_048;
 /// Their payload.
 const BYTES_MAX: usize = 512 * 1024;
+
+/// Packets that may wait for the role of an interface, and their payload.
+const WAITING_MAX: usize = 512;
+const WAITING_BYTES_MAX: usize = 128 * 1024;
 
 /// Packets from or to port 53 since the last tick. Its room is taken once; a packet that finds none is counted.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +88,50 @@ impl Overheard {
     }
 }
 
+/// Packets of interfaces nobody knows yet, and those behind them: a container asks for names as soon as it runs, and that
+/// may be before its veth has a role.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    packets: Vec<(Observation, usize, bool)>,
+    bytes: Vec<u8>,
+}
+
+impl Waiting {
+    /// Takes the room there will be.
+    pub(super) fn with_room() -> Self {
+        Self { packets: Vec::with_capacity(WAITING_MAX), bytes: Vec::with_capacity(WAITING_BYTES_MAX) }
+    }
+
+    /// Returns whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// Keeps a packet, or has it counted as missed where there is no room.
+    pub(super) fn keep(&mut self, seen: &Observation, spoken: Spoken<'_>, overheard: &mut Overheard) {
+        if self.packets.len() >= WAITING_MAX || self.bytes.len() + spoken.bytes.len() > WAITING_BYTES_MAX {
+            return overheard.miss();
+        }
+        self.packets.push((*seen, spoken.bytes.len(), spoken.is_tcp));
+        self.bytes.extend_from_slice(spoken.bytes);
+    }
+
+    /// Hands packets over in their order until one is not taken.
+    pub(super) fn release(&mut self, mut take: impl FnMut(&Observation, Spoken<'_>) -> bool) {
+        let (mut packets, mut taken_bytes) = (0, 0);
+        for (seen, length, is_tcp) in &self.packets {
+            let bytes = self.bytes.get(taken_bytes..taken_bytes + length).unwrap_or_default();
+            if !take(seen, Spoken { bytes, is_tcp: *is_tcp }) {
+                break;
+            }
+            packets += 1;
+            taken_bytes += length;
+        }
+        self.packets.drain(..packets);
+        self.bytes.drain(..taken_bytes);
+    }
+}
+
 impl Heard {
     fn tell(&self, message: &Message, names: &mut DnsNames) {
         let (client, server) = match message.is_answer {
@@ -106,5 +154,73 @@ impl Heard {
             name: &message.name,
             answer,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use portolan_flowtable::{
+        Direction, Fragment, InterfaceId, InterfaceTable, Limits, MacAddr, Network, Packet,
+    };
+
+    use super::*;
+    use crate::engine::{Meter, Who};
+
+    fn from_port(port: u16, at: i64) -> Observation {
+        Observation {
+            at: Timestamp(at),
+            is_timed: true,
+            frame: 1,
+            interface: InterfaceId(1),
+            direction: Direction::Incoming,
+            source_mac: MacAddr::default(),
+            wire_bytes: 60,
+            fingerprint: 0,
+            network: Network::Ip(Packet {
+                source: [10, 0, 0, 1].into(),
+                destination: [10, 0, 0, 2].into(),
+                protocol: Protocol::UDP,
+                ports: Some((Port(port), Port(53))),
+                tcp: None,
+                icmp: None,
+                fragment: Fragment::Whole,
+                vlan: None,
+                is_tunnel: false,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_question_asked_before_its_veth_has_a_role_is_heard_before_what_came_after_it() {
+        let who = || Who::Bare(Default::default());
+        let mut meter = Meter::new(Limits::default(), 1, Arc::new(InterfaceTable::new()), who());
+        let spoken = |bytes| Spoken { bytes, is_tcp: false };
+        let mut deltas: Vec<portolan_flowtable::Delta> = Vec::new();
+        let second = Timestamp::SECOND;
+        meter.frame(from_port(1, second), &mut deltas);
+        meter.overhear(&from_port(1, second), spoken(b"first"));
+        let nothing = meter.take_overheard();
+        assert_eq!((nothing.packets.len(), nothing.missed), (0, 0));
+        meter.set_roles(Arc::new(InterfaceTable::plain()), who());
+        meter.overhear(&from_port(2, second + 1), spoken(b"then"));
+        let both = meter.take_overheard();
+        assert_eq!((both.bytes.as_slice(), both.missed), (b"firstthen".as_slice(), 0));
+        meter.overhear(&from_port(3, second + 2), spoken(b"later"));
+        assert_eq!(meter.take_overheard().bytes, b"later");
+    }
+
+    #[test]
+    fn what_waits_for_a_role_in_vain_is_missed_and_counted() {
+        let who = Who::Bare(Default::default());
+        let mut meter = Meter::new(Limits::default(), 1, Arc::new(InterfaceTable::new()), who);
+        let mut deltas: Vec<portolan_flowtable::Delta> = Vec::new();
+        for _ in 0..WAITING_MAX + 3 {
+            meter.overhear(&from_port(1, 0), Spoken { bytes: b"x", is_tcp: false });
+        }
+        assert_eq!(meter.take_overheard().missed, 3);
+        meter.settle(&mut deltas);
+        assert_eq!(meter.take_overheard().missed, WAITING_MAX as u64);
     }
 }
