@@ -6,8 +6,11 @@
 //!   nothing about another's traffic. Who answered stands beside it.
 //! - **Asked for.** An answer teaches only what the client asked that server, from that port, with that number, at most
 //!   [`PATIENCE`] before. Answers nobody asked for are counted.
+//! - **Inside.** Clients are containers, the host, and addresses of container networks; where there is no roster, any
+//!   address. Whoever asks from outside is none.
 //! - **Bounded.** Clients, names, names of an address, open questions: each has a limit. A client's own oldest name
-//!   goes first, then that of the client with the most; whoever asks for much does not take others' room.
+//!   goes first, then that of the client with the most; whoever asks for much does not take others' room. Those that
+//!   only ask have a room of their own: no question makes a client go that has names.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -24,8 +27,10 @@ pub const PATIENCE: i64 = 30 * Timestamp::SECOND;
 /// How long behind its time to live a name still explains a connection, in nanoseconds: programs keep addresses longer
 /// than they were told to.
 pub const GRACE: i64 = 300 * Timestamp::SECOND;
-/// Clients whose names are kept; beyond, the one that learned nothing for longest goes.
+/// Clients whose names are kept; beyond, one whose names are all gone, then the one that learned nothing for longest.
 pub const CLIENTS_MAX: usize = 1_024;
+/// Clients that asked and learned nothing so far; beyond, the one that asked nothing for longest goes.
+pub const ASKING_MAX: usize = 1_024;
 /// Names kept.
 pub const NAMES_MAX: usize = 32_768;
 /// Names kept of one client.
@@ -134,14 +139,13 @@ pub enum Client {
 }
 
 impl Client {
-    /// Returns who an end is.
-    pub fn of(scope: ScopeId, holder: Holder, address: IpAddr) -> Self {
+    /// Returns who an end is; `None` for one outside and for a group, which are no clients.
+    pub fn of(scope: ScopeId, holder: Holder, address: IpAddr) -> Option<Self> {
         match holder {
-            Holder::Attachment(attachment) => Self::Attachment(attachment),
-            Holder::Host => Self::Host,
-            Holder::External | Holder::Unclaimed | Holder::Group | Holder::Ambiguous | Holder::Bare => {
-                Self::Address(scope, address)
-            }
+            Holder::Attachment(attachment) => Some(Self::Attachment(attachment)),
+            Holder::Host => Some(Self::Host),
+            Holder::Unclaimed | Holder::Ambiguous | Holder::Bare => Some(Self::Address(scope, address)),
+            Holder::External | Holder::Group => None,
         }
     }
 }
@@ -149,7 +153,10 @@ impl Client {
 /// All names.
 #[derive(Debug, Default)]
 pub struct DnsNames {
+    /// Those that learned a name.
     clients: HashMap<Client, OfClient, RandomState>,
+    /// Those that only asked.
+    asking: HashMap<Client, OfClient, RandomState>,
     counts: DnsCounts,
     held: usize,
 }
@@ -160,6 +167,7 @@ struct OfClient {
     names: HashMap<IpAddr, Vec<DnsName>, RandomState>,
     /// What was learned, oldest first.
     order: VecDeque<(IpAddr, String)>,
+    /// When it learned something; before it ever did, when it asked.
     heard_at: Timestamp,
 }
 
@@ -176,7 +184,7 @@ struct Asked {
 impl DnsNames {
     /// Takes one message in, in the order of time.
     pub fn hear(&mut self, said: &Said<'_>) {
-        let client = Client::of(said.scope, said.client.holder, said.client.address);
+        let Some(client) = Client::of(said.scope, said.client.holder, said.client.address) else { return };
         match &said.answer {
             None => self.ask(client, said),
             Some(answer) if !answer.addresses.is_empty() => self.learn(client, said, answer),
@@ -211,9 +219,17 @@ impl DnsNames {
     }
 
     fn ask(&mut self, client: Client, said: &Said<'_>) {
-        self.make_room_for(client);
-        let of = self.clients.entry(client).or_default();
-        of.heard_at = of.heard_at.max(said.at);
+        let of = match self.clients.get_mut(&client) {
+            Some(of) => of,
+            None => {
+                if self.asking.len() >= ASKING_MAX && !self.asking.contains_key(&client) {
+                    remove_first(&mut self.asking, |of| of.heard_at);
+                }
+                let of = self.asking.entry(client).or_default();
+                of.heard_at = of.heard_at.max(said.at);
+                of
+            }
+        };
         if of.asked.len() >= ASKED_PER_CLIENT_MAX {
             of.asked.pop_front();
         }
@@ -236,9 +252,15 @@ impl DnsNames {
                 && asked.name == said.name
                 && (0..=PATIENCE).contains(&said.at.since(asked.at))
         };
-        let of = self.clients.get_mut(&client);
         // The question stays: another sighting of the same answer is no answer nobody asked for.
-        let Some(of) = of.filter(|of| of.asked.iter().any(is_answered)) else {
+        let has_asked = |of: &OfClient| of.asked.iter().any(is_answered);
+        if self.asking.get(&client).is_some_and(has_asked)
+            && let Some(of) = self.asking.remove(&client)
+        {
+            self.make_room();
+            self.clients.insert(client, of);
+        }
+        let Some(of) = self.clients.get_mut(&client).filter(|of| has_asked(of)) else {
             self.counts.unasked += 1;
             return;
         };
@@ -267,16 +289,25 @@ impl DnsNames {
         }
     }
 
-    fn make_room_for(&mut self, client: Client) {
-        if self.clients.len() < CLIENTS_MAX || self.clients.contains_key(&client) {
+    /// Makes room for a client that learns its first name.
+    fn make_room(&mut self) {
+        if self.clients.len() < CLIENTS_MAX {
             return;
         }
-        let oldest = self.clients.iter().min_by_key(|(_, of)| of.heard_at).map(|(client, _)| *client);
-        if let Some(gone) = oldest.and_then(|oldest| self.clients.remove(&oldest)) {
-            self.held = self.held.saturating_sub(gone.order.len());
-            self.counts.evicted += u64::try_from(gone.order.len()).unwrap_or(u64::MAX);
-        }
+        let gone = remove_first(&mut self.clients, |of| (!of.order.is_empty(), of.heard_at));
+        let gone = gone.map_or(0, |gone| gone.order.len());
+        self.held = self.held.saturating_sub(gone);
+        self.counts.evicted += u64::try_from(gone).unwrap_or(u64::MAX);
     }
+}
+
+/// Removes the client that comes first by `order`.
+fn remove_first<O: Ord>(
+    clients: &mut HashMap<Client, OfClient, RandomState>,
+    order: impl Fn(&OfClient) -> O,
+) -> Option<OfClient> {
+    let first = clients.iter().min_by_key(|(_, of)| order(of)).map(|(client, _)| *client)?;
+    clients.remove(&first)
 }
 
 impl OfClient {

@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
             claims.attachments.get(&(workload.container_id.as_str(), workload.started_at))
         });
         let clients = known.into_iter().flatten().map(|attachment| Client::Attachment(*attachment));
-        let clients = clients.chain(Some(alone).filter(|_| known.is_none()));
+        let clients = clients.chain(alone.filter(|_| known.is_none()));
         let told = clients.flat_map(|client| claims.names.of(client, *address, span));
         let told = in_order(told);
         if !told.is_empty() {

@@ -118,3 +118,44 @@ fn the_client_that_was_silent_for_longest_makes_room() {
     assert_eq!(called(&names, 0, 9, 30), [""; 0]);
     assert_eq!(called(&names, 1, 9, 30), ["a.example"]);
 }
+
+/// 1,100 questions, more than there is room for, from an address of its own each.
+fn flood(names: &mut DnsNames, holder: Holder) {
+    for number in 0..1_100_u32 {
+        let asker = std::net::Ipv4Addr::from(0x0a00_0000 + number).to_string();
+        names.hear(&Said { client: speaker(holder, &asker, 40_000), ..said(1_000, 0, 7, "a.example", None) });
+    }
+}
+
+#[test]
+fn no_question_makes_a_client_go_that_has_names() {
+    for holder in [Holder::External, Holder::Group, Holder::Unclaimed, Holder::Ambiguous] {
+        let mut names = DnsNames::default();
+        let all = u32::try_from(CLIENTS_MAX).unwrap();
+        for client in 0..all {
+            exchange(&mut names, 1_000, client, "a.example", &[address(9)]);
+        }
+        flood(&mut names, holder);
+        assert_eq!((names.counts().names, names.counts().evicted), (u64::from(all), 0), "{holder:?}");
+        let is_client = matches!(holder, Holder::Unclaimed | Holder::Ambiguous);
+        assert_eq!(names.asking.len(), if is_client { ASKING_MAX } else { 0 }, "{holder:?}");
+        // Among so many that ask, a container is answered still.
+        exchange(&mut names, 1_001, all, "b.example", &[address(9)]);
+        assert_eq!(called(&names, all, 9, 1_001), ["b.example"], "{holder:?}");
+    }
+}
+
+#[test]
+fn a_client_whose_names_are_gone_makes_room_before_one_that_has_some() {
+    let mut names = DnsNames::default();
+    let all = u32::try_from(CLIENTS_MAX).unwrap();
+    for client in 0..all {
+        exchange(&mut names, i64::from(client), client, "a.example", &[address(9)]);
+    }
+    let last = Client::Attachment(AttachmentId(all - 1));
+    names.held -= usize::from(names.clients.get_mut(&last).unwrap().forget_oldest());
+    exchange(&mut names, 2_000, all, "a.example", &[address(9)]);
+    assert_eq!((names.counts().names, names.counts().evicted), (CLIENTS_MAX as u64, 0));
+    assert_eq!(called(&names, 0, 9, 30), ["a.example"]);
+    assert!(!names.clients.contains_key(&last));
+}
