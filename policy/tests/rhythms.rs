@@ -8,7 +8,7 @@ mod support;
 use std::sync::Arc;
 
 use portolan_flowtable::{Conversation, Peer, Protocol, ServicePort, Timestamp};
-use portolan_policy::rhythm::{Rhythm, RhythmLimits};
+use portolan_policy::rhythm::{Rhythm, RhythmLimits, RhythmRecord};
 use portolan_policy::{Assessment, Beside, Contract, Finding, FindingKind, ScanLimits, Severity};
 use support::*;
 
@@ -150,6 +150,34 @@ fn a_tenfold_burst_is_one_finding_of_each_end_and_a_steady_life_is_none() {
 }
 
 #[test]
+fn an_unusual_level_points_to_the_frames_of_its_minutes() {
+    let (web, db) = (workload("web-1", "shop/web", &[]), workload("db-1", "shop/db", &[]));
+    let day = 1_440 * MINUTE;
+    let spanning = |port, (first_at, first_frame): (i64, u64), (last_at, last_frame): (i64, u64)| {
+        let (first_at, last_at) = (Timestamp(START + first_at), Timestamp(START + last_at));
+        let call = talk(peer(&web, 2), peer(&db, 3), port, 20, 0);
+        Conversation { first_at, last_at, first_frame, last_frame, ..call }
+    };
+    let lasting = spanning(5432, (0, 1), (4 * day + 59 * MINUTE, 9_000));
+    let rhythm = lived(&lasting, 100, &RhythmLimits::default());
+    let before = spanning(5433, (day, 700), (4 * day, 5_000));
+    let behind = spanning(5434, (4 * day + 40 * MINUTE, 8_000), (4 * day + 50 * MINUTE, 8_500));
+    // One whose frames lie where its times do not: nothing can be told from them.
+    let reversed = spanning(5435, (0, 9_500), (day, 9_600));
+    let cases = [
+        (vec![lasting.clone()], (2, 8_999)),
+        (vec![lasting.clone(), before.clone(), behind.clone()], (5_001, 7_999)),
+        (vec![lasting, before, behind, reversed], (1, 9_000)),
+    ];
+    for (calls, expected) in cases {
+        let assessment = judged("", &rhythm, &calls);
+        let found = of_kind(&assessment, FindingKind::UnusualLevel);
+        let finding = found.iter().find(|finding| finding.initiator == "shop/web").unwrap();
+        assert_eq!((finding.first_frame, finding.last_frame), expected);
+    }
+}
+
+#[test]
 fn what_is_usual_survives_being_written_down() {
     let (web, db) = (workload("web-1", "shop/web", &[]), workload("db-1", "shop/db", &[]));
     let mut call = talk(peer(&web, 2), peer(&db, 3), 5432, 20, 0);
@@ -202,4 +230,61 @@ fn beyond_its_limits_calls_are_counted_and_said() {
     let later = |seconds: i64| Timestamp(START + 3_601 * SECOND + seconds * SECOND);
     (0..2_000).for_each(|second| rhythm.opened(&peer(&web, 2), &outside, port, later(second), &limits));
     assert!(rhythm.turned_away() < 10_000 - 8_192 + 1_024);
+}
+
+#[test]
+fn services_that_fell_silent_make_room_the_one_silent_for_longest_first() {
+    const HOUR: i64 = 60 * MINUTE;
+    let limits = RhythmLimits::default();
+    let at = |hours: i64| Timestamp(START + hours * HOUR);
+    let mut rhythm = Rhythm::default();
+    // Run once each, with names nobody uses again; one of them goes on.
+    for number in 0..512_i64 {
+        rhythm.sent(&format!("run-{number:03}"), 100, Timestamp(at(0).0 + number * SECOND), &limits);
+    }
+    let full = |rhythm: &mut Rhythm, hours: i64, name: &str| {
+        rhythm.sent("run-000", 100, at(hours), &limits);
+        rhythm.close(at(hours), &limits);
+        rhythm.sent(name, 100, at(hours), &limits);
+        rhythm.record().services.contains_key(name)
+    };
+    assert!(!full(&mut rhythm, 24, "shop/web"));
+    assert!(!full(&mut rhythm, 8 * 24, "shop/web"));
+    assert_eq!(rhythm.turned_away(), 2);
+    assert!(full(&mut rhythm, 8 * 24 + 1, "shop/web"));
+    let names = |record: &RhythmRecord| -> Vec<String> { record.services.keys().take(3).cloned().collect() };
+    assert_eq!(names(&rhythm.record()), ["run-000", "run-002", "run-003"]);
+    // What is written down says it as well; of what an earlier version wrote nobody knows how long it was silent.
+    let mut record = rhythm.record();
+    let mut resumed = Rhythm::resume(record.clone());
+    assert!(full(&mut resumed, 8 * 24 + 2, "shop/db"));
+    assert_eq!(names(&resumed.record()), ["run-000", "run-003", "run-004"]);
+    record.services.values_mut().for_each(|service| service.heard_at = None);
+    let mut resumed = Rhythm::resume(record);
+    assert!(!full(&mut resumed, 8 * 24 + 2, "shop/db"));
+    assert!(!full(&mut resumed, 16 * 24 + 2, "shop/db"));
+    assert!(full(&mut resumed, 16 * 24 + 3, "shop/db"));
+}
+
+#[test]
+fn a_beacon_that_was_silent_for_a_day_makes_room() {
+    let web = workload("web-1", "shop/web", &[]);
+    let (mut rhythm, limits) = (Rhythm::default(), RhythmLimits::default());
+    let port = ServicePort::new(443, Protocol::TCP);
+    let outside = |number: u32| Peer::External {
+        address: std::net::Ipv4Addr::from(0xcb00_7100 + number).into(),
+        names: Default::default(),
+    };
+    for beat in 0..17_i64 {
+        for number in 0..8_192_u32 {
+            rhythm.opened(&peer(&web, 2), &outside(number), port, Timestamp(START + beat * MINUTE), &limits);
+        }
+    }
+    let late = |rhythm: &mut Rhythm, minutes: i64| {
+        let at = Timestamp(START + (16 + minutes) * MINUTE);
+        rhythm.opened(&peer(&web, 2), &outside(9_000), port, at, &limits);
+        rhythm.turned_away()
+    };
+    assert_eq!([late(&mut rhythm, 90), late(&mut rhythm, 1_440)], [1, 2]);
+    assert_eq!([late(&mut rhythm, 1_441), late(&mut rhythm, 1_442)], [2, 2]);
 }

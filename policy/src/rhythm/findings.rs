@@ -134,6 +134,7 @@ fn level(
     };
     let containers: BTreeSet<String> = all().flat_map(own).map(|(container, _)| container).collect();
     let addresses: BTreeSet<String> = all().flat_map(own).map(|(_, address)| address).collect();
+    let (first_frame, last_frame) = frames(unusual, members, conversations);
     let said: Vec<String> = unusual
         .measures
         .iter()
@@ -162,8 +163,8 @@ fn level(
         ),
         first_at: unusual.from,
         last_at: unusual.until,
-        first_frame: all().map(|it| it.first_frame).min().unwrap_or_default(),
-        last_frame: all().map(|it| it.last_frame).max().unwrap_or_default(),
+        first_frame,
+        last_frame,
         connections: all().map(|it| it.connections.attempted()).sum(),
         frames: all().map(|it| it.sent.frames + it.received.frames).sum(),
         initiator_containers: containers.into_iter().take(CONTAINERS_MAX).collect(),
@@ -171,4 +172,24 @@ fn level(
         wireshark_filter: addresses.into_iter().take(FILTER_ADDRESSES_MAX).collect::<Vec<_>>().join(" || "),
         complete: snapshot.completeness.between(unusual.from, unusual.until),
     }
+}
+
+/// Returns the first and the last frame the minutes of an unusual level may rest on: those of the conversations that took
+/// part, without what is known to lie before those minutes or behind them. Frames are numbered as they came.
+fn frames(unusual: &Unusual, members: &[usize], conversations: &[Conversation]) -> (u64, u64) {
+    let all = || members.iter().filter_map(|number| conversations.get(*number));
+    let first = all().map(|it| it.first_frame).min().unwrap_or_default();
+    let last = all().map(|it| it.last_frame).max().unwrap_or_default();
+    let (mut from, mut until) = (first, last);
+    for it in conversations {
+        for (at, frame) in [(it.first_at, it.first_frame), (it.last_at, it.last_frame)] {
+            if at < unusual.from {
+                from = from.max(frame.saturating_add(1));
+            } else if at > unusual.until {
+                until = until.min(frame.saturating_sub(1));
+            }
+        }
+    }
+    // Frames whose times go back say nothing of each other.
+    if from <= until { (from, until) } else { (first, last) }
 }

@@ -15,8 +15,13 @@ use crate::stable::StableHash;
 const BEACONS_MAX: usize = 8_192;
 /// Silence after which room is made of one that has no period, where all room is taken.
 const SILENCE: i64 = 3_600 * Timestamp::SECOND;
+/// And of one that has: its container is gone, or its beat is over.
+const BEATLESS: i64 = 24 * 3_600 * Timestamp::SECOND;
 /// Most services whose levels are known.
 const SERVICES_MAX: usize = 512;
+/// Silence after which room is made of a service, where all room is taken: longer than a week, so that what comes weekly
+/// stays known.
+const SERVICE_SILENCE: i64 = 8 * 24 * 3_600 * Timestamp::SECOND;
 /// Most peers of a service that are known for having been called.
 const PEERS_MAX: usize = 2_048;
 /// How long an unusual level is told of behind its end.
@@ -111,6 +116,14 @@ struct Followed {
     found: Option<Beating>,
 }
 
+impl Followed {
+    /// Returns from when on it makes room for others, if it stays silent.
+    fn until(&self) -> Timestamp {
+        let silence = if self.found.is_some() { BEATLESS } else { SILENCE };
+        self.beacon.last_at().unwrap_or(self.first_at).plus(silence)
+    }
+}
+
 /// A period, and from when to when it was found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beating {
@@ -128,6 +141,8 @@ struct Service {
     /// Peers it ever called.
     known: BTreeSet<u64>,
     unusual: Option<Unusual>,
+    /// When it last did anything; `None` where that is not written down, until the first minute is over.
+    heard_at: Option<Timestamp>,
 }
 
 /// An unusual level, or several at once.
@@ -145,6 +160,9 @@ pub struct Rhythm {
     services: BTreeMap<String, Service>,
     minute: Option<i64>,
     turned_away: u64,
+    /// Before these nobody has been silent for long enough to make room: nobody is looked for.
+    no_series_before: Timestamp,
+    no_service_before: Timestamp,
 }
 
 /// The levels of one service as they are written down.
@@ -154,6 +172,9 @@ pub struct ServiceRecord {
     pub levels: BTreeMap<Measure, Vec<Vec<u64>>>,
     /// Peers it ever called, by a hash of their names.
     pub known: BTreeSet<u64>,
+    /// When it last did anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<Timestamp>,
 }
 
 /// What is usual, as it is written down.
@@ -172,7 +193,8 @@ impl Rhythm {
             let levels =
                 Measure::ALL.map(|measure| Level::resume(record.levels.remove(&measure).unwrap_or_default()));
             let known = record.known.into_iter().take(PEERS_MAX).collect();
-            (name, Service { levels, known, ..Service::default() })
+            let heard_at = record.heard_at;
+            (name, Service { levels, known, heard_at, ..Service::default() })
         });
         Self { services: services.collect(), ..Self::default() }
     }
@@ -182,7 +204,8 @@ impl Rhythm {
         let services = self.services.iter().map(|(name, service)| {
             let levels = Measure::ALL.into_iter().zip(&service.levels);
             let levels = levels.map(|(measure, level)| (measure, level.days())).collect();
-            (name.clone(), ServiceRecord { levels, known: service.known.clone() })
+            let (known, heard_at) = (service.known.clone(), service.heard_at);
+            (name.clone(), ServiceRecord { levels, known, heard_at })
         });
         RhythmRecord { portolan_rhythm: RHYTHM_FORM, services: services.collect() }
     }
@@ -254,6 +277,7 @@ impl Rhythm {
         }
         for service in self.services.values_mut() {
             service.peers.clear();
+            service.heard_at.get_or_insert(at);
             for measure in Measure::ALL {
                 service.add(measure, at, 0, limits);
             }
@@ -278,21 +302,10 @@ impl Rhythm {
     }
 
     fn beat(&mut self, series: Series, at: Timestamp, limits: &RhythmLimits) {
-        if self.series.len() >= BEACONS_MAX && !self.series.contains_key(&series) {
-            // Looked through as often as it may bring something: a silent hour has to pass between two of them.
-            let is_due = self.series.len() == BEACONS_MAX && self.turned_away.is_multiple_of(1_024);
-            if is_due {
-                let is_alive = |followed: &Followed| {
-                    let is_silent =
-                        followed.beacon.last_at().is_none_or(|last_at| at.since(last_at) > SILENCE);
-                    followed.found.is_some() || !is_silent
-                };
-                self.series.retain(|_, followed| is_alive(followed));
-            }
-            if self.series.len() >= BEACONS_MAX {
-                self.turned_away = self.turned_away.saturating_add(1);
-                return;
-            }
+        let is_known = self.series.contains_key(&series);
+        if !is_known && self.series.len() >= BEACONS_MAX && !self.make_room_for_series(at) {
+            self.turned_away = self.turned_away.saturating_add(1);
+            return;
         }
         let followed =
             self.series.entry(series).or_insert_with(|| Followed { first_at: at, ..Followed::default() });
@@ -305,15 +318,43 @@ impl Rhythm {
 
     fn add(&mut self, name: &str, measure: Measure, at: Timestamp, amount: u64, limits: &RhythmLimits) {
         if !self.services.contains_key(name) {
-            if self.services.len() >= SERVICES_MAX {
+            if self.services.len() >= SERVICES_MAX && !self.make_room_for_service(at) {
                 self.turned_away = self.turned_away.saturating_add(1);
                 return;
             }
             self.services.insert(name.to_owned(), Service::default());
         }
         if let Some(service) = self.services.get_mut(name) {
+            service.heard_at = service.heard_at.max(Some(at));
             service.add(measure, at, amount, limits);
         }
+    }
+
+    /// Lets every series go that was silent for long enough. Returns whether one was.
+    fn make_room_for_series(&mut self, at: Timestamp) -> bool {
+        if at < self.no_series_before {
+            return false;
+        }
+        self.series.retain(|_, followed| at <= followed.until());
+        self.no_series_before = self.series.values().map(Followed::until).min().unwrap_or_default();
+        self.series.len() < BEACONS_MAX
+    }
+
+    /// Lets the service go that was silent for longest, if that is long enough. Returns whether it was.
+    fn make_room_for_service(&mut self, at: Timestamp) -> bool {
+        if at < self.no_service_before {
+            return false;
+        }
+        let oldest = self.services.iter().map(|(name, service)| (service.heard_at.unwrap_or(at), name)).min();
+        let Some((heard_at, name)) = oldest else { return true };
+        let until = heard_at.plus(SERVICE_SILENCE);
+        if at <= until {
+            self.no_service_before = until;
+            return false;
+        }
+        let name = name.clone();
+        self.services.remove(&name);
+        true
     }
 }
 
