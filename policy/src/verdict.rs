@@ -169,8 +169,20 @@ impl<'a> Intent<'a> {
         &self.services
     }
 
-    /// Judges one conversation. Total: every conversation gets a verdict.
+    /// Judges one conversation. Total: every conversation gets a verdict. Who documents its port is on record whatever decided,
+    /// though the sender be forged or the call denied.
     pub fn judge(&self, conversation: &Conversation) -> Ruling {
+        let mut ruling = self.decide(conversation);
+        if ruling.documented_by.is_none()
+            && let Some(responder) = conversation.responder.workload()
+        {
+            let service = self.services.get(&responder.qualified());
+            ruling.documented_by = service.and_then(|it| it.documented_by(conversation.port)).cloned();
+        }
+        ruling
+    }
+
+    fn decide(&self, conversation: &Conversation) -> Ruling {
         match conversation.claim {
             Claim::Spoofed => return spoofed(conversation),
             Claim::Backscatter => {

@@ -290,6 +290,31 @@ fn the_truth_table() {
 }
 
 #[test]
+fn who_documents_a_port_is_said_whatever_decided() {
+    let w = world();
+    let place = "contract.toml:4".to_owned();
+    for (claim, deny, verdict) in [
+        (Claim::Spoofed, "", Verdict::SpoofedSource),
+        (Claim::Backscatter, "", Verdict::Backscatter),
+        (
+            Claim::Own,
+            "[[rule]]\naction = \"deny\"\nfrom = \"shop/cart\"\nto = \"shop/db\"\n",
+            Verdict::Denied,
+        ),
+    ] {
+        let contract = Contract::parse(&format!("{CONTRACT}\n{deny}"), "contract.toml").unwrap();
+        for (port, documented_by) in
+            [(5432, Some(DocumentSource::Contract { place: place.clone() })), (9999, None)]
+        {
+            let call = Conversation { claim, ..talk(peer(&w.cart, 3), peer(&w.db, 6), port, 0, 0) };
+            let snapshot = snapshot(w.all(), vec![call]);
+            let ruling = Intent::new(&contract, &snapshot).judge(&snapshot.conversations[0]);
+            assert_eq!((ruling.verdict, ruling.documented_by), (verdict, documented_by), "{port}");
+        }
+    }
+}
+
+#[test]
 fn the_most_deliberate_source_is_named_first() {
     let w = world();
     let assessment = w.assess(vec![talk(peer(&w.cart, 3), peer(&w.db, 6), 5432, 1, 0)]);
