@@ -9,9 +9,10 @@ use std::fmt::Write as _;
 use portolan_exporter::{FlowRecord, Publication, escape};
 use portolan_flowtable::{Completeness, DnsCounts, Outcomes};
 use portolan_graphs::Edge;
-use portolan_policy::{Finding, JoinMember, ListenerClass, Listens, Severity, Verdict};
+use portolan_policy::{Assessment, Finding, JoinMember, ListenerClass, Listens, Severity, Verdict};
 
 pub use table::{Align, Table};
+use text::time_within;
 pub use text::{bytes, milliseconds, span, time_of_day};
 
 use portolan_flowtable::units::grouped;
@@ -59,7 +60,7 @@ pub fn report(publication: &Publication, title: &str, style: Style) -> String {
     }
     let _ = writeln!(out, "contract: {}", escape::terminal(&publication.assessment.contract));
     out.push('\n');
-    out.push_str(&findings_table(&publication.assessment.findings, &names, style));
+    out.push_str(&findings_table(&publication.assessment, &names, style));
     out.push('\n');
     out.push_str(&edges_table(publication, &names, style));
     let tail = tail(publication, &names, style);
@@ -75,7 +76,7 @@ pub fn findings(publication: &Publication, style: Style) -> String {
     let mut out = String::new();
     out.push_str(&completeness_lines(publication, style));
     let names = ShortNames::of(publication);
-    out.push_str(&findings_table(&publication.assessment.findings, &names, style));
+    out.push_str(&findings_table(&publication.assessment, &names, style));
     for finding in &publication.assessment.findings {
         let _ = writeln!(
             out,
@@ -252,7 +253,9 @@ pub fn completeness_lines(publication: &Publication, style: Style) -> String {
     out
 }
 
-fn findings_table(findings: &[Finding], names: &ShortNames, style: Style) -> String {
+fn findings_table(assessment: &Assessment, names: &ShortNames, style: Style) -> String {
+    let findings = &assessment.findings;
+    let span = (assessment.snapshot.from, assessment.snapshot.at);
     let mut out = format!("FINDINGS ({})\n", grouped(findings.len() as u64));
     if findings.is_empty() {
         return out;
@@ -281,7 +284,7 @@ fn findings_table(findings: &[Finding], names: &ShortNames, style: Style) -> Str
                 subject(finding, names),
                 escape::terminal(&finding.summary).into_owned(),
                 escape::terminal(&finding.against).into_owned(),
-                format!("since {}", time_of_day(finding.first_at, style.is_local)),
+                format!("since {}", time_within(finding.first_at, span, style.is_local)),
                 escape::terminal(&short_id(&finding.id)).into_owned(),
             ],
             if style.is_coloured { Some((0, colour)) } else { None },

@@ -72,6 +72,13 @@ pub fn time_of_day(at: Timestamp, is_local: bool) -> String {
     civil(at, is_local).strftime("%H:%M:%S").to_string()
 }
 
+/// Writes a time, `14:02:11`, with its date where what is shown spans several days: `2026-11-20 14:02:11`.
+pub(super) fn time_within(at: Timestamp, (from, until): (Timestamp, Timestamp), is_local: bool) -> String {
+    let is_one_day = civil(from, is_local).date() == civil(until, is_local).date();
+    let form = if is_one_day { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    civil(at, is_local).strftime(form).to_string()
+}
+
 /// Writes an interval, with the date once and the zone: `2026-11-20 13:58:00 to 13:58:41 UTC`.
 pub fn span(from: Timestamp, until: Timestamp, is_local: bool) -> String {
     let (start, end) = (civil(from, is_local), civil(until, is_local));
@@ -110,6 +117,14 @@ mod tests {
         for (count, expected) in cases {
             assert_eq!(bytes(count), expected, "{count}");
         }
+    }
+
+    #[test]
+    fn a_time_bears_its_date_where_what_is_shown_spans_several_days() {
+        let from = Timestamp(1_763_647_080 * Timestamp::SECOND);
+        let at = |hours: i64| from.plus(hours * 3_600 * Timestamp::SECOND);
+        assert_eq!(time_within(at(1), (from, at(2)), false), "14:58:00");
+        assert_eq!(time_within(at(1), (from, at(12)), false), "2025-11-20 14:58:00");
     }
 
     #[test]
