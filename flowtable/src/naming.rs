@@ -268,11 +268,22 @@ impl<'a> Reader<'a> {
 
     /// Names both ends of a flow as its conversation does, and says what was called.
     pub fn ends(&self, flow: &Flow) -> (Peer, Peer, ServicePort) {
-        let span = (flow.first_at, flow.last_at);
-        let name = |end: &End| self.peer(flow.scope, end.holder, end.address, span);
-        let initiator = name(flow.initiator_end());
-        let (responder, port, _) =
-            self.answerer(name(flow.responder_end()), &initiator, flow.service_port(), span);
+        let ends = [flow.initiator_end(), flow.responder_end()];
+        self.ends_of(flow.scope, ends, flow.service_port(), (flow.first_at, flow.last_at))
+    }
+
+    /// Names the initiator and the responder of a flow of which no more is at hand, and says what was called; `span` is
+    /// its first and last time.
+    pub fn ends_of(
+        &self,
+        scope: ScopeId,
+        [initiator, responder]: [&End; 2],
+        port: ServicePort,
+        span: (Timestamp, Timestamp),
+    ) -> (Peer, Peer, ServicePort) {
+        let name = |end: &End| self.peer(scope, end.holder, end.address, span);
+        let initiator = name(initiator);
+        let (responder, port, _) = self.answerer(name(responder), &initiator, port, span);
         (initiator, responder, port)
     }
 
