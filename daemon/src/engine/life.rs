@@ -1,6 +1,6 @@
 //! What happened to containers, numbered and kept for a while, and which images a service is new to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use portolan_exporter::LifeRow;
@@ -21,6 +21,8 @@ pub(super) struct Life {
     left_out: u64,
     /// Images of each service, those seen latest last.
     images: BTreeMap<String, Vec<String>>,
+    /// Services there were in the turn before whose images found no room: each is counted once.
+    without_room: BTreeSet<String>,
 }
 
 /// What a turn brings of happenings.
@@ -91,12 +93,14 @@ impl Life {
                 times: 1,
             });
         }
+        let before = std::mem::take(&mut self.without_room);
         for (service, images) in first {
             if self.images.len() < SERVICES_MAX {
                 self.images.insert(service, images);
-            } else {
-                self.left_out = self.left_out.saturating_add(1);
+                continue;
             }
+            self.left_out = self.left_out.saturating_add(u64::from(!before.contains(&service)));
+            self.without_room.insert(service);
         }
         news
     }
@@ -142,6 +146,24 @@ mod tests {
             assert_eq!(told(&mut life, &[web(&number.to_string())]).len(), 1);
         }
         assert!(life.images.values().all(|images| images.len() <= IMAGES_MAX));
+    }
+
+    #[test]
+    fn a_service_whose_images_find_no_room_is_counted_once_and_not_each_turn() {
+        let mut life = Life::default();
+        let services = |count: usize| -> Vec<Arc<Workload>> {
+            (0..count).map(|number| workload(&format!("web-{number:04}"), "a")).collect()
+        };
+        let all = services(SERVICES_MAX + 3);
+        for _ in 0..5 {
+            assert_eq!(told(&mut life, &all), []);
+        }
+        assert_eq!(life.left_out(), 3);
+        assert_eq!(told(&mut life, &services(SERVICES_MAX + 4)), []);
+        assert_eq!(life.left_out(), 4);
+        // Nothing of those that are gone is kept.
+        assert_eq!(told(&mut life, &[]), []);
+        assert!(life.without_room.is_empty());
     }
 
     #[test]
