@@ -82,7 +82,7 @@ pub(crate) fn of_daemon(asked: &AskedArgs, path: &str) -> Result<Publication, Fa
         ));
     }
     let answer = client_of(server, ca_file.as_ref(), password_file.as_ref())?
-        .ask(path)
+        .get(path)
         .map_err(|error| Failure::error(error.to_string()))?;
     serde_json::from_str(&answer.body).map_err(|error| {
         Failure::error(format!("the daemon at {server} answers in another version's words: {error}"))
@@ -122,4 +122,33 @@ pub(crate) fn print_json(out: &mut impl Write, value: &impl serde::Serialize) ->
         .map_err(|error| Failure::error(format!("cannot write the answer as JSON: {error}")))?;
     print(out, portolan_exporter::escape::json(&text).as_bytes())?;
     print(out, "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_daemons_own_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let head =
+                BufReader::new(&stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
+            assert!(head.count() > 0);
+            let body = "{\"error\":\"no snapshot was kept at 09:00 or before\"}\n";
+            let length = body.len();
+            let head = "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nConnection: close";
+            write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        });
+        let asked = AskedArgs { server: path.display().to_string(), ..AskedArgs::default() };
+        let told = of_daemon(&asked, "/api/v1/publication?at=09:00").unwrap_err().message;
+        assert!(told.ends_with(" refused: no snapshot was kept at 09:00 or before"), "{told}");
+        daemon.join().unwrap();
+    }
 }
