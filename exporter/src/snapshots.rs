@@ -96,15 +96,19 @@ impl Snapshots {
         earlier.map(|(_, path, _)| read(&path)).transpose()
     }
 
-    /// Writes a snapshot and removes the oldest beyond the limits.
+    /// Writes a snapshot, removes others beyond the limits, and returns how many of a later time the folder holds.
+    ///
+    /// What was just written stays, however large it is. Of the others those of a later time go first, as they were
+    /// taken before a step of the clock or elsewhere; then the oldest.
     ///
     /// # Errors
     ///
     /// Returns why it could not be written; then nothing is left of it, and the others are as they were.
-    pub fn write(&self, publication: &Publication) -> io::Result<()> {
+    pub fn write(&self, publication: &Publication) -> io::Result<usize> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = &self.options.directory;
-        let name = name_of(publication.assessment.snapshot.at);
+        let now = publication.assessment.snapshot.at;
+        let name = name_of(now);
         let beside = folder.join(format!(".{name}"));
         let written = write_beside(&beside, publication)
             .and_then(|()| fs::rename(&beside, folder.join(&name)))
@@ -117,15 +121,49 @@ impl Snapshots {
         let files = listed(folder)?;
         let mut bytes: u64 = files.iter().map(|(_, _, size)| size).sum();
         let mut count = files.len();
-        // The latest stays, however large it is.
-        for (_, path, size) in files.iter().take(count.saturating_sub(1)) {
+        let later = files.iter().filter(|(at, _, _)| *at > now);
+        let earlier = files.iter().filter(|(at, _, _)| *at < now);
+        let mut later_left = later.clone().count();
+        for (at, path, size) in later.chain(earlier) {
             if count <= self.options.keep && bytes <= self.options.max_bytes {
                 break;
             }
             fs::remove_file(path)?;
             (count, bytes) = (count - 1, bytes.saturating_sub(*size));
+            later_left -= usize::from(*at > now);
         }
-        Ok(())
+        Ok(later_left)
+    }
+
+    /// Returns where the snapshots are.
+    pub fn directory(&self) -> &Path {
+        &self.options.directory
+    }
+}
+
+/// When snapshots are taken: one of the first publication with names, or without where none come for that long, and one
+/// each while from then on. A step of the clock backwards puts none off: the next is never due later than in a while.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// Nanoseconds from one to the next.
+    every: i64,
+    due: Option<Timestamp>,
+    has_begun: bool,
+}
+
+impl Pace {
+    pub(crate) fn new(every: Duration) -> Self {
+        Self { every: i64::try_from(every.as_nanos()).unwrap_or(i64::MAX), due: None, has_begun: false }
+    }
+
+    /// Returns whether a publication of `at` is to be kept, and if so reckons from it when the next is due.
+    pub(crate) fn takes(&mut self, at: Timestamp, started_at: Timestamp, is_named: bool) -> bool {
+        let next = at.plus(self.every);
+        let due = self.due.unwrap_or(started_at.plus(self.every)).min(next);
+        let is_due = at >= due || (is_named && !self.has_begun);
+        self.has_begun |= is_due;
+        self.due = Some(if is_due { next } else { due });
+        is_due
     }
 }
 
@@ -251,6 +289,47 @@ mod tests {
             let times = snapshots.times().unwrap();
             assert_eq!(times.len(), left);
             assert_eq!(times.last(), Some(&publication(6).assessment.snapshot.at), "the latest stays");
+        }
+    }
+
+    #[test]
+    fn what_was_just_written_stays_and_those_of_later_times_go_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshots = open(folder.path(), 3, u64::MAX);
+        for seconds in [10, 200, 300] {
+            assert_eq!(snapshots.write(&publication(seconds)).unwrap(), 0);
+        }
+        #[rustfmt::skip]
+        let cases: [(i64, usize, &[i64]); 4] = [
+            // written  later ones  left
+            (100,       1,          &[10, 100, 300]),
+            (101,       0,          &[10, 100, 101]),
+            (102,       0,          &[100, 101, 102]),
+            (50,        2,          &[50, 101, 102]),
+        ];
+        for (seconds, later, left) in cases {
+            assert_eq!(snapshots.write(&publication(seconds)).unwrap(), later, "{seconds}");
+            let left: Vec<_> = left.iter().map(|left| publication(*left).assessment.snapshot.at).collect();
+            assert_eq!(snapshots.times().unwrap(), left, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_step_of_the_clock_backwards_puts_no_snapshot_off() {
+        let started = Timestamp(1_000 * Timestamp::SECOND);
+        #[rustfmt::skip]
+        let cases: [(bool, &[(i64, bool)]); 3] = [
+            // named  second, taken
+            (true,  &[(1_000, true), (1_009, false), (1_010, true), (1_019, false), (1_025, true), (1_030, false)]),
+            (true,  &[(1_000, true), (100, false), (105, false), (110, true), (119, false), (120, true)]),
+            (false, &[(1_000, false), (100, false), (110, true), (119, false), (120, true)]),
+        ];
+        for (is_named, steps) in cases {
+            let mut pace = Pace::new(Duration::from_secs(10));
+            for (second, taken) in steps {
+                let at = Timestamp(second * Timestamp::SECOND);
+                assert_eq!(pace.takes(at, started, is_named), *taken, "{second}");
+            }
         }
     }
 

@@ -13,7 +13,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use portolan_flowtable::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -28,7 +27,7 @@ use super::routes::{Door, State};
 use super::socket::SocketFile;
 use super::stream::Stream;
 use crate::publication::Publication;
-use crate::snapshots::Snapshots;
+use crate::snapshots::{Pace, Snapshots};
 
 /// Most bytes of a request's header.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -80,19 +79,30 @@ pub(super) async fn keep(
     mut receiver: watch::Receiver<Arc<Publication>>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let mut due: Option<Timestamp> = None;
-    let every = i64::try_from(snapshots.every().as_nanos()).unwrap_or(i64::MAX);
+    let mut pace = Pace::new(snapshots.every());
+    let mut is_told = false;
     loop {
         let publication = Arc::clone(&receiver.borrow_and_update());
         let at = publication.assessment.snapshot.at;
         let vitals = &publication.vitals;
-        let is_first = vitals.is_named || at >= vitals.started_at.plus(every);
-        if due.map_or(is_first, |due| at >= due) {
-            due = Some(at.plus(every));
+        if pace.takes(at, vitals.started_at, vitals.is_named) {
             let (kept, taken) = (Arc::clone(&snapshots), publication);
             let written = tokio::task::spawn_blocking(move || kept.write(&taken)).await;
-            if let Ok(Err(error)) = written {
-                notice(&format!("portolan: no snapshot was kept: {error}; the next is tried when it is due"));
+            match written {
+                Ok(Err(error)) => {
+                    notice(&format!(
+                        "portolan: no snapshot was kept: {error}; the next is tried when it is due"
+                    ));
+                }
+                Ok(Ok(later)) if later > 0 && !is_told => {
+                    is_told = true;
+                    notice(&format!(
+                        "portolan: {} holds {later} snapshots of a later time than {at}: the clock was set back, or they \
+                         come from elsewhere; they go first where there are too many",
+                        snapshots.directory().display()
+                    ));
+                }
+                Ok(Ok(_)) | Err(_) => {}
             }
         }
         tokio::select! {
