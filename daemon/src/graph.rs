@@ -61,6 +61,7 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<u8, Failure> {
     let mut graph = Graph::draw(&publication.assessment, group);
     args.select.graph(&mut graph);
     let map = |graph| Map::of(graph, &publication.assessment, Boxes::Project);
+    let unseen = publication.vitals.containers_unseen();
     let failed =
         |error: serde_json::Error| Failure::error(format!("cannot write the graph as JSON: {error}"));
     let text = match args.format {
@@ -68,7 +69,7 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<u8, Failure> {
         GraphFormat::Dot => graph.to_dot(),
         GraphFormat::Mermaid => graph.to_mermaid(),
         GraphFormat::Graphml => graph.to_graphml(),
-        GraphFormat::Svg => map(graph).to_svg(),
+        GraphFormat::Svg => map(graph).to_svg(unseen),
         GraphFormat::Cytoscape => escape::json(&map(graph).to_cytoscape().map_err(failed)?).into_owned(),
         GraphFormat::Html => portolan_exporter::http::self_contained(&publication).map_err(failed)?,
     };

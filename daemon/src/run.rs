@@ -496,7 +496,7 @@ fn graph_forms() -> GraphForms {
             }
             "svg" => {
                 let map = Map::of(graph, &publication.assessment, Boxes::Project);
-                Ok(("image/svg+xml".to_owned(), map.to_svg()))
+                Ok(("image/svg+xml".to_owned(), map.to_svg(publication.vitals.containers_unseen())))
             }
             "cytoscape" => Map::of(graph, &publication.assessment, Boxes::Project)
                 .to_cytoscape()

@@ -311,3 +311,10 @@ pub struct Vitals {
     /// SHA-256 or other stable hash of the contract in force; empty without one.
     pub policy_hash: String,
 }
+
+impl Vitals {
+    /// Returns how many containers run and cannot be observed.
+    pub fn containers_unseen(&self) -> u64 {
+        self.containers.saturating_sub(self.containers_observable)
+    }
+}

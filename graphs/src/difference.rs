@@ -8,7 +8,7 @@ use portolan_policy::Verdict;
 use serde::Serialize;
 
 use crate::graph::{Edge, Graph};
-use crate::style::{look, visible};
+use crate::style::{beside_verdict, look, visible};
 
 /// How one graph differs from an earlier one. Figures that only grow are no difference.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,7 +40,7 @@ pub struct Changed {
     pub was: Verdict,
     /// Verdict of the later one.
     pub is: Verdict,
-    /// What was said about it: `refused`; empty for nothing.
+    /// What was said about it beside the verdict: `refused`; empty for nothing.
     pub was_said: String,
     /// What is.
     pub is_said: String,
@@ -83,7 +83,7 @@ impl Graph {
 }
 
 fn change(was: &Edge, is: &Edge) -> Option<Changed> {
-    let said = |edge: &Edge| look(edge).word().unwrap_or_default().to_owned();
+    let said = |edge: &Edge| beside_verdict(edge).word().unwrap_or_default().to_owned();
     let missing = |of: &[String], from: &[String]| -> Vec<String> {
         of.iter().filter(|id| !from.contains(id)).cloned().collect()
     };
@@ -150,21 +150,26 @@ impl Difference {
 }
 
 impl Changed {
+    /// Says what changed and nothing that did not: verdict, what is said beside it, findings.
     fn in_words(&self) -> String {
-        let state = |verdict: Verdict, said: &str| match said {
-            "" => verdict.words().to_owned(),
-            said if said == verdict.words() => said.to_owned(),
-            said => format!("{}, {said}", verdict.words()),
-        };
-        let (was, is) = (state(self.was, &self.was_said), state(self.is, &self.is_said));
-        if was != is {
-            return format!("{was}, then {is}");
+        let mut words = Vec::new();
+        if self.was != self.is {
+            words.push(format!("{}, then {}", self.was.words(), self.is.words()));
         }
-        let short = |ids: &[String]| ids.join(" ");
-        match (self.findings_new.as_slice(), self.findings_gone.as_slice()) {
-            (new, []) => format!("found: {}", short(new)),
-            ([], gone) => format!("cleared: {}", short(gone)),
-            (new, gone) => format!("found: {}; cleared: {}", short(new), short(gone)),
+        match (self.was_said.as_str(), self.is_said.as_str()) {
+            (was, is) if was == is => {}
+            ("", is) => words.push(format!("{is} since")),
+            (was, "") => words.push(format!("{was} no more")),
+            (was, is) => words.push(format!("{was}, then {is}")),
         }
+        // A verdict that changed says what was found.
+        if words.is_empty() {
+            for (word, ids) in [("found", &self.findings_new), ("cleared", &self.findings_gone)] {
+                if !ids.is_empty() {
+                    words.push(format!("{word}: {}", ids.join(" ")));
+                }
+            }
+        }
+        words.join("; ")
     }
 }

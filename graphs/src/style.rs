@@ -72,9 +72,12 @@ impl Look {
 
 /// Returns how an edge is drawn: fault before failure before guess.
 pub(crate) fn look(edge: &Edge) -> Look {
-    if edge.verdict.is_finding() {
-        Look::Fault(edge.verdict)
-    } else if edge.is_failed() {
+    if edge.verdict.is_finding() { Look::Fault(edge.verdict) } else { beside_verdict(edge) }
+}
+
+/// Returns how an edge is drawn where its verdict is no fault: failure before guess.
+pub(crate) fn beside_verdict(edge: &Edge) -> Look {
+    if edge.is_failed() {
         Look::Failed(failure(edge))
     } else if edge.is_proxy_leg {
         Look::ProxyLeg

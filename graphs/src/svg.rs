@@ -34,12 +34,18 @@ const LEGEND: [(&str, &str); 6] = [
     ("proxy", "host or docker-proxy"),
 ];
 
+/// From one line of the legend to the next.
+const LEGEND_LINE: i64 = 20;
+
 impl Map {
-    /// Writes the map as SVG.
-    pub fn to_svg(&self) -> String {
+    /// Writes the map as SVG. `containers_unseen` cannot be observed; the picture says so beside its completeness.
+    pub fn to_svg(&self, containers_unseen: u64) -> String {
         let stacked = self.stacked(|group| group.is_open);
-        let foot = 74;
-        let (width, height) = ((stacked.width + 48).max(760), stacked.height + 48 + foot);
+        let width = (stacked.width + 48).max(760);
+        let legend = placed_legend(width);
+        let lines = legend.last().map_or(0, |(_, line)| *line);
+        let foot = 74 + LEGEND_LINE * lines;
+        let height = stacked.height + 48 + foot;
         let mut text = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
              height=\"{height}\" role=\"img\" aria-label=\"Map of who calls whom\">\n<style>{STYLE}</style>\n\
@@ -80,7 +86,7 @@ impl Map {
             }
         }
         text.push_str("</g>\n");
-        self.draw_foot(&mut text, height - foot);
+        self.draw_foot(&mut text, height - foot, &legend, containers_unseen);
         text.push_str("</svg>\n");
         text
     }
@@ -133,27 +139,46 @@ impl Map {
         [within(edge.from_node, &edge.bends), above, within(edge.to_node, &edge.bends_in)].concat()
     }
 
-    fn draw_foot(&self, text: &mut String, top: i64) {
-        let mut left = 24;
-        for (look, words) in LEGEND {
+    fn draw_foot(&self, text: &mut String, top: i64, legend: &[(i64, i64)], containers_unseen: u64) {
+        for ((look, words), (left, line)) in LEGEND.into_iter().zip(legend) {
+            let y = top + 20 + LEGEND_LINE * line;
             let _ = writeln!(
                 text,
                 "<path class=\"{look}\" style=\"stroke-width:{}\" marker-end=\"url(#h-{look})\" d=\"M{left} {y}h28\"/>\
                  <text class=\"n\" x=\"{}\" y=\"{}\">{words}</text>",
                 if look == "fault" { 2.6 } else { 1.5 },
                 left + 36,
-                top + 24,
-                y = top + 20,
+                y + 4,
             );
-            left += 62 + width_of(words) * 9 / 10;
+        }
+        let lines = legend.last().map_or(0, |(_, line)| *line);
+        let mut caption = caption(self.from, self.at, &self.completeness, self.edges_folded);
+        if let (Some(first), 1..) = (caption.first_mut(), containers_unseen) {
+            let plural = if containers_unseen == 1 { "container" } else { "containers" };
+            let _ = write!(first, ", {containers_unseen} {plural} unseen");
         }
         let _ = writeln!(
             text,
             "<text class=\"n\" x=\"24\" y=\"{}\">{}</text>",
-            top + 52,
-            escaped(&caption(self.from, self.at, &self.completeness, self.edges_folded).join("; "))
+            top + 52 + LEGEND_LINE * lines,
+            escaped(&caption.join("; "))
         );
     }
+}
+
+/// Returns where each of the legend's looks begins, and on which of its lines.
+fn placed_legend(width: i64) -> Vec<(i64, i64)> {
+    let (mut left, mut line) = (24, 0);
+    let place = |(_, words): (&str, &str)| {
+        let taken = 62 + width_of(words) * 9 / 10;
+        if left > 24 && left + taken > width {
+            (left, line) = (24, line + 1);
+        }
+        let placed = (left, line);
+        left += taken;
+        placed
+    };
+    LEGEND.into_iter().map(place).collect()
 }
 
 fn draw_box(text: &mut String, group: &MapGroup, number: usize, stacked: &Stacked) {

@@ -3,8 +3,8 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use portolan_flowtable::Tally;
 use portolan_flowtable::conversation::Peer;
+use portolan_flowtable::{Outcomes, Tally};
 use portolan_graphs::{Boxes, Graph, Group, Map, NodeKind, OTHER, SCHEMA};
 use portolan_policy::{Assessment, Contract, Verdict};
 use support::{address, peer, shop, snapshot, talk, workload};
@@ -469,7 +469,7 @@ fn the_picture_and_graphml_are_well_formed_and_hold_no_name_as_markup() {
     for assessment in [assessment(), hostile()] {
         let graph = Graph::draw(&assessment, Group::Service);
         let map = Map::draw(&assessment, Group::Service, Boxes::Project);
-        for text in [graph.to_graphml(), map.to_svg()] {
+        for text in [graph.to_graphml(), map.to_svg(0)] {
             let mut open: Vec<&str> = Vec::new();
             for tag in text.split('<').skip(1) {
                 let tag = tag.split('>').next().unwrap_or_default();
@@ -491,7 +491,7 @@ fn the_picture_and_graphml_are_well_formed_and_hold_no_name_as_markup() {
 #[test]
 fn the_picture_shows_each_look_by_colour_line_and_word_with_a_legend() {
     let map = Map::draw(&assessment(), Group::Service, Boxes::Project);
-    let svg = map.to_svg();
+    let svg = map.to_svg(0);
     for look in map.edges.iter().map(|edge| edge.look).collect::<BTreeSet<_>>() {
         assert!(svg.contains(&format!("class=\"{look}\"")), "{look}");
     }
@@ -549,15 +549,55 @@ fn a_difference_names_what_came_what_went_and_what_is_judged_otherwise() {
     assert!(text.contains("0 added, 1 removed, 1 changed"), "{text}");
     is.edges[place].verdict = Verdict::Allowed;
     assert_eq!(was.difference(&is).changed.len(), 1, "another verdict that looks the same");
+    let place = was.edges.iter().position(|edge| edge.verdict == Verdict::Documented).expect("one");
+    let (mut blocked, mut unexpected) = (was.clone(), was.clone());
+    for graph in [&mut blocked, &mut unexpected] {
+        graph.edges[place].connections = Outcomes { blocked: 3, ..Outcomes::default() };
+    }
+    unexpected.edges[place].verdict = Verdict::UnexpectedPeer;
+    let id = &was.edges[place].id;
+    #[rustfmt::skip]
+    let cases = [
+        // earlier     later         says
+        (&blocked,     &unexpected,  "documented, then unexpected peer\n"),
+        (&was,         &blocked,     "blocked since\n"),
+        (&unexpected,  &was,         "unexpected peer, then documented; blocked no more\n"),
+    ];
+    for (earlier, later, says) in cases {
+        let text = earlier.difference(later).to_text();
+        assert!(text.contains(&format!("~ {id}   {says}")), "{says}{text}");
+    }
     let back = is.difference(&was);
     assert_eq!((back.added.len(), back.removed.len()), (1, 0), "the other way round");
+}
+
+#[test]
+fn the_legend_of_a_narrow_picture_lies_within_it_and_what_is_unseen_is_said() {
+    let number = |text: &str, name: &str| -> i64 {
+        let value = text.split_once(&format!("{name}=\"")).expect("a place").1;
+        value.split('"').next().and_then(|it| it.parse().ok()).expect("a number")
+    };
+    let map = Map::draw(&assessment(), Group::Service, Boxes::Project);
+    let svg = map.to_svg(0);
+    let (width, height) = (number(&svg, " width"), number(&svg, " height"));
+    let foot = svg.split_once("</g>\n<path").expect("a legend").1;
+    let words: Vec<&str> = foot.split("<text class=\"n\" ").skip(1).collect();
+    assert_eq!(words.len(), 7, "six looks and the caption");
+    for said in words {
+        let shown = said.split_once('>').and_then(|(_, rest)| rest.split_once('<')).expect("words").0;
+        // Letters of 11 pixels are 6 wide.
+        let right = number(said, "x") + 6 * shown.chars().count() as i64;
+        assert!(right <= width && number(said, "y") < height, "{shown}: {right} of {width}");
+    }
+    assert!(!svg.contains("unseen") && map.to_svg(1).contains(", 1 container unseen"));
+    assert!(map.to_svg(2).contains(", 2 containers unseen"));
 }
 
 #[test]
 fn no_card_of_the_picture_lies_upon_another() {
     for assessment in [assessment(), hostile()] {
         for (group, boxes) in [(Group::Service, Boxes::Project), (Group::Container, Boxes::Network)] {
-            let svg = Map::draw(&assessment, group, boxes).to_svg();
+            let svg = Map::draw(&assessment, group, boxes).to_svg(0);
             let cards: Vec<[i64; 4]> = svg
                 .split("class=\"card\" ")
                 .skip(1)
