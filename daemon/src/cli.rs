@@ -119,7 +119,7 @@ pub enum Command {
         portolan graph --at 2026-11-21T14:00:00Z --format svg > two-o-clock.svg\n  \
         portolan graph --from /var/lib/portolan/snapshots --at 1h\n  \
         portolan graph diff 1h now                     what came, what went, what is judged otherwise\n  \
-        portolan graph diff monday.result tuesday.result --output json")]
+        portolan graph diff monday.result tuesday.result --format json")]
     Graph(Box<GraphArgs>),
     /// Print how the daemon is doing: completeness, accounts, identity
     #[command(
@@ -499,8 +499,8 @@ pub struct GraphDiffArgs {
     #[arg(value_name = "AFTER")]
     pub after: String,
     /// Print it as text or as JSON
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: DiffForm,
+    #[arg(long, short_alias = 'o', alias = "output", value_enum, default_value_t)]
+    pub format: DiffForm,
     /// What a node stands for
     #[arg(long, value_enum, default_value_t)]
     pub group: GroupBy,
@@ -580,7 +580,7 @@ pub struct LiveArgs {
     #[arg(long, env = "PORTOLAN_FLOWS_MAX", value_name = "COUNT")]
     pub flows_max: Option<usize>,
     /// Time between two looks at what came, 50ms to 60s: findings appear with one
-    #[arg(long, env = "PORTOLAN_TICK", value_name = "TIME", value_parser = parse_span)]
+    #[arg(long, env = "PORTOLAN_TICK", value_name = "TIME", value_parser = parse_tick)]
     pub tick: Option<std::time::Duration>,
     /// What is given up once everything is open: capabilities, files, system calls
     #[arg(long, env = "PORTOLAN_SANDBOX", value_enum, value_name = "HOW")]
@@ -762,6 +762,19 @@ pub(crate) fn parse_span(text: &str) -> Result<std::time::Duration, String> {
         .map(std::time::Duration::from_millis)
         .ok_or_else(|| format!("{text} is too long"))
 }
+
+/// Reads a time from one tick to the next.
+fn parse_tick(text: &str) -> Result<std::time::Duration, String> {
+    let span = parse_span(text)?;
+    if TICK.contains(&(span.as_millis())) {
+        Ok(span)
+    } else {
+        Err("it must lie between 50ms and 60s".to_owned())
+    }
+}
+
+/// Milliseconds a tick may take.
+pub(crate) const TICK: std::ops::RangeInclusive<u128> = 50..=60_000;
 
 #[cfg(test)]
 mod tests {

@@ -417,7 +417,7 @@ impl Config {
         if !(1..=100_000).contains(keep) {
             return wrong(format!("snapshots.keep ({keep}) must lie between 1 and 100000"));
         }
-        if !(50..=60_000).contains(&self.daemon.tick_milliseconds) {
+        if !crate::cli::TICK.contains(&self.daemon.tick_milliseconds.into()) {
             return wrong(format!(
                 "daemon.tick_milliseconds ({}) must lie between 50 and 60000",
                 self.daemon.tick_milliseconds

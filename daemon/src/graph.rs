@@ -95,7 +95,7 @@ fn difference(args: &GraphDiffArgs, out: &mut impl Write) -> Result<u8, Failure>
         Ok(Graph::draw(&publication.assessment, group))
     };
     let difference = side(&args.before)?.difference(&side(&args.after)?);
-    match args.output {
+    match args.format {
         DiffForm::Text => print(out, difference.to_text())?,
         DiffForm::Json => print_json(out, &difference)?,
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use portolan_exporter::{FlowRecord, Publication};
-use portolan_flowtable::{Outcome, ServicePort, Timestamp};
+use portolan_flowtable::{Outcome, Protocol, ServicePort, Timestamp};
 use portolan_graphs::{Edge, Graph};
 use portolan_policy::Verdict;
 
@@ -59,7 +59,8 @@ impl SelectArgs {
     /// Returns which value means nothing, and what would.
     pub fn check(&self) -> Result<(), Failure> {
         for port in &self.to_port {
-            if port.split('/').next().unwrap_or_default().parse::<u16>().is_err() {
+            let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+            if number.parse::<u16>().is_err() || protocol.parse::<Protocol>().is_err() {
                 return Err(Failure::usage(format!("--to-port {port}: write 5432 or 5432/tcp")));
             }
         }

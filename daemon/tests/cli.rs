@@ -72,7 +72,7 @@ fn bad_input_is_named_and_answered_with_a_remedy() {
     const LINKS: &str = "link type 147 cannot be read; portolan reads Ethernet, Linux cooked (SLL, SLL2), raw IP, NULL, LOOP and PPP";
     let links = format!("portolan: {LINKS}");
     #[rustfmt::skip]
-    let cases: [(&str, i32, &str); 42] = [
+    let cases: [(&str, i32, &str); 43] = [
         // Captures.
         ("replay none.pcap", 1, "portolan: none.pcap: no such file"),
         ("replay empty.pcap", 1, "portolan: empty.pcap: the file is empty; a capture without packets still has a header"),
@@ -119,6 +119,7 @@ fn bad_input_is_named_and_answered_with_a_remedy() {
         ("graph --from new.result", 1, "portolan: new.result: a result of form 99, this portolan reads form 1"),
         ("status --from cut.pcap", 0, "portolan: cut.pcap: truncated in the middle of packet 212 (file ends at byte 20,000); everything before it was counted"),
         ("findings --roster roster.toml", 2, "portolan: --roster, --contract and --compose go with --from CAPTURE; the daemon has its own"),
+        ("flows --from good.pcapng --to-port 5432/foo", 2, "portolan: --to-port 5432/foo: write 5432 or 5432/tcp"),
         ("flows --server ftp://here", 2, "portolan: \"ftp://here\" names no daemon: give a socket file or http://HOST:PORT, or https:// likewise"),
         ("flows --server /none/portolan.sock", 1, "portolan: no daemon answers at /none/portolan.sock: start one with: sudo portolan run"),
         ("graph --server /none/portolan.sock", 1, "portolan: no daemon answers at /none/portolan.sock: start one with: sudo portolan run"),
@@ -180,6 +181,7 @@ fn usage_is_told_from_error() {
         "cut good.pcapng --edge a_->_b",
         "cut good.pcapng --edge a_->_b --finding F-7c21e0 -w out.pcapng",
         "graph --from good.pcapng --group planet",
+        "run --check --tick 10ms",
     ] {
         let output = portolan(&folder, arguments);
         assert_eq!(output.status.code(), Some(2), "portolan {arguments}: {}", said(&output));
@@ -302,7 +304,9 @@ fn two_graphs_are_compared_by_file_and_by_folder() {
         ("graph diff good.result good.result",                            0, " 0 added, 0 removed, 0 changed, "),
         ("graph diff good.result good.result --exit-code",                0, "the same"),
         ("graph diff shop.pcap good.result --exit-code",                  3, "+ "),
+        ("graph diff shop.pcap good.result --format json",                0, "{\"from\":"),
         ("graph diff shop.pcap good.result --output json",                0, "{\"from\":"),
+        ("graph diff shop.pcap good.result -o json",                      0, "{\"from\":"),
         ("graph --from good.result --at 5m",                              2, "name the folder of snapshots"),
         ("graph --from folder --at 5m",                                   1, "folder: holds no snapshot of "),
         ("graph diff good.result nonsense --from folder",                 2, "is neither a file nor a time"),
