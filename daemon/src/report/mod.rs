@@ -112,6 +112,9 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
         ("ended", Align::Left),
         ("verdict", Align::Left),
         ("pending", Align::Left),
+    ])
+    .sparing(&[
+        "evidence", "history", "frames", "state", "ended", "rtt", "received", "sent", "troubles", "first",
     ]);
     for record in records {
         let end = |end: &portolan_exporter::FlowEnd| {
@@ -354,7 +357,8 @@ fn edges_table(publication: &Publication, names: &ShortNames, style: Style) -> S
         ("rtt p50", Align::Right),
         ("documented by", Align::Left),
         ("", Align::Left),
-    ]);
+    ])
+    .sparing(&["rtt p50", "received", "sent", "failed", "conns", "documented by"]);
     for edge in edges.iter().take(shown) {
         let is_marked = !edge.findings.is_empty();
         let via = edge.via.as_ref().map_or(String::new(), |via| format!("  via {}", escape::terminal(via)));

@@ -20,6 +20,8 @@ pub enum Align {
 pub struct Table {
     columns: Vec<(&'static str, Align)>,
     rows: Vec<Row>,
+    /// Columns a narrow screen does without, in the order they go.
+    spare: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -31,7 +33,15 @@ struct Row {
 impl Table {
     /// Builds a table with these headings; an empty heading is a column without one.
     pub fn new(columns: &[(&'static str, Align)]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+        Self { columns: columns.to_vec(), rows: Vec::new(), spare: Vec::new() }
+    }
+
+    /// Names the columns a narrow screen does without, in the order they go.
+    #[must_use]
+    pub fn sparing(mut self, headings: &[&str]) -> Self {
+        let place = |heading: &&str| self.columns.iter().position(|(own, _)| own == heading);
+        self.spare = headings.iter().filter_map(place).collect();
+        self
     }
 
     /// Adds a row.
@@ -54,32 +64,59 @@ impl Table {
         self.draw_with(&self.widths())
     }
 
-    /// The same, no wider than a screen: columns of sentences are cut, then columns of words, the widest first and none below
-    /// eight; numbers never. What is cut ends in `…`.
+    /// The same, no wider than a screen. What is cut ends in `…`; columns that can be spared go whole, and a last line
+    /// counts them. Spare columns go until the others need not be cut below twenty, sentences and spare words not below
+    /// twelve; then sentences are cut, then words, the widest first, and none below eight. Numbers are never cut.
     pub fn draw_within(&self, screen: Option<usize>) -> String {
         let mut widths = self.widths();
         let Some(screen) = screen else {
             return self.draw_with(&widths);
         };
-        // One blank before the first column, two before each other.
-        let total = |widths: &[usize]| {
-            widths.iter().filter(|width| **width > 0).map(|width| width + 2).sum::<usize>().saturating_sub(1)
-        };
-        // Prose first, then prose to a few words, then names.
         let whole = widths.clone();
-        for floor in [PROSE / 2, CUT_TO + 4, CUT_TO] {
-            while total(&widths) > screen {
-                let columns = self.columns.iter().zip(&whole).zip(&mut widths);
-                let open = columns.filter(|(((_, align), whole), width)| {
-                    *align == Align::Left && **width > floor && (floor == CUT_TO || **whole > PROSE)
+        let is_prose = |column: usize| whole.get(column).is_some_and(|width| *width > PROSE);
+        let is_spare = |column: usize| is_prose(column) || self.spare.contains(&column);
+        // What is left where all that can be cut is.
+        let least = |column: usize, width: usize| match self.columns.get(column) {
+            Some((_, Align::Left)) if is_spare(column) => width.min(PROSE_CUT_TO),
+            Some((_, Align::Left)) => width.min(NAME),
+            Some((_, Align::Right)) | None => width,
+        };
+        let mut left_out = 0;
+        for spare in &self.spare {
+            if total(widths.iter().enumerate().map(|(column, width)| least(column, *width))) <= screen {
+                break;
+            }
+            if let Some(width) = widths.get_mut(*spare).filter(|width| **width > 0) {
+                (*width, left_out) = (0, left_out + 1);
+            }
+        }
+        let is_any = |_: usize| true;
+        let steps: [(usize, &dyn Fn(usize) -> bool); 5] = [
+            (PROSE / 2, &is_prose),
+            (PROSE_CUT_TO, &is_prose),
+            (NAME, &is_any),
+            (PROSE_CUT_TO, &is_spare),
+            (CUT_TO, &is_any),
+        ];
+        for (floor, is_open) in steps {
+            while total(widths.iter().copied()) > screen {
+                let columns = self.columns.iter().zip(&mut widths).enumerate();
+                let open = columns.filter(|(column, ((_, align), width))| {
+                    *align == Align::Left && **width > floor && is_open(*column)
                 });
-                match open.map(|(_, width)| width).max_by_key(|width| **width) {
+                match open.map(|(_, (_, width))| width).max_by_key(|width| **width) {
                     Some(widest) => *widest -= 1,
                     None => break,
                 }
             }
         }
-        self.draw_with(&widths)
+        let mut out = self.draw_with(&widths);
+        match left_out {
+            0 => {}
+            1 => out.push_str(" 1 column left out: --all\n"),
+            _ => out.push_str(&format!(" {left_out} columns left out: --all\n")),
+        }
+        out
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -140,8 +177,17 @@ impl Table {
 
 /// Narrowest a column of words is cut to.
 const CUT_TO: usize = 8;
+/// Narrowest it is cut to as long as other columns can be spared.
+const NAME: usize = 20;
+/// Narrowest a column of sentences is cut to before names are.
+const PROSE_CUT_TO: usize = CUT_TO + 4;
 /// A column wider than this holds sentences.
 const PROSE: usize = 40;
+
+/// Cells of a line: one blank before the first column, two before each other.
+fn total(widths: impl Iterator<Item = usize>) -> usize {
+    widths.filter(|width| *width > 0).map(|width| width + 2).sum::<usize>().saturating_sub(1)
+}
 
 /// Cuts what is too wide, counted in the cells of a terminal.
 fn cut(cell: &str, width: usize) -> Cow<'_, str> {
@@ -198,5 +244,33 @@ mod tests {
         assert_eq!(table.draw_within(None), table.draw());
         assert_eq!(table.draw_within(Some(200)), table.draw());
         assert!(table.draw_within(Some(0)).contains("1,204,117"));
+    }
+
+    #[test]
+    fn spare_columns_go_before_names_are_cut_short() {
+        let headings = ["who", "whom", "state", "bytes", "evidence"];
+        let align = |heading| (heading, if heading == "bytes" { Align::Right } else { Align::Left });
+        let mut table = Table::new(&headings.map(align)).sparing(&["evidence", "state", "none of them"]);
+        let cells =
+            ["shop-reports-1 172.20.0.2:41000", "shop-db-1 172.20.0.3:5432", "SF", "1,204", "syn seen"];
+        table.row(cells.map(str::to_owned).to_vec());
+        #[rustfmt::skip]
+        let cases = [
+            // screen  headings                      last line
+            (90,       "who whom state bytes evidence", ""),
+            (68,       "who whom state bytes evidence", ""),
+            (60,       "who whom state bytes",          " 1 column left out: --all"),
+            (52,       "who whom bytes",                " 2 columns left out: --all"),
+            (40,       "who whom bytes",                " 2 columns left out: --all"),
+        ];
+        for (screen, headings, last) in cases {
+            let drawn = table.draw_within(Some(screen));
+            let lines: Vec<&str> = drawn.lines().collect();
+            let first = lines[0].split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!((first.as_str(), lines.get(2).copied().unwrap_or("")), (headings, last), "{screen}");
+            assert!(lines.iter().all(|line| line.width() <= screen), "{screen}: {drawn}");
+            assert!(screen < 52 || drawn.contains("shop-reports-1 172."), "{screen}: {drawn}");
+        }
+        assert_eq!(table.draw_within(None), table.draw());
     }
 }
