@@ -77,15 +77,12 @@ function render() {
   document.documentElement.dataset.theme = shown.theme || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
   const filter = readFilter(shown.q, milliseconds(view.at));
   const findings = new Map(view.findings.map(finding => [finding.id, finding]));
-  const fitting = new Map();
-  for (const edge of view.map.edges) {
-    const seen = edgeSeen(edge, findings);
-    if (fitsFilter(filter, seen)) fitting.set(edge.id, seen);
-  }
+  const seen = view.map.edges.map(edge => [edge.id, edgeSeen(edge, findings)]);
+  const fitting = new Map(seen.filter(([, edge]) => fitsFilter(filter, edge)));
   renderStrip(filter);
   renderFindings(filter);
   renderPicture(fitting);
-  renderRows(filter, fitting);
+  renderRows(filter, fitting, seen);
   renderDetails();
 }
 
@@ -181,7 +178,7 @@ function split(chosen) {
 
 const ROWS_MAX = 400;
 
-function renderRows(filter, fitting) {
+function renderRows(filter, fitting, seen) {
   for (const tab of ['edges', 'flows']) {
     $(`tab-${tab}`).setAttribute('aria-selected', String(shown.tab === tab));
     $(`tab-${tab}`).tabIndex = shown.tab === tab ? 0 : -1;
@@ -203,7 +200,7 @@ function renderRows(filter, fitting) {
     $('table').replaceChildren();
     fetchFlows();
   } else {
-    const byEnds = new Map([...fitting].map(([, seen]) => [`${seen.from} ${seen.to} ${port(seen.port)}`, seen]));
+    const byEnds = new Map(seen.map(([, edge]) => [`${edge.from} ${edge.to} ${port(edge.port)}`, edge]));
     const fits = flow => {
       const edge = byEnds.get(`${flow.src.service} ${flow.dest.service} ${port({ port: flow.dest.port, protocol: flow.proto })}`);
       const isChosen = chosen.size === 0 || view.map.edges.some(own => chosen.has(own.id) && own.source === flow.src.service && own.target === flow.dest.service && own.port.port === flow.dest.port);

@@ -264,7 +264,7 @@ function short(text, most) {
 }
 
 const LEGEND = [
-  ['plain', 'expected'], ['fault', '▲ undocumented, unexpected'], ['new', '◆ new'], ['failed', '✕ refused, blocked, no answer'],
+  ['plain', 'expected'], ['fault', '▲ undocumented, unexpected'], ['new', '◆ new'], ['failed', '✕ refused, blocked, unanswered'],
   ['guess', 'direction guessed'], ['proxy', 'host or docker-proxy'],
 ];
 

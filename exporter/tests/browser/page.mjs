@@ -1,10 +1,10 @@
 // The page in a headless Chromium, clicked through. Called by scripts/browser.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
-const { MODULES, CHROMIUM, SERVE, RESULT, ALONE, PICTURES } = process.env;
+const { MODULES, CHROMIUM, SERVE, PORTOLAN, RESULT, ALONE, PICTURES } = process.env;
 const { chromium } = await import(pathToFileURL(`${MODULES}/playwright-core/index.mjs`).href);
 mkdirSync(PICTURES, { recursive: true });
 
@@ -136,6 +136,7 @@ await check('one filter narrows map, findings and tables, stands in the address,
   await again.close();
   const cases = [
     ['--to-prot 5432', 'no such word'], ['--severity loud', 'one of info, low'], ['--since soon', 'write 5m'], ['--port http', 'write 5432'], ['--service', 'a value is missing'],
+    ['--last 5m', 'no such word'], ['--verdict document', 'one of pending'], ['--to-port 5432/foo', 'write 5432'],
   ];
   for (const [text, said] of cases) {
     await page.locator('#filter').fill(text);
@@ -153,6 +154,15 @@ await check('one filter narrows map, findings and tables, stands in the address,
   assert.ok(await fits('--severity medium') >= 2);
   assert.equal(await fits('--service db --severity high'), 1);
   assert.equal(await fits('--verdict undocumented_port'), 1);
+  // The command line's words mean the same here.
+  const asked = words => JSON.parse(execFileSync(PORTOLAN, ['graph', '--from', RESULT, '--format', 'json', ...words.split(' ')])).edges.length;
+  for (const words of ['--verdict documented', '--verdict answered', '--service shop/*', '--service db', '--to-service d* --not']) {
+    assert.equal(await fits(words), asked(words), words);
+  }
+  assert.ok(await fits('--verdict answered') > 0 && await fits('--service shop/*') > 0);
+  await page.locator('#filter').fill('--verdict answered');
+  await page.locator('#tab-flows').click();
+  assert.match(await page.locator('#shown').textContent(), /^[1-9]\d* of /);
   assert.equal(await fits('--project shop --protocol udp --from-service nobody'), 0);
   assert.deepEqual(wrong, []);
   await close();
