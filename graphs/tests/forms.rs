@@ -577,7 +577,12 @@ fn the_legend_of_a_narrow_picture_lies_within_it_and_what_is_unseen_is_said() {
         let value = text.split_once(&format!("{name}=\"")).expect("a place").1;
         value.split('"').next().and_then(|it| it.parse().ok()).expect("a number")
     };
-    let map = Map::draw(&assessment(), Group::Service, Boxes::Project);
+    let assessment = assessment();
+    let mut graph = Graph::draw(&assessment, Group::Service);
+    graph.edges.truncate(1);
+    let Graph { edges, nodes, .. } = &mut graph;
+    nodes.retain(|node| edges.iter().any(|edge| edge.source == node.id || edge.target == node.id));
+    let map = Map::of(graph, &assessment, Boxes::Project);
     let svg = map.to_svg(0);
     let (width, height) = (number(&svg, " width"), number(&svg, " height"));
     let foot = svg.split_once("</g>\n<path").expect("a legend").1;
