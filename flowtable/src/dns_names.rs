@@ -29,6 +29,8 @@ pub const PATIENCE: i64 = 30 * Timestamp::SECOND;
 pub const GRACE: i64 = 300 * Timestamp::SECOND;
 /// Clients whose names are kept; beyond, one whose names are all gone, then the one that learned nothing for longest.
 pub const CLIENTS_MAX: usize = 1_024;
+/// Addresses and ports of askers remembered.
+const ASKERS_MAX: usize = 4_096;
 /// Clients that asked and learned nothing so far; beyond, the one that asked nothing for longest goes.
 pub const ASKING_MAX: usize = 1_024;
 /// Names kept.
@@ -155,6 +157,8 @@ impl Client {
 pub struct DnsNames {
     /// Those that learned a name.
     clients: HashMap<Client, OfClient, RandomState>,
+    /// Who asked last from an address and port.
+    askers: HashMap<(IpAddr, Port), Client, RandomState>,
     /// Those that only asked.
     asking: HashMap<Client, OfClient, RandomState>,
     counts: DnsCounts,
@@ -184,12 +188,31 @@ struct Asked {
 impl DnsNames {
     /// Takes one message in, in the order of time.
     pub fn hear(&mut self, said: &Said<'_>) {
-        let Some(client) = Client::of(said.scope, said.client.holder, said.client.address) else { return };
-        match &said.answer {
-            None => self.ask(client, said),
-            Some(answer) if !answer.addresses.is_empty() => self.learn(client, said, answer),
-            Some(_) => {}
+        let client = Client::of(said.scope, said.client.holder, said.client.address);
+        match (&said.answer, client) {
+            (None, Some(client)) => self.ask(client, said),
+            (None, None) => {}
+            (Some(answer), client) if !answer.addresses.is_empty() => {
+                // Whoever asked may hold its address only later: the veth of the question was known before. Where somebody
+                // holds it, it is theirs.
+                let client = match client {
+                    Some(Client::Attachment(_) | Client::Host) => client,
+                    Some(Client::Address(..)) | None => {
+                        let asker = self.askers.get(&(said.client.address, said.client.port));
+                        asker.copied().filter(|asker| self.has_asked(asker, said)).or(client)
+                    }
+                };
+                if let Some(client) = client {
+                    self.learn(client, said, answer);
+                }
+            }
+            (Some(_), _) => {}
         }
+    }
+
+    fn has_asked(&self, client: &Client, said: &Said<'_>) -> bool {
+        let asked = [self.clients.get(client), self.asking.get(client)];
+        asked.into_iter().flatten().flat_map(|of| &of.asked).any(|asked| asked.is_answered_by(said))
     }
 
     /// Counts what could not be taken in.
@@ -219,6 +242,11 @@ impl DnsNames {
     }
 
     fn ask(&mut self, client: Client, said: &Said<'_>) {
+        if self.askers.len() >= ASKERS_MAX {
+            // No more than a help for answers that are on their way.
+            self.askers.clear();
+        }
+        self.askers.insert((said.client.address, said.client.port), client);
         let of = match self.clients.get_mut(&client) {
             Some(of) => of,
             None => {
@@ -244,16 +272,8 @@ impl DnsNames {
     }
 
     fn learn(&mut self, client: Client, said: &Said<'_>, answer: &Answer<'_>) {
-        let is_answered = |asked: &Asked| {
-            asked.id == said.id
-                && asked.port == said.client.port
-                && asked.server == said.server.address
-                && asked.protocol == said.protocol
-                && asked.name == said.name
-                && (0..=PATIENCE).contains(&said.at.since(asked.at))
-        };
         // The question stays: another sighting of the same answer is no answer nobody asked for.
-        let has_asked = |of: &OfClient| of.asked.iter().any(is_answered);
+        let has_asked = |of: &OfClient| of.asked.iter().any(|asked| asked.is_answered_by(said));
         if self.asking.get(&client).is_some_and(has_asked)
             && let Some(of) = self.asking.remove(&client)
         {
@@ -308,6 +328,17 @@ fn remove_first<O: Ord>(
 ) -> Option<OfClient> {
     let first = clients.iter().min_by_key(|(_, of)| order(of)).map(|(client, _)| *client)?;
     clients.remove(&first)
+}
+
+impl Asked {
+    fn is_answered_by(&self, said: &Said<'_>) -> bool {
+        self.id == said.id
+            && self.port == said.client.port
+            && self.server == said.server.address
+            && self.protocol == said.protocol
+            && self.name == said.name
+            && (0..=PATIENCE).contains(&said.at.since(self.at))
+    }
 }
 
 impl OfClient {

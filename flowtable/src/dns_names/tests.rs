@@ -55,6 +55,19 @@ fn a_name_belongs_to_who_asked_for_it_from_its_answer_to_its_time_to_live_and_gr
 }
 
 #[test]
+fn an_answer_teaches_who_asked_also_before_anybody_holds_the_address() {
+    let addresses = [address(9)];
+    let answer = Answer { aliases: &[], addresses: &addresses, ttl_seconds: 60 };
+    for holder in [Holder::Unclaimed, Holder::External, Holder::Bare] {
+        let mut names = DnsNames::default();
+        names.hear(&said(100, 1, 7, "a.example", None));
+        let honest = said(101, 1, 7, "a.example", Some(answer));
+        names.hear(&Said { client: speaker(holder, "172.18.0.2", 40_000), ..honest });
+        assert_eq!(called(&names, 1, 9, 102), ["a.example"], "{holder:?}");
+    }
+}
+
+#[test]
 fn an_answer_nobody_asked_for_teaches_nothing() {
     let answer = |addresses| Some(Answer { aliases: &[], addresses, ttl_seconds: 60 });
     let addresses = [address(9)];
