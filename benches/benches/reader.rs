@@ -10,14 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use portolan_benches::edges::question;
 use portolan_daemon::engine::{Chart, ChartOptions, Happenings, Losses, Source, Turn};
 use portolan_exporter::exposition::render_with;
 use portolan_exporter::{EdgeMemory, OwnMetrics, SeriesLimits, Vitals};
 use portolan_flowtable::directory::BareDirectory;
-use portolan_flowtable::{
-    Delta, Direction, FlowTable, Fragment, InterfaceId, InterfaceTable, Ledger, Limits, MacAddr, Names,
-    Network, Observation, Packet, Port, Protocol, Thefts, Timestamp,
-};
+use portolan_flowtable::{Delta, FlowTable, InterfaceTable, Ledger, Limits, Names, Thefts, Timestamp};
 use portolan_policy::Contract;
 use portolan_sys::usage::thread_time;
 
@@ -80,7 +78,7 @@ fn round(table: &mut FlowTable, interfaces: &InterfaceTable) -> [f64; 3] {
         for _ in 0..BATCH {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let flow = u32::try_from(((random >> 33) * u64::from(FLOWS)) >> 31).unwrap_or(0);
-            batch.push(datagram(flow, EDGES, random & 1 << 32 == 0));
+            batch.push(question(flow, EDGES, random & 1 << 32 == 0));
         }
         let began = thread_time();
         table.observe(&batch, interfaces, &BareDirectory);
@@ -118,7 +116,7 @@ fn filled() -> (FlowTable, Chart, Ledger) {
     let interfaces = InterfaceTable::plain();
     for is_answer in [false, true] {
         for flow in 0..FLOWS {
-            table.observe(&[datagram(flow, EDGES, is_answer)], &interfaces, &BareDirectory);
+            table.observe(&[question(flow, EDGES, is_answer)], &interfaces, &BareDirectory);
         }
     }
     let mut deltas: Vec<Delta> = Vec::new();
@@ -128,33 +126,4 @@ fn filled() -> (FlowTable, Chart, Ledger) {
     deltas.iter().for_each(|delta| chart.apply(delta));
     let ledger = *table.ledger();
     (table, chart, ledger)
-}
-
-fn datagram(flow: u32, edges: u32, is_answer: bool) -> Observation {
-    let edge = flow % edges;
-    let [_, b, c, d] = edge.to_be_bytes();
-    let port = Port(u16::try_from(32_768 + flow / edges % 28_000).unwrap_or(0));
-    let (asker, service) = ((port, [10, b, c, d]), (Port(53), [10, 200, d, c]));
-    let (from, to) = if is_answer { (service, asker) } else { (asker, service) };
-    Observation {
-        at: Timestamp(1_000 * Timestamp::SECOND),
-        is_timed: true,
-        frame: u64::from(flow) + 1,
-        interface: InterfaceId(1),
-        direction: Direction::Unstated,
-        source_mac: MacAddr::default(),
-        wire_bytes: 60,
-        fingerprint: 0,
-        network: Network::Ip(Packet {
-            source: from.1.into(),
-            destination: to.1.into(),
-            protocol: Protocol::UDP,
-            ports: Some((from.0, to.0)),
-            tcp: None,
-            icmp: None,
-            fragment: Fragment::Whole,
-            vlan: None,
-            is_tunnel: false,
-        }),
-    }
 }

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use portolan_benches::edges::question;
 use portolan_daemon::engine::{Chart, ChartOptions, Happenings, Losses, Source, Turn};
 use portolan_exporter::exposition::render_with;
 use portolan_exporter::{EdgeMemory, OwnMetrics, SeriesLimits, Vitals};
 use portolan_flowtable::directory::BareDirectory;
-use portolan_flowtable::{
-    Delta, Direction, FlowTable, Fragment, InterfaceId, InterfaceTable, Ledger, Limits, MacAddr, Names,
-    Network, Observation, Packet, Port, Protocol, Thefts, Timestamp,
-};
+use portolan_flowtable::{Delta, FlowTable, InterfaceTable, Ledger, Limits, Names, Thefts, Timestamp};
 use portolan_policy::Contract;
 
 fn main() {
@@ -22,35 +20,6 @@ fn main() {
 /// Flows, edges, and of how many flows a tick brings news.
 const SIZES: [(u32, u32); 3] = [(10_000, 500), (100_000, 10_000), (1_000_000, 10_000)];
 
-fn datagram(flow: u32, edges: u32, is_answer: bool) -> Observation {
-    let edge = flow % edges;
-    let [_, b, c, d] = edge.to_be_bytes();
-    let port = Port(u16::try_from(32_768 + flow / edges % 28_000).unwrap_or(0));
-    let (asker, service) = ((port, [10, b, c, d]), (Port(53), [10, 200, d, c]));
-    let (from, to) = if is_answer { (service, asker) } else { (asker, service) };
-    Observation {
-        at: Timestamp(1_000 * Timestamp::SECOND),
-        is_timed: true,
-        frame: u64::from(flow) + 1,
-        interface: InterfaceId(1),
-        direction: Direction::Unstated,
-        source_mac: MacAddr::default(),
-        wire_bytes: 60,
-        fingerprint: 0,
-        network: Network::Ip(Packet {
-            source: from.1.into(),
-            destination: to.1.into(),
-            protocol: Protocol::UDP,
-            ports: Some((from.0, to.0)),
-            tcp: None,
-            icmp: None,
-            fragment: Fragment::Whole,
-            vlan: None,
-            is_tunnel: false,
-        }),
-    }
-}
-
 /// A chart with so many live flows, their deltas, and the accounts.
 fn chart(flows: u32, edges: u32) -> (Chart, Vec<Delta>, Ledger) {
     let limits = Limits { flows_max: flows as usize * 4, ..Limits::default() };
@@ -59,7 +28,7 @@ fn chart(flows: u32, edges: u32) -> (Chart, Vec<Delta>, Ledger) {
     let mut deltas: Vec<Delta> = Vec::new();
     for is_answer in [false, true] {
         for flow in 0..flows {
-            table.observe(&[datagram(flow, edges, is_answer)], &interfaces, &BareDirectory);
+            table.observe(&[question(flow, edges, is_answer)], &interfaces, &BareDirectory);
         }
     }
     table.drain(&mut deltas);

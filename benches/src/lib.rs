@@ -2,4 +2,5 @@
 //! allocates nothing.
 
 pub mod captures;
+pub mod edges;
 pub mod traffic;
