@@ -240,7 +240,6 @@ impl Meter {
 
     /// Hands over what was overheard since the last time.
     pub fn take_overheard(&mut self) -> Overheard {
-        self.hear_waiting(self.hold);
         self.overheard.take()
     }
 
@@ -293,6 +292,8 @@ impl Meter {
         }
         self.table.release(self.engine_now, &self.interfaces, &self.who);
         self.table.tick(self.engine_now, last_loss);
+        // Here and at the end alone: a replay looks again at the same places as the live run did.
+        self.hear_waiting(self.hold);
         self.hand_over(deltas);
         self.date_missed()
     }

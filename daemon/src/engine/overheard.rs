@@ -201,10 +201,12 @@ mod tests {
         let second = Timestamp::SECOND;
         meter.frame(from_port(1, second), &mut deltas);
         meter.overhear(&from_port(1, second), spoken(b"first"));
+        meter.tick(None, None, &mut deltas);
         let nothing = meter.take_overheard();
         assert_eq!((nothing.packets.len(), nothing.missed), (0, 0));
         meter.set_roles(Arc::new(InterfaceTable::plain()), who());
         meter.overhear(&from_port(2, second + 1), spoken(b"then"));
+        meter.tick(None, None, &mut deltas);
         let both = meter.take_overheard();
         assert_eq!((both.bytes.as_slice(), both.missed), (b"firstthen".as_slice(), 0));
         meter.overhear(&from_port(3, second + 2), spoken(b"later"));
