@@ -160,6 +160,7 @@ impl LiveTap {
             dns_snaplen: options.dns_snaplen,
             only: only.as_ref().map(|interface| interface.id),
             dropped: options.dropped.clone(),
+            receivers: Vec::new(),
             // What the loopback sends it also receives: heard once.
             incoming_only: only.as_ref().is_some_and(|interface| interface.is_loopback),
         };
@@ -196,19 +197,21 @@ impl LiveTap {
             .map_err(|source| TapError::Socket { action: "attaching the kernel filter", source })
     }
 
-    /// Leaves out these interfaces from now on, besides those it was opened without, and hears all others again, without
-    /// a gap for those it goes on to hear. Does nothing where that is so already.
+    /// Leaves out these interfaces from now on, besides those it was opened without, and what goes out by `receivers`
+    /// ([`FilterPlan::receivers`]); hears all others again, without a gap for those it goes on to hear. Does nothing where
+    /// that is so already.
     ///
     /// # Errors
     ///
     /// Returns what the kernel says of the filter.
-    pub fn leave_out(&mut self, dropped: &[InterfaceId]) -> Result<(), TapError> {
+    pub fn leave_out(&mut self, dropped: &[InterfaceId], receivers: &[InterfaceId]) -> Result<(), TapError> {
         let mut all = self.without.clone();
         all.extend(dropped.iter().filter(|interface| !self.without.contains(interface)));
-        if self.plan.dropped == all {
+        if self.plan.dropped == all && self.plan.receivers == receivers {
             return Ok(());
         }
         self.plan.dropped = all;
+        self.plan.receivers = receivers.to_vec();
         self.attach_filter(&self.plan.program())
     }
 

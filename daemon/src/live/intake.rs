@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use portolan_capture::{Frame, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, dns, parse};
+use portolan_capture::{
+    FilterPlan, Frame, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, dns, parse,
+};
 use portolan_flowtable::{
     AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Role, Tally, Thefts,
     Timestamp,
@@ -235,23 +237,27 @@ impl Intake {
     }
 
     fn take_roles(&mut self, picture: &Arc<Picture>) {
-        self.leave_out_foreign(picture);
+        self.leave_out(picture);
         self.meter.set_roles(roles(picture, self.is_single), Who::Roster(Arc::clone(&picture.directory)));
         if let Some(recorder) = &self.recorder {
             recorder.note(Note::Roles(recorder.before(), Arc::clone(picture)));
         }
     }
 
-    /// Tells the kernel to keep what interfaces carry that are known to be no container's: on a busy host that is
-    /// most of all frames. Whatever is not known yet passes, a veth that appears the next moment among them, as the
-    /// kernel gives no index twice.
-    fn leave_out_foreign(&mut self, picture: &Picture) {
+    /// Tells the kernel to keep what need not be read: what interfaces carry that are known to be no container's, and what
+    /// reaches a container, which was counted where it came from. On a busy host that is most of all frames. Whatever is
+    /// not known yet passes, a veth that appears the next moment among them, as the kernel gives no index twice.
+    fn leave_out(&mut self, picture: &Picture) {
         if self.is_single {
             return;
         }
-        let rows = picture.interfaces.rows().filter(|(_, row)| row.role == Role::Foreign);
-        let foreign: Vec<_> = rows.map(|(interface, _)| interface).take(FOREIGN_MAX).collect();
-        if let Err(error) = self.tap.leave_out(&foreign) {
+        let of = |role| {
+            let rows = picture.interfaces.rows().filter(move |(_, row)| row.role == role);
+            rows.map(|(interface, _)| interface)
+        };
+        let foreign: Vec<_> = of(Role::Foreign).take(FOREIGN_MAX).collect();
+        let receivers: Vec<_> = of(Role::Container).take(FilterPlan::RECEIVERS_MAX).collect();
+        if let Err(error) = self.tap.leave_out(&foreign, &receivers) {
             self.failure.get_or_insert(error);
         }
     }
