@@ -5,12 +5,16 @@
 //! [`WINDOW`] neighbours. Totals leave as [`Delta`]s between batches; a delta that finds no room stays in its slot.
 
 mod ahead;
+mod arena;
 mod cold_rows;
 mod limits;
 mod memories;
 mod metering;
+mod row;
 mod slot;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use ahead::{AHEAD, Ahead};
 use cold_rows::ColdRows;
@@ -67,7 +71,7 @@ pub struct FlowTable {
     tags: Box<[u8]>,
     hot: Box<[Hot]>,
     cold: ColdRows,
-    mask: usize,
+    slots: usize,
     live: usize,
     next_id: u64,
     base_frame: u64,
@@ -82,7 +86,8 @@ pub struct FlowTable {
     changed: Vec<u32>,
     is_changed: Box<[bool]>,
     endings: Vec<Delta>,
-    attempts: Vec<(u32, u64)>,
+    /// Slots of attempts nobody answered yet, with the low half of their flows' numbers.
+    attempts: Vec<(u32, u32)>,
     held: Vec<Observation>,
     held_spare: Vec<Observation>,
     held_interfaces: Vec<InterfaceId>,
@@ -101,7 +106,7 @@ pub struct FlowTable {
 impl FlowTable {
     /// Allocates a table. `seed` places keys: fixed in replay, random live.
     pub fn new(limits: Limits, seed: u64) -> Self {
-        let slots = limits.flows_max.max(Limits::FLOWS_MIN).next_power_of_two();
+        let slots = limits.slots();
         let all = slots + WINDOW;
         Self {
             limits,
@@ -109,7 +114,7 @@ impl FlowTable {
             tags: vec![0; all].into_boxed_slice(),
             hot: filled(Hot::EMPTY, all),
             cold: ColdRows::new(all),
-            mask: slots - 1,
+            slots,
             live: 0,
             next_id: 1,
             base_frame: 0,
@@ -161,7 +166,7 @@ impl FlowTable {
 
     /// Returns slots.
     pub fn capacity(&self) -> usize {
-        self.mask + 1
+        self.slots
     }
 
     /// Returns when frames were missed since this was last asked.

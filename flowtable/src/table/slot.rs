@@ -32,8 +32,8 @@ pub(super) struct Hot {
 
 const _: () = assert!(size_of::<Hot>() == 64, "a hot slot is one cache line");
 
-/// What opening, control bits and hand-over touch.
-#[derive(Clone, Copy, Debug)]
+/// What opening, control bits and hand-over touch, as it is worked on; it is kept in a [`Row`](super::row::Row).
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Cold {
     pub(crate) flow: Flow,
     /// Engine time of the first frame.
