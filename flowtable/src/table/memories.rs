@@ -104,6 +104,8 @@ impl FlowTable {
                 hot.state = State::Closed;
             }
         });
+        self.take_turn(slot);
+        let Some(hot) = self.hot.get_mut(slot) else { return };
         if !hot.mark_dirty() {
             self.dirty.push(slot_number);
         }

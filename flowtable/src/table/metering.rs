@@ -226,6 +226,7 @@ impl FlowTable {
     /// Takes note of what a packet that went the long way came to.
     fn note_folded(&mut self, slot: usize, metering: &Metering<'_>, folded: Folded) {
         self.count_metered(metering.seen, slot, folded.was_dirty);
+        self.take_turn(slot);
         self.note_change(slot);
         if let Some((scope, responder, protocol)) = folded.accepted {
             self.learn_listener(scope, &responder, protocol);

@@ -69,6 +69,8 @@ pub struct FlowTable {
     limits: Limits,
     keyer: Keyer,
     tags: Box<[u8]>,
+    /// For each slot when its flow may make room, as [`Hot::turn`] says it: a window of them is four cache lines.
+    turns: Box<[u64]>,
     hot: Box<[Hot]>,
     cold: ColdRows,
     slots: usize,
@@ -112,6 +114,7 @@ impl FlowTable {
             limits,
             keyer: Keyer::new(seed),
             tags: vec![0; all].into_boxed_slice(),
+            turns: vec![Hot::NO_TURN; all].into_boxed_slice(),
             hot: filled(Hot::EMPTY, all),
             cold: ColdRows::new(all),
             slots,

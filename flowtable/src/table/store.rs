@@ -90,6 +90,24 @@ impl FlowTable {
         {
             return Some(slot);
         }
+        if !matches!(sender, Sender::Veth { .. }) {
+            // Nobody's attempts go before another's: the turns say all.
+            let turns = self.turns.get(first..first + WINDOW)?;
+            let (at, turn) = turns.iter().enumerate().min_by_key(|(_, turn)| **turn)?;
+            if *turn == Hot::NO_TURN {
+                return None;
+            }
+            if Hot::is_exact(*turn) {
+                let is_closed = *turn < Hot::ATTEMPTS_TURN;
+                let reason = if is_closed { EndReason::Closed } else { EndReason::Evicted };
+                return self.end(first + at, reason).then_some(first + at);
+            }
+        }
+        self.free_slot_of(first, sender)
+    }
+
+    /// Finds room among the slots of a window by looking at each of them.
+    fn free_slot_of(&mut self, first: usize, sender: Sender) -> Option<usize> {
         let mut victim: Option<(u8, Timestamp, usize)> = None;
         let mut own_attempts = 0;
         for slot in first..first + WINDOW {
@@ -126,6 +144,13 @@ impl FlowTable {
             && self.cold.initiator_holder(slot, hot) == Some(Holder::Attachment(attachment))
     }
 
+    /// Says when the flow of a slot may make room, after its state or its time changed by the long way.
+    pub(super) fn take_turn(&mut self, slot: usize) {
+        if let (Some(turn), Some(hot)) = (self.turns.get_mut(slot), self.hot.get(slot)) {
+            *turn = hot.turn();
+        }
+    }
+
     /// Closes a flow's accounts; false where the endings have no room, and then nothing changed.
     pub(super) fn end(&mut self, slot: usize, reason: EndReason) -> bool {
         if self.endings.len() >= ENDINGS_MAX {
@@ -134,8 +159,8 @@ impl FlowTable {
         let delta = self.settle_slot(slot, Some(reason));
         let first_at = delta.flow.first_at;
         self.endings.push(delta);
-        if let Some(tag) = self.tags.get_mut(slot) {
-            *tag = 0;
+        if let (Some(tag), Some(turn)) = (self.tags.get_mut(slot), self.turns.get_mut(slot)) {
+            (*tag, *turn) = (0, Hot::NO_TURN);
         }
         self.cold.release(slot);
         self.live -= 1;

@@ -488,3 +488,40 @@ fn the_extremes_of_time_and_of_numbers_are_kept() {
     assert_eq!((flow.outcome, flow.rtt), (Outcome::Answered, Some(i64::MAX)));
     assert_eq!(table.cold.owned(), [0, 0, 1]);
 }
+
+#[test]
+fn the_longest_silent_attempt_makes_room_whatever_the_times() {
+    let late = i64::MAX;
+    #[rustfmt::skip]
+    let cases = [
+        ("the oldest",           [30, 10, 20]),
+        ("the first of equals",  [10, 10, 10]),
+        ("by a nanosecond",      [1_001, 1_000, 1_002]),
+        ("before 1970",          [-20, -30, 5]),
+        ("all before 1970",      [-10, -30, -20]),
+        ("after 2116",           [late - 1, late - 3, late]),
+        ("the beginning of all", [i64::MIN, 0, late]),
+    ];
+    for (said, times) in cases {
+        let mut table = table(64);
+        let mut deltas: Vec<Delta> = Vec::new();
+        for client in 0..400_u16 {
+            let at = times[usize::from(client) % 3];
+            let seen = Observation { at: Timestamp(at), ..segment(client, false, false, 0, SYN) };
+            // What a look at each slot of the window would choose.
+            let Network::Ip(packet) = &seen.network else { continue };
+            let (key, _) = table.keyer.key_of(ScopeId(0), packet);
+            let first = table.first_slot(table.keyer.place(key));
+            let is_full =
+                table.live() >= table.capacity() || table.first_tagged(table.keyer.place(key), 0).is_none();
+            let window = (first..first + super::WINDOW).filter(|slot| table.tags[*slot] != 0);
+            let expected = window.min_by_key(|slot| table.hot[*slot].last_at).filter(|_| is_full);
+            let expected = expected.and_then(|slot| table.cold.id(slot));
+            observe(&mut table, &[seen]);
+            deltas.clear();
+            table.drain_endings(&mut deltas);
+            assert_eq!(deltas.first().map(|delta| delta.flow.id), expected, "{said}: {client}");
+        }
+        assert!(table.ledger().flows_evicted > 200, "{said}");
+    }
+}
