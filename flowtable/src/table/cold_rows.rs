@@ -121,6 +121,18 @@ impl ColdRows {
         settled.unwrap_or(nothing)
     }
 
+    /// Says that a slot stands in the list of changed ones; returns whether it did before, or is none.
+    pub(super) fn mark_changed(&mut self, slot: usize) -> bool {
+        self.rows.get_mut(slot).is_none_or(Row::mark_changed)
+    }
+
+    /// Says that a slot stands in no list of changed ones.
+    pub(super) fn clear_changed(&mut self, slot: usize) {
+        if let Some(row) = self.rows.get_mut(slot) {
+            row.clear_changed();
+        }
+    }
+
     /// Returns the number of the flow in a slot.
     pub(super) fn id(&self, slot: usize) -> Option<u64> {
         let row = self.rows.get(slot)?;
@@ -166,10 +178,10 @@ impl ColdRows {
         let Some((written, its_tail)) = Row::of(cold, hot, tail != NOWHERE) else {
             self.tails.release(tail);
             self.ends.release(ends);
-            *row = Row::wide(&cold.flow, self.wide.take(*cold));
+            row.become_other(Row::wide(&cold.flow, self.wide.take(*cold)));
             return;
         };
-        *row = written;
+        row.become_other(written);
         match its_tail {
             Some(mut its_tail) => {
                 its_tail.ends = ends;

@@ -436,7 +436,9 @@ impl FlowTable {
     pub(super) fn count_metered(&mut self, seen: &Observation, slot: usize, was_dirty: bool) {
         self.ledger.metered.count(seen.wire_bytes);
         self.ledger.undrained.count(seen.wire_bytes);
-        if let (Some(trace), Some(id)) = (&mut self.trace, self.cold.id(slot)) {
+        if let Some(trace) = &mut self.trace
+            && let Some(id) = self.cold.id(slot)
+        {
             trace.push((seen.frame, id));
         }
         if !was_dirty {

@@ -84,9 +84,8 @@ pub struct FlowTable {
     last_at: Timestamp,
     ledger: Ledger,
     dirty: Vec<u32>,
-    /// Slots of which more than counters changed, and for each slot whether it stands there: once at most.
+    /// Slots of which more than counters changed, each once at most: their rows say that they stand here.
     changed: Vec<u32>,
-    is_changed: Box<[bool]>,
     endings: Vec<Delta>,
     /// Slots of attempts nobody answered yet, with the low half of their flows' numbers.
     attempts: Vec<(u32, u32)>,
@@ -128,7 +127,6 @@ impl FlowTable {
             ledger: Ledger::default(),
             dirty: Vec::with_capacity(all + ENDINGS_MAX),
             changed: Vec::with_capacity(all),
-            is_changed: vec![false; all].into_boxed_slice(),
             endings: Vec::with_capacity(ENDINGS_MAX),
             attempts: Vec::with_capacity(all),
             held: Vec::with_capacity(HELD_MAX),
@@ -299,9 +297,7 @@ impl FlowTable {
         if self.dirty.is_empty() && self.endings.is_empty() {
             self.base_frame = self.base_frame.max(self.newest);
             for slot in self.changed.drain(..) {
-                if let Some(is_changed) = self.is_changed.get_mut(slot as usize) {
-                    *is_changed = false;
-                }
+                self.cold.clear_changed(slot as usize);
             }
         }
     }
@@ -317,9 +313,7 @@ impl FlowTable {
         }
         while into.room() > 0 {
             let Some(slot) = self.changed.pop() else { break };
-            if let Some(is_changed) = self.is_changed.get_mut(slot as usize) {
-                *is_changed = false;
-            }
+            self.cold.clear_changed(slot as usize);
             if !self.hand_over(slot as usize, into) {
                 break;
             }
@@ -366,9 +360,7 @@ impl FlowTable {
 
     /// Notes that more than a slot's counters changed.
     fn note_change(&mut self, slot: usize) {
-        if let Some(is_changed) = self.is_changed.get_mut(slot)
-            && !std::mem::replace(is_changed, true)
-        {
+        if !self.cold.mark_changed(slot) {
             self.changed.push(u32::try_from(slot).unwrap_or(u32::MAX));
         }
     }

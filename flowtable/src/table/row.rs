@@ -103,13 +103,15 @@ const _: () = assert!(size_of::<Tail>() == 32, "two tails are one cache line");
 /// What a key that is a hash does not say.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
-    addresses: [u128; 2],
+    addresses: [[u8; 16]; 2],
     ports: [u16; 2],
     scope: ScopeId,
     protocol: Protocol,
     /// For each end whether its address is IPv6, and above these whether it has a port.
     kinds: u8,
 }
+
+const _: () = assert!(size_of::<Ends>() == 40, "ends are no longer than what they hold");
 
 const FRAME_SHIFT: u32 = 40;
 const BYTES_MAX: u64 = low(FRAME_SHIFT);
@@ -148,6 +150,8 @@ mod place {
     pub(super) const SYN_TIMED: (u32, u32) = (27, 1);
     /// The SYN-ACK waits to be acknowledged: the second of the times is when it came, from the first frame on.
     pub(super) const WAITS: (u32, u32) = (28, 1);
+    /// The slot stands in the list of changed ones, be it for a flow that has ended since.
+    pub(super) const CHANGED: (u32, u32) = (29, 1);
 }
 
 fn put((shift, _): (u32, u32), number: u32) -> u32 {
@@ -192,13 +196,14 @@ fn holder(kind: u32, attachment: u32) -> Holder {
 
 impl Ends {
     pub(super) fn of(flow: &Flow) -> Self {
-        let bits = flow.ends.map(|end| match end.address {
-            IpAddr::V4(v4) => u128::from(u32::from(v4)),
-            IpAddr::V6(v6) => u128::from(v6),
+        // IPv4 stands in the last four bytes.
+        let octets = flow.ends.map(|end| match end.address {
+            IpAddr::V4(v4) => v4.to_ipv6_compatible().octets(),
+            IpAddr::V6(v6) => v6.octets(),
         });
         let [a, b] = flow.ends.map(|end| u8::from(end.address.is_ipv6()) | u8::from(end.port.is_some()) << 2);
         Self {
-            addresses: bits,
+            addresses: octets,
             ports: flow.ends.map(|end| end.port.unwrap_or_default().0),
             scope: flow.scope,
             protocol: flow.protocol,
@@ -207,11 +212,12 @@ impl Ends {
     }
 
     fn address(&self, side: usize) -> IpAddr {
-        let bits = self.addresses[side];
+        let octets = self.addresses[side];
+        let [.., a, b, c, d] = octets;
         if self.kinds >> side & 1 == 1 {
-            IpAddr::V6(Ipv6Addr::from(bits))
+            IpAddr::V6(Ipv6Addr::from(octets))
         } else {
-            IpAddr::V4(Ipv4Addr::from(u32::try_from(bits).unwrap_or(0)))
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
         }
     }
 
@@ -389,6 +395,24 @@ impl Row {
     pub(super) fn set_beside(&mut self, kind: Beside, place: u32) {
         self.flags = self.flags & !0b11 | put(place::BESIDE, kind as u32);
         self.beside = place;
+    }
+
+    /// Says that the slot stands in the list of changed ones; returns whether it did before.
+    pub(super) fn mark_changed(&mut self) -> bool {
+        let was_changed = self.has(place::CHANGED);
+        self.flags |= put(place::CHANGED, 1);
+        was_changed
+    }
+
+    /// Says that the slot stands in no list.
+    pub(super) fn clear_changed(&mut self) {
+        self.flags &= !put(place::CHANGED, 1);
+    }
+
+    /// Takes another flow's row, or the same one's as it became; what list the slot stands in is its own.
+    pub(super) fn become_other(&mut self, other: Self) {
+        let changed = self.flags & put(place::CHANGED, 1);
+        *self = Self { flags: other.flags | changed, ..other };
     }
 
     fn field(&self, (shift, bits): (u32, u32)) -> u32 {
