@@ -1,5 +1,7 @@
 //! The cold parts of slots: a row for each, and what stands beside the rows of those that need more.
 
+use portolan_sys::prefetch;
+
 use super::arena::{Arena, NOWHERE};
 use super::filled;
 use super::row::{Aside, Beside, Ends, Row, Tail};
@@ -34,6 +36,12 @@ impl ColdRows {
     pub(super) fn put(&mut self, slot: usize, hot: &Hot, cold: &Cold) {
         let ends = if hot.key.is_exact() { NOWHERE } else { self.ends.take(Ends::of(&cold.flow)) };
         self.store(slot, hot, cold, NOWHERE, ends);
+    }
+
+    /// Asks for the row of a slot ahead of its use.
+    #[inline]
+    pub(super) fn ask_for(&self, slot: usize) {
+        self.rows.get(slot).into_iter().for_each(prefetch);
     }
 
     /// Takes what the flow of a slot owns back.

@@ -31,6 +31,12 @@ fn offset(hits: u64) -> usize {
     usize::try_from(hits.trailing_zeros() / 8).unwrap_or(0)
 }
 
+/// Returns the first of the earliest turns and where it stands; `None` where nobody makes room.
+pub(super) fn earliest(turns: &[u64]) -> Option<(usize, u64)> {
+    let turn = turns.iter().copied().min().filter(|turn| *turn != Hot::NO_TURN)?;
+    Some((turns.iter().position(|its_turn| *its_turn == turn)?, turn))
+}
+
 /// Returns the slot a hash names among `slots`: its low bits where that is a power of two, and else a share of them all
 /// (Lemire, "Fast Random Integer Generation in an Interval", 2019) with the low bits as the highest.
 #[inline]
@@ -93,12 +99,9 @@ impl FlowTable {
         if !matches!(sender, Sender::Veth { .. }) {
             // Nobody's attempts go before another's: the turns say all.
             let turns = self.turns.get(first..first + WINDOW)?;
-            let (at, turn) = turns.iter().enumerate().min_by_key(|(_, turn)| **turn)?;
-            if *turn == Hot::NO_TURN {
-                return None;
-            }
-            if Hot::is_exact(*turn) {
-                let is_closed = *turn < Hot::ATTEMPTS_TURN;
+            let (at, turn) = earliest(turns)?;
+            if Hot::is_exact(turn) {
+                let is_closed = turn < Hot::ATTEMPTS_TURN;
                 let reason = if is_closed { EndReason::Closed } else { EndReason::Evicted };
                 return self.end(first + at, reason).then_some(first + at);
             }
