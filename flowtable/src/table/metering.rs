@@ -360,16 +360,13 @@ impl FlowTable {
             Side::A => [sender, receiver],
             Side::B => [receiver, sender],
         };
-        let listens = |end: &End| self.is_listener(metering.scope, end, metering.packet.protocol, directory);
-        let circumstances = progress::Circumstances {
-            may_be_answer: is_early && !is_fresh,
-            sender_listens: listens(&sender),
-            receiver_listens: listens(&receiver),
+        let listens = |side: Side| {
+            self.is_listener(metering.scope, &ends[side.index()], metering.packet.protocol, directory)
         };
         let opening = if is_provoked {
             progress::provoked(side)
         } else {
-            progress::opening(metering.packet, side, &ends, circumstances)
+            progress::opening(metering.packet, side, &ends, is_early && !is_fresh, listens)
         };
         let expects_delivery = !is_forged
             && matches!(metering.sender, Sender::Veth { .. })
