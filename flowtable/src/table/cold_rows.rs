@@ -3,8 +3,9 @@
 use portolan_sys::prefetch;
 
 use super::arena::{Arena, NOWHERE};
+use super::ends::Ends;
 use super::filled;
-use super::row::{Aside, Beside, Ends, Row, Tail};
+use super::row::{Aside, Beside, Row, Tail};
 use super::slot::{Cold, Hot};
 use crate::directory::Holder;
 use crate::flow::{Flow, Outcome};

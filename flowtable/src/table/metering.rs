@@ -1,11 +1,12 @@
 //! A packet on its way into a slot.
 
 use super::ahead::Ahead;
+use super::folding::{Folded, fold, keeps_its_ends};
 use super::slot::{Cold, Hot};
 use super::{FlowTable, ends, overflow_row, tag_of};
 use crate::delta::EndReason;
 use crate::directory::{AttachmentId, Directory, Holder, ScopeId, is_exempt_source};
-use crate::flow::{Claim, End, Flow, InitiatorEvidence, Outcome, Side};
+use crate::flow::{Claim, End, Flow, Outcome, Side};
 use crate::history::History;
 use crate::interfaces::Sighting;
 use crate::key::FlowKey;
@@ -14,9 +15,8 @@ use crate::missed::Missing;
 use crate::observation::{Network, NonIp, Observation, Packet, TcpFacts};
 use crate::progress;
 use crate::progress::State;
-use crate::sequence;
 use crate::sequence::{Marks, Numbers};
-use crate::units::{Port, Protocol, Timestamp};
+use crate::units::Port;
 
 /// One packet on its way into a slot.
 pub(super) struct Metering<'a> {
@@ -441,93 +441,5 @@ impl FlowTable {
         if !was_dirty {
             self.dirty.push(u32::try_from(slot).unwrap_or(u32::MAX));
         }
-    }
-}
-
-/// What a packet that went the long way came to.
-struct Folded {
-    was_dirty: bool,
-    /// Who accepted a connection by it.
-    accepted: Option<(ScopeId, End, Protocol)>,
-}
-
-/// Reads a packet into a flow: counters, control bits, answers, evidence. `at` is engine time, `frame` its number above
-/// the table's base.
-fn fold(
-    hot: &mut Hot,
-    cold: &mut Cold,
-    side: Side,
-    metering: &Metering<'_>,
-    at: Timestamp,
-    frame: u32,
-) -> Folded {
-    let was_dirty = hot.count_or_spill(cold, side, metering.seen.wire_bytes, at, frame);
-    cold.flow.is_tunnel |= metering.packet.is_tunnel;
-    let (before, believed) = (cold.flow.outcome, cold.flow.initiator);
-    hot.state = progress::advance(hot.state, cold, side, metering.packet, metering.seen.at);
-    if cold.flow.initiator != believed {
-        cold.flow.history.flip();
-    }
-    sequence::read(&mut hot.expected(), &mut cold.numbers, &mut cold.flow, side, metering.packet);
-    let became_answered = before != Outcome::Answered && cold.flow.outcome == Outcome::Answered;
-    let accepted = (became_answered && cold.flow.evidence == InitiatorEvidence::Handshake)
-        .then(|| (cold.flow.scope, *cold.flow.responder_end(), cold.flow.protocol));
-    Folded { was_dirty, accepted }
-}
-
-/// Holds the flow's ends against the sender's veth and against the directory where its epoch moved. An end nobody could
-/// name takes the name; an end that became another makes another flow.
-fn keeps_its_ends(
-    hot: &mut Hot,
-    cold: &mut Cold,
-    side: Side,
-    metering: &Metering<'_>,
-    directory: &impl Directory,
-) -> bool {
-    let known = &mut hot.attachments[side.index()];
-    match metering.sender {
-        Sender::Veth { attachment, .. } if *known == 0 => {
-            *known = attachment.0;
-            cold.flow.ends[side.index()].holder = Holder::Attachment(attachment);
-        }
-        Sender::Veth { attachment, .. } if *known != attachment.0 => return false,
-        // A container used an address of the outside, and here comes the outside itself.
-        Sender::Bridge
-            if *known != 0
-                && directory.holder(metering.scope, metering.packet.source) == Holder::External =>
-        {
-            return false;
-        }
-        Sender::Veth { .. } | Sender::Bridge | Sender::Unknown => {}
-    }
-    let epoch = directory.epoch();
-    if hot.epoch == epoch {
-        return true;
-    }
-    hot.epoch = epoch;
-    let mut keeps = |side: Side| {
-        let end = &mut cold.flow.ends[side.index()];
-        let holder = directory.holder(metering.scope, end.address);
-        match (end.holder, holder) {
-            (Holder::Attachment(before), Holder::Attachment(now)) => before == now,
-            (Holder::Attachment(_), _) => true,
-            // What a bridge sent is the host's, even what it merely forwards.
-            (Holder::Host, _) => true,
-            (_, Holder::Attachment(now)) => {
-                end.holder = holder;
-                hot.attachments[side.index()] = now.0;
-                true
-            }
-            (_, Holder::Unclaimed | Holder::Bare) => true,
-            (_, Holder::Host | Holder::External | Holder::Group | Holder::Ambiguous) => {
-                end.holder = holder;
-                true
-            }
-        }
-    };
-    match metering.sender {
-        // Where it was sent from is known by the interface.
-        Sender::Veth { .. } | Sender::Bridge => keeps(side.other()),
-        Sender::Unknown => keeps(side.other()) && keeps(side),
     }
 }

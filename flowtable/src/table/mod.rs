@@ -1,12 +1,15 @@
 //! The flow table: preallocated, single writer, bounded.
 //!
-//! A hot 64-byte slot per flow is all a packet of a known, settled flow touches; the cold part beside it is read
-//! when a flow opens, changes its state, or is handed over. Slots are found by one tag byte each in a window of
+//! A hot 64-byte slot per flow is all a packet of a known, settled flow touches; the row of 64 bytes beside it is read
+//! when a flow opens, changes its state, or is handed over (`docs/adr/0014-a-cold-part-is-one-line.md`). Slots are found by one tag byte each in a window of
 //! [`WINDOW`] neighbours. Totals leave as [`Delta`]s between batches; a delta that finds no room stays in its slot.
 
 mod ahead;
 mod arena;
 mod cold_rows;
+mod ends;
+mod flags;
+mod folding;
 mod limits;
 mod memories;
 mod metering;

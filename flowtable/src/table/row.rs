@@ -3,16 +3,18 @@
 //! What [`Row::of`] takes is what [`Row::cold`] gives back, to the bit: whatever does not fit is refused, and stands in a
 //! wide row instead.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::arena::NOWHERE;
+use super::ends::Ends;
+use super::flags::{CLAIMS, EVIDENCE, OUTCOMES, holder, holder_kind, place, put};
 use super::slot::{Cold, Hot};
-use crate::directory::{AttachmentId, Holder, ScopeId};
+use crate::directory::Holder;
 use crate::flow::{Claim, End, Flow, InitiatorEvidence, Outcome, Side};
 use crate::history::History;
 use crate::ledger::Tally;
 use crate::sequence::Numbers;
-use crate::units::{Port, Protocol, Timestamp};
+use crate::units::{Protocol, Timestamp};
 
 /// Low bits of a number of 64.
 const fn low(bits: u32) -> u64 {
@@ -100,19 +102,6 @@ pub(super) struct Tail {
 
 const _: () = assert!(size_of::<Tail>() == 32, "two tails are one cache line");
 
-/// What a key that is a hash does not say.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ends {
-    addresses: [[u8; 16]; 2],
-    ports: [u16; 2],
-    scope: ScopeId,
-    protocol: Protocol,
-    /// For each end whether its address is IPv6, and above these whether it has a port.
-    kinds: u8,
-}
-
-const _: () = assert!(size_of::<Ends>() == 40, "ends are no longer than what they hold");
-
 const FRAME_SHIFT: u32 = 40;
 const BYTES_MAX: u64 = low(FRAME_SHIFT);
 const FRAMES_MAX: u64 = low(64 - FRAME_SHIFT);
@@ -122,109 +111,6 @@ const NO_TIME: u32 = u32::MAX;
 const RETRANSMISSIONS_MAX: u64 = 15;
 /// Letters of a flow without a tail take so many bits.
 const SAID_BITS: u32 = 15;
-
-/// Places of what [`Row::flags`] holds, and how many bits it takes.
-mod place {
-    pub(super) const BESIDE: (u32, u32) = (0, 2);
-    pub(super) const EVIDENCE: (u32, u32) = (2, 3);
-    pub(super) const CLAIM: (u32, u32) = (5, 2);
-    pub(super) const OUTCOME: (u32, u32) = (7, 3);
-    pub(super) const HOLDERS: [(u32, u32); 2] = [(10, 3), (13, 3)];
-    pub(super) const INITIATOR: (u32, u32) = (16, 1);
-    pub(super) const FIRST_SENDER: (u32, u32) = (17, 1);
-    pub(super) const MIDSTREAM: (u32, u32) = (18, 1);
-    pub(super) const DELIVERED: (u32, u32) = (19, 1);
-    pub(super) const TUNNEL: (u32, u32) = (20, 1);
-    pub(super) const EXPECTS_DELIVERY: (u32, u32) = (21, 1);
-    /// The protocol is TCP, whatever stands beside.
-    pub(super) const TCP: (u32, u32) = (22, 1);
-    /// Type and code of ICMP are known.
-    pub(super) const ICMP: (u32, u32) = (23, 1);
-    /// The history of a flow whose type of ICMP is known is a flip.
-    pub(super) const FLIPPED: (u32, u32) = (24, 1);
-    /// One SYN is all there was, and its number stands in [`super::Row::beside`].
-    pub(super) const SYN: (u32, u32) = (25, 1);
-    /// The first SYN's number is the initiator's first.
-    pub(super) const SYN_NUMBER: (u32, u32) = (26, 1);
-    /// The first SYN was the first frame, and may be measured from.
-    pub(super) const SYN_TIMED: (u32, u32) = (27, 1);
-    /// The SYN-ACK waits to be acknowledged: the second of the times is when it came, from the first frame on.
-    pub(super) const WAITS: (u32, u32) = (28, 1);
-    /// The slot stands in the list of changed ones, be it for a flow that has ended since.
-    pub(super) const CHANGED: (u32, u32) = (29, 1);
-}
-
-fn put((shift, _): (u32, u32), number: u32) -> u32 {
-    number << shift
-}
-
-const EVIDENCE: [InitiatorEvidence; 6] = [
-    InitiatorEvidence::Handshake,
-    InitiatorEvidence::SynAck,
-    InitiatorEvidence::Exchange,
-    InitiatorEvidence::KnownListener,
-    InitiatorEvidence::Port,
-    InitiatorEvidence::FirstSender,
-];
-const CLAIMS: [Claim; 4] = [Claim::Own, Claim::Spoofed, Claim::Unlisted, Claim::Backscatter];
-const OUTCOMES: [Outcome; 5] =
-    [Outcome::Pending, Outcome::Answered, Outcome::Refused, Outcome::Unanswered, Outcome::Blocked];
-
-fn holder_kind(holder: Holder) -> u32 {
-    match holder {
-        Holder::Attachment(_) => 0,
-        Holder::Host => 1,
-        Holder::External => 2,
-        Holder::Unclaimed => 3,
-        Holder::Group => 4,
-        Holder::Ambiguous => 5,
-        Holder::Bare => 6,
-    }
-}
-
-fn holder(kind: u32, attachment: u32) -> Holder {
-    match kind {
-        0 => Holder::Attachment(AttachmentId(attachment)),
-        1 => Holder::Host,
-        2 => Holder::External,
-        3 => Holder::Unclaimed,
-        4 => Holder::Group,
-        5 => Holder::Ambiguous,
-        _ => Holder::Bare,
-    }
-}
-
-impl Ends {
-    pub(super) fn of(flow: &Flow) -> Self {
-        // IPv4 stands in the last four bytes.
-        let octets = flow.ends.map(|end| match end.address {
-            IpAddr::V4(v4) => v4.to_ipv6_compatible().octets(),
-            IpAddr::V6(v6) => v6.octets(),
-        });
-        let [a, b] = flow.ends.map(|end| u8::from(end.address.is_ipv6()) | u8::from(end.port.is_some()) << 2);
-        Self {
-            addresses: octets,
-            ports: flow.ends.map(|end| end.port.unwrap_or_default().0),
-            scope: flow.scope,
-            protocol: flow.protocol,
-            kinds: a | b << 1,
-        }
-    }
-
-    fn address(&self, side: usize) -> IpAddr {
-        let octets = self.addresses[side];
-        let [.., a, b, c, d] = octets;
-        if self.kinds >> side & 1 == 1 {
-            IpAddr::V6(Ipv6Addr::from(octets))
-        } else {
-            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-        }
-    }
-
-    fn port(&self, side: usize) -> Option<Port> {
-        (self.kinds >> (2 + side) & 1 == 1).then_some(Port(self.ports[side]))
-    }
-}
 
 /// What stands beside a row, as it is read.
 #[derive(Clone, Copy, Default)]
