@@ -89,7 +89,8 @@ fn memory(config: &Config) -> Result<(), Failure> {
     let mib = |bytes: u64| bytes >> 20;
     let ring = u64::from(config.capture.ring_mib);
     let flows = config.flowtable.flows_max as u64;
-    let needed = BASE_MIB + ring + mib(flows.next_power_of_two() * FLOW_BYTES);
+    let for_flows = mib(config.flowtable.limits().slots() as u64 * FLOW_BYTES);
+    let needed = BASE_MIB + ring + for_flows;
     let by_process = getrlimit(Resource::As).current.map(|bytes| (bytes, "ulimit -v".to_owned()));
     let limits = group_limits().into_iter().map(|(bytes, file)| (bytes, file.display().to_string()));
     match limits.chain(by_process).min() {
@@ -97,7 +98,7 @@ fn memory(config: &Config) -> Result<(), Failure> {
             "{} MiB of memory are allowed ({by}) and {needed} are needed, {ring} of them for the ring, {} for {} flows: \
              raise MemoryMax= of the service, or lower --ring-mib or --flows-max",
             mib(bytes),
-            mib(flows.next_power_of_two() * FLOW_BYTES),
+            for_flows,
             grouped(flows),
         ))),
         Some(_) | None => Ok(()),

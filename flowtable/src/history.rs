@@ -42,36 +42,51 @@ pub enum Letter {
 }
 
 impl Letter {
-    /// Returns the letter's bit in a set.
-    fn bit(self) -> u16 {
+    /// Returns the letter's number, from 1.
+    fn number(self) -> u8 {
         match self {
             Self::Syn => 1,
-            Self::SynAck => 1 << 1,
-            Self::Ack => 1 << 2,
-            Self::Payload => 1 << 3,
-            Self::Fin => 1 << 4,
-            Self::Reset => 1 << 5,
-            Self::Retransmitted => 1 << 6,
-            Self::ZeroWindow => 1 << 7,
-            Self::Gap => 1 << 8,
-            Self::Inconsistent => 1 << 9,
-            Self::MultiFlag => 1 << 10,
+            Self::SynAck => 2,
+            Self::Ack => 3,
+            Self::Payload => 4,
+            Self::Fin => 5,
+            Self::Reset => 6,
+            Self::Retransmitted => 7,
+            Self::ZeroWindow => 8,
+            Self::Gap => 9,
+            Self::Inconsistent => 10,
+            Self::MultiFlag => 11,
         }
+    }
+
+    /// Returns the letter's bit in a set.
+    fn bit(self) -> u16 {
+        1 << (self.number() - 1)
     }
 }
 
+/// Kinds of events.
+const KINDS: u8 = 11;
+/// Letters by their number, from 1; the responder's follow, and then the mark of a flip.
+const LETTERS: [u8; KINDS as usize] = *b"SHADFRTWGIQ";
 /// Stands where the initiator is another than the packets so far made believe.
-const FLIPPED: u8 = b'^';
+const FLIPPED: char = '^';
+/// Its number.
+const FLIP: u8 = 23;
 /// Stands at the end where there was no room for more.
 const CUT: char = '+';
+/// Bits of a letter's number.
+const LETTER_BITS: u32 = 5;
+/// Letters of a word.
+const LETTERS_PER_WORD: u8 = 12;
 
 /// A flow's events in their order. Holds [`History::LETTERS_MAX`]; what comes later is known by its kind alone.
 ///
 /// Letters are kept by side, so that a flow whose initiator turns out to be the other end needs no rewriting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct History {
-    /// Capital letters are side A's.
-    letters: [u8; Self::LETTERS_MAX],
+    /// Numbers of the letters, the first in the lowest bits; A's are 1 to 11, B's 12 to 22.
+    letters: [u64; 2],
     /// Letters kept; one more than fit where some were left out.
     length: u8,
     /// Kinds seen from A and from B, kept or not.
@@ -80,9 +95,9 @@ pub struct History {
 
 impl History {
     /// Letters kept; `+` stands for all that follow.
-    pub const LETTERS_MAX: usize = 24;
+    pub const LETTERS_MAX: usize = 2 * LETTERS_PER_WORD as usize;
     /// Nothing happened yet.
-    pub const EMPTY: Self = Self { letters: [0; Self::LETTERS_MAX], length: 0, seen: [0; 2] };
+    pub const EMPTY: Self = Self { letters: [0; 2], length: 0, seen: [0; 2] };
 
     /// Returns whether `side` did that.
     pub fn has(&self, side: Side, letter: Letter) -> bool {
@@ -92,10 +107,10 @@ impl History {
     /// Adds a letter.
     pub(crate) fn add(&mut self, side: Side, letter: Letter) {
         self.seen[side.index()] |= letter.bit();
-        let capital = letter as u8;
+        let number = letter.number();
         self.write(match side {
-            Side::A => capital,
-            Side::B => capital.to_ascii_lowercase(),
+            Side::A => number,
+            Side::B => number + KINDS,
         });
     }
 
@@ -115,28 +130,61 @@ impl History {
 
     /// Says that the initiator is another than it seemed.
     pub(crate) fn flip(&mut self) {
-        self.write(FLIPPED);
+        self.write(FLIP);
     }
 
     /// Returns the letters with the initiator's as capitals.
     pub fn text(&self, initiator: Side) -> String {
-        let kept = self.letters.iter().take(usize::from(self.length)).map(|letter| match initiator {
-            Side::A => char::from(*letter),
-            Side::B if letter.is_ascii_uppercase() => char::from(letter.to_ascii_lowercase()),
-            Side::B => char::from(letter.to_ascii_uppercase()),
+        let [first, second] = self.letters.map(numbers);
+        let kept = first.chain(second).take(usize::from(self.length)).map(|number| {
+            let letter = |number: u8| LETTERS.get(usize::from(number)).copied().map_or(FLIPPED, char::from);
+            let (side, letter) = match number {
+                FLIP => return FLIPPED,
+                1..=KINDS => (Side::A, letter(number - 1)),
+                _ => (Side::B, letter(number.wrapping_sub(KINDS + 1))),
+            };
+            if side == initiator { letter } else { letter.to_ascii_lowercase() }
         });
         let is_cut = usize::from(self.length) > Self::LETTERS_MAX;
         kept.chain(is_cut.then_some(CUT)).collect()
     }
 
-    fn write(&mut self, letter: u8) {
-        match self.letters.get_mut(usize::from(self.length)) {
-            Some(place) => {
-                *place = letter;
+    fn write(&mut self, number: u8) {
+        let (word, at) = (self.length / LETTERS_PER_WORD, self.length % LETTERS_PER_WORD);
+        match self.letters.get_mut(usize::from(word)) {
+            Some(letters) => {
+                *letters |= u64::from(number) << (u32::from(at) * LETTER_BITS);
                 self.length += 1;
             }
             None => self.length = u8::try_from(Self::LETTERS_MAX + 1).unwrap_or(u8::MAX),
         }
+    }
+
+    /// What [`History::in_brief`] returns of a flip and nothing else.
+    pub(crate) const BRIEF_FLIP: u64 = FLIP as u64;
+
+    /// Returns what [`History::in_brief`] does of one SYN and nothing else.
+    pub(crate) fn brief_syn(side: Side) -> u64 {
+        u64::from(Letter::Syn.number() + if side == Side::B { KINDS } else { 0 })
+    }
+
+    /// Returns the first twelve letters in 60 bits, 0 for nothing, where they are all there is.
+    pub(crate) fn in_brief(&self) -> Option<u64> {
+        (self.length <= LETTERS_PER_WORD).then_some(self.letters[0])
+    }
+
+    /// Reads what [`History::in_brief`] returned.
+    pub(crate) fn of_brief(brief: u64) -> Self {
+        let mut history = Self { letters: [brief, 0], ..Self::EMPTY };
+        for number in numbers(brief) {
+            history.length += 1;
+            match number {
+                1..=KINDS => history.seen[0] |= 1 << (number - 1),
+                FLIP => {}
+                _ => history.seen[1] |= 1 << (number.wrapping_sub(KINDS + 1) & 15),
+            }
+        }
+        history
     }
 
     /// Returns what the events come to, for a flow opened by `initiator`.
@@ -288,6 +336,15 @@ impl fmt::Display for ConnState {
     }
 }
 
+/// Returns the numbers of a word's letters.
+fn numbers(mut word: u64) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let number = u8::try_from(word & ((1 << LETTER_BITS) - 1)).ok().filter(|number| *number != 0)?;
+        word >>= LETTER_BITS;
+        Some(number)
+    })
+}
+
 fn is_power_of_ten(mut count: u64) -> bool {
     while count >= 10 && count.is_multiple_of(10) {
         count /= 10;
@@ -363,6 +420,7 @@ mod tests {
             let history = history(text);
             assert_eq!(history.text(Side::A), text);
             assert_eq!(history.conn_state(Protocol::TCP, Side::A), expected, "{text}");
+            assert_eq!(history.in_brief().map(History::of_brief), Some(history), "{text}");
         }
     }
 
@@ -388,6 +446,16 @@ mod tests {
         let cut = history("ShADadTtTtTtTtTtTtTtTtTtFfR");
         assert_eq!(cut.text(Side::A), "ShADadTtTtTtTtTtTtTtTtTt+");
         assert_eq!(cut.conn_state(Protocol::TCP, Side::A), ConnState::Rsto);
+    }
+
+    #[test]
+    fn a_history_of_more_than_twelve_letters_has_no_brief_form() {
+        for (text, is_brief) in [("^SHADFRTWGIQ", true), ("^shadfrtwgiq", true), ("^hADadTtFfRrG", false)] {
+            let history = history(text);
+            assert_eq!(history.text(Side::A), text);
+            assert_eq!(history.in_brief().is_some(), is_brief, "{text}");
+            assert!(history.in_brief().is_none_or(|brief| History::of_brief(brief) == history), "{text}");
+        }
     }
 
     #[test]

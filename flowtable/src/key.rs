@@ -55,6 +55,41 @@ impl Endpoint {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct FlowKey(pub(crate) u128);
 
+/// What a key that holds IPv4 exactly says of its flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Exact {
+    pub(crate) scope: ScopeId,
+    pub(crate) protocol: Protocol,
+    /// Addresses of A and of B.
+    pub(crate) addresses: [Ipv4Addr; 2],
+    /// Their ports, where there are any.
+    pub(crate) ports: Option<[Port; 2]>,
+}
+
+impl FlowKey {
+    /// Returns what the key says of its flow; `None` where it is a hash.
+    pub(crate) fn exact(self) -> Option<Exact> {
+        let has_ports = match self.0 & !BELOW_KIND {
+            KIND_V4 => false,
+            KIND_V4_PORTS => true,
+            _ => return None,
+        };
+        let [_, scope @ .., protocol, a0, a1, a2, a3, b0, b1, b2, b3, p0, p1, q0, q1] = self.0.to_be_bytes();
+        let ports = [u16::from_be_bytes([p0, p1]), u16::from_be_bytes([q0, q1])].map(Port);
+        Some(Exact {
+            scope: ScopeId(u16::from_be_bytes(scope)),
+            protocol: Protocol(protocol),
+            addresses: [[a0, a1, a2, a3], [b0, b1, b2, b3]].map(Ipv4Addr::from),
+            ports: has_ports.then_some(ports),
+        })
+    }
+
+    /// Returns whether the key says all of its flow's ends.
+    pub(crate) fn is_exact(self) -> bool {
+        matches!(self.0 & !BELOW_KIND, KIND_V4 | KIND_V4_PORTS)
+    }
+}
+
 const KIND_V4: u128 = 0x40 << 120;
 const KIND_V4_PORTS: u128 = 0x41 << 120;
 const KIND_HASHED: u128 = 0x60 << 120;
@@ -218,6 +253,30 @@ mod tests {
                 let receiver = Endpoint { address: packet.destination, port: ports.map(|ports| ports.1) };
                 let expected = keyer.key(ScopeId(0x1234), sender, receiver, Protocol::UDP, None);
                 assert_eq!(keyer.key_of(ScopeId(0x1234), &packet), expected, "{packet:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_ipv4_key_says_what_it_was_made_of_and_a_hash_does_not() {
+        let keyer = Keyer::new(7);
+        let addresses = [[10, 0, 0, 1], [172, 18, 255, 254], [255; 4], [0; 4]].map(Ipv4Addr::from);
+        for ports in [None, Some([0, 65_535]), Some([443, 40_000])] {
+            for (from, to) in addresses.iter().flat_map(|from| addresses.iter().map(move |to| (*from, *to))) {
+                let end = |address: Ipv4Addr, index: usize| Endpoint {
+                    address: address.into(),
+                    port: ports.map(|ports: [u16; 2]| Port(ports[index])),
+                };
+                let (sender, receiver) = (end(from, 0), end(to, 1));
+                let (key, side) = keyer.key(ScopeId(0x1234), sender, receiver, Protocol::SCTP, None);
+                let (a, b) = if side == Side::A { (sender, receiver) } else { (receiver, sender) };
+                let exact = key.exact().unwrap();
+                assert!(key.is_exact());
+                assert_eq!((exact.scope, exact.protocol), (ScopeId(0x1234), Protocol::SCTP));
+                assert_eq!(exact.addresses.map(IpAddr::from), [a.address, b.address]);
+                assert_eq!(exact.ports, a.port.zip(b.port).map(|(a, b)| [a, b]));
+                let forged = keyer.key(ScopeId(1), sender, receiver, Protocol::TCP, Some(AttachmentId(9))).0;
+                assert!(forged.exact().is_none() && !forged.is_exact());
             }
         }
     }

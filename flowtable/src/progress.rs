@@ -26,17 +26,6 @@ pub(crate) enum State {
     Closed,
 }
 
-/// What is known about the world when a flow is first seen.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Circumstances {
-    /// The first packet may be an answer to one sent before the tap was opened.
-    pub(crate) may_be_answer: bool,
-    /// The sender's port is documented or was seen to accept connections.
-    pub(crate) sender_listens: bool,
-    /// The receiver's port is.
-    pub(crate) receiver_listens: bool,
-}
-
 /// First belief about who opened a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Opening {
@@ -45,8 +34,16 @@ pub(crate) struct Opening {
     pub(crate) is_midstream: bool,
 }
 
-/// Reads a flow's first packet, sent by `side`.
-pub(crate) fn opening(packet: &Packet, side: Side, ends: &[End; 2], known: Circumstances) -> Opening {
+/// Reads a flow's first packet, sent by `side`. `may_be_answer` says that it may answer one sent before the tap was
+/// opened; `listens` whether a side's port is documented or was seen to accept connections, and is asked only where the
+/// packet itself does not say who opened.
+pub(crate) fn opening(
+    packet: &Packet,
+    side: Side,
+    ends: &[End; 2],
+    may_be_answer: bool,
+    listens: impl Fn(Side) -> bool,
+) -> Opening {
     if let Some(tcp) = packet.tcp {
         if tcp.is_syn() {
             return Opening { initiator: side, evidence: InitiatorEvidence::Handshake, is_midstream: false };
@@ -58,7 +55,7 @@ pub(crate) fn opening(packet: &Packet, side: Side, ends: &[End; 2], known: Circu
                 is_midstream: true,
             };
         }
-        return by_listener_or_port(side, ends, known, true);
+        return by_listener_or_port(side, ends, listens, true);
     }
     if packet.icmp.is_some_and(|icmp| is_echo_reply(packet.protocol, icmp.kind)) {
         return Opening {
@@ -67,8 +64,8 @@ pub(crate) fn opening(packet: &Packet, side: Side, ends: &[End; 2], known: Circu
             is_midstream: true,
         };
     }
-    if packet.protocol == Protocol::UDP && known.may_be_answer {
-        let guess = by_listener_or_port(side, ends, known, false);
+    if packet.protocol == Protocol::UDP && may_be_answer {
+        let guess = by_listener_or_port(side, ends, listens, false);
         // Which of the two asked was before the start: no answer makes this an exchange.
         let is_midstream = guess.evidence == InitiatorEvidence::FirstSender && !is_client_first(side, ends);
         return Opening { is_midstream, ..guess };
@@ -81,9 +78,14 @@ pub(crate) fn provoked(side: Side) -> Opening {
     Opening { initiator: side.other(), evidence: InitiatorEvidence::FirstSender, is_midstream: true }
 }
 
-fn by_listener_or_port(side: Side, ends: &[End; 2], known: Circumstances, is_midstream: bool) -> Opening {
+fn by_listener_or_port(
+    side: Side,
+    ends: &[End; 2],
+    listens: impl Fn(Side) -> bool,
+    is_midstream: bool,
+) -> Opening {
     let guess = |initiator, evidence| Opening { initiator, evidence, is_midstream };
-    match (known.sender_listens, known.receiver_listens) {
+    match (listens(side), listens(side.other())) {
         (true, false) => return guess(side.other(), InitiatorEvidence::KnownListener),
         (false, true) => return guess(side, InitiatorEvidence::KnownListener),
         (true, true) | (false, false) => {}

@@ -87,7 +87,7 @@ impl Expected<'_> {
 }
 
 /// What is remembered of one end's numbers. Stands in the cold part of a slot.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Numbers {
     /// Sequence numbers of the last SYN, SYN-ACK, FIN and RST, where the history has the letter.
     control: [u32; 4],
@@ -113,6 +113,38 @@ impl Numbers {
         acknowledged_unseen: None,
         repeated_payloads: 0,
     };
+
+    /// Builds what is remembered of an end that missed nothing: the number it began with, and the one it ended with,
+    /// where its history has such letters.
+    pub(crate) fn plain(
+        history: &History,
+        side: Side,
+        first: u32,
+        last: u32,
+        repeated_payloads: u32,
+    ) -> Self {
+        let [syn, syn_ack, fin, reset] =
+            [Letter::Syn, Letter::SynAck, Letter::Fin, Letter::Reset].map(|letter| history.has(side, letter));
+        let where_had = |had: bool, number: u32| if had { number } else { 0 };
+        Self {
+            control: [
+                where_had(syn, first),
+                where_had(syn_ack, first),
+                where_had(fin, last),
+                where_had(reset, last),
+            ],
+            first: (syn || syn_ack).then_some(first),
+            repeated_payloads,
+            ..Self::NONE
+        }
+    }
+
+    /// Returns the number the end began with and the one it ended with, 0 for none, and how often it repeated payload:
+    /// all there is to know where [`Numbers::plain`] makes the same of it.
+    pub(crate) fn in_brief(&self) -> (u32, u32, u32) {
+        let [_, _, fin, reset] = self.control;
+        (self.first.unwrap_or(0), if fin == 0 { reset } else { fin }, self.repeated_payloads)
+    }
 
     fn has_hole(&self) -> bool {
         self.hole.0 != self.hole.1

@@ -3,6 +3,7 @@
 
 use portolan_sys::prefetch;
 
+use super::store::earliest;
 use super::{FlowTable, WINDOW, tag_of};
 use crate::directory::{AttachmentId, ScopeId};
 use crate::flow::Side;
@@ -54,13 +55,52 @@ impl FlowTable {
             };
             ahead.place = self.place_of(seen, scope);
         }
+        let mut newcomers = [0; AHEAD];
+        let mut count = 0;
         for (_, _, place) in ahead.iter().filter_map(|ahead| ahead.place) {
-            let candidate = self.first_tagged(place, tag_of(place));
-            if let Some(hot) = candidate.and_then(|slot| self.hot.get(slot)) {
-                prefetch(hot);
+            match self.first_tagged(place, tag_of(place)) {
+                Some(slot) => self.hot.get(slot).into_iter().for_each(prefetch),
+                None => {
+                    self.ask_for_turns(place);
+                    if let Some(newcomer) = newcomers.get_mut(count) {
+                        *newcomer = place;
+                        count += 1;
+                    }
+                }
+            }
+        }
+        // They will open flows: where, can be guessed, and what stands there is written to or ends.
+        for place in newcomers.iter().take(count) {
+            if let Some(slot) = self.likely_slot(*place) {
+                self.hot.get(slot).into_iter().for_each(prefetch);
+                self.cold.ask_for(slot);
             }
         }
         ahead
+    }
+
+    /// Asks for the turns of a window, where a flow may have to make room.
+    fn ask_for_turns(&self, place: u64) {
+        const PER_LINE: usize = 64 / size_of::<u64>();
+        if self.live < self.capacity() && self.first_tagged(place, 0).is_some() {
+            return;
+        }
+        let first = self.first_slot(place);
+        if let Some(window) = self.turns.get(first..first + WINDOW) {
+            window.iter().step_by(PER_LINE).chain(window.last()).for_each(prefetch);
+        }
+    }
+
+    /// Returns the slot that a flow would be opened in if nothing changed until then.
+    fn likely_slot(&self, place: u64) -> Option<usize> {
+        if self.live < self.capacity()
+            && let Some(slot) = self.first_tagged(place, 0)
+        {
+            return Some(slot);
+        }
+        let first = self.first_slot(place);
+        let (at, _) = earliest(self.turns.get(first..first + WINDOW)?)?;
+        Some(first + at)
     }
 
     #[inline(always)]

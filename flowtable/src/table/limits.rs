@@ -8,7 +8,7 @@ use crate::units::Timestamp;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Most flows held at once; rounded up to a power of two.
+    /// Most flows held at once; rounded up, see [`Limits::slots`].
     pub flows_max: usize,
     /// Silence after which an established TCP flow is forgotten.
     pub tcp_idle: i64,
@@ -47,4 +47,11 @@ impl Default for Limits {
 impl Limits {
     /// Fewest flows a table is made for.
     pub const FLOWS_MIN: usize = 64;
+
+    /// Returns the slots of a table: the flows it is to hold, rounded up to one of eight steps between two powers of
+    /// two. More slots would be memory of no use, since a flow finds room in a window of 32 up to a load of 0.95.
+    pub fn slots(&self) -> usize {
+        let flows = self.flows_max.max(Self::FLOWS_MIN);
+        flows.next_multiple_of(flows.next_power_of_two() / 16)
+    }
 }

@@ -53,19 +53,22 @@ impl FlowTable {
         let (key, _) = self.keyer.key(scope, source, destination, packet.protocol, None);
         let Some(slot) = self.find(key) else { return };
         let slot_number = u32::try_from(slot).unwrap_or(u32::MAX);
-        if let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) {
+        let Some(hot) = self.hot.get_mut(slot) else { return };
+        let reopened = self.cold.edit(slot, hot, |_, cold| {
             cold.flow.is_delivered = true;
-            if cold.flow.outcome == Outcome::Blocked {
-                // It was late, not lost: what becomes of it is open again.
+            // It was late, not lost: what becomes of it is open again.
+            let was_blocked = cold.flow.outcome == Outcome::Blocked;
+            if was_blocked {
                 cold.flow.outcome = Outcome::Pending;
-                if self.attempts.len() < self.attempts.capacity() {
-                    self.attempts.push((slot_number, cold.flow.id));
-                }
             }
-            if !hot.mark_dirty() {
-                self.dirty.push(slot_number);
-            }
-            self.note_change(slot);
+            was_blocked.then_some(cold.flow.id)
+        });
+        if !hot.mark_dirty() {
+            self.dirty.push(slot_number);
+        }
+        self.note_change(slot);
+        if let Some(id) = reopened.flatten() {
+            self.note_attempt(slot_number, id);
         }
     }
 
@@ -82,14 +85,15 @@ impl FlowTable {
         let (key, side) = self.keyer.key(metering.scope, source, destination, quoted.protocol, None);
         let Some(slot) = self.find(key) else { return };
         let slot_number = u32::try_from(slot).unwrap_or(u32::MAX);
-        if let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) {
-            let receiver = hot.attachments[side.other().index()];
-            if let Sender::Veth { attachment, .. } = metering.sender
-                && receiver != 0
-                && receiver != attachment.0
-            {
-                return;
-            }
+        let Some(hot) = self.hot.get_mut(slot) else { return };
+        let receiver = hot.attachments[side.other().index()];
+        if let Sender::Veth { attachment, .. } = metering.sender
+            && receiver != 0
+            && receiver != attachment.0
+        {
+            return;
+        }
+        self.cold.edit(slot, hot, |hot, cold| {
             let before = cold.flow.icmp_error.map_or(0, |error| error.count);
             cold.flow.icmp_error = Some(IcmpError { kind: icmp.kind, code: icmp.code, count: before + 1 });
             if hot.state == State::Attempt
@@ -99,10 +103,19 @@ impl FlowTable {
                 cold.flow.outcome = Outcome::Refused;
                 hot.state = State::Closed;
             }
-            if !hot.mark_dirty() {
-                self.dirty.push(slot_number);
-            }
-            self.note_change(slot);
+        });
+        self.take_turn(slot);
+        let Some(hot) = self.hot.get_mut(slot) else { return };
+        if !hot.mark_dirty() {
+            self.dirty.push(slot_number);
+        }
+        self.note_change(slot);
+    }
+
+    /// Notes an attempt whose outcome is to be decided, where there is room.
+    pub(super) fn note_attempt(&mut self, slot: u32, id: u64) {
+        if self.attempts.len() < self.attempts.capacity() {
+            self.attempts.push((slot, low_half(id)));
         }
     }
 
@@ -161,6 +174,11 @@ impl FlowTable {
     pub(super) fn listener_digest(&self, scope: ScopeId, end: &End, protocol: Protocol) -> u64 {
         self.keyer.digest((scope, end.address, end.port, protocol)) | 1
     }
+}
+
+/// Returns the low half of a flow's number: of flows that follow each other in a slot between two ticks, no two share it.
+pub(super) fn low_half(id: u64) -> u32 {
+    u32::try_from(id & u64::from(u32::MAX)).unwrap_or(0)
 }
 
 /// Returns where the delivery of a SYN is remembered, and as what. Neither masquerading nor another network changes

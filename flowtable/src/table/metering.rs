@@ -1,11 +1,12 @@
 //! A packet on its way into a slot.
 
 use super::ahead::Ahead;
+use super::folding::{Folded, fold, keeps_its_ends};
 use super::slot::{Cold, Hot};
 use super::{FlowTable, ends, overflow_row, tag_of};
 use crate::delta::EndReason;
 use crate::directory::{AttachmentId, Directory, Holder, ScopeId, is_exempt_source};
-use crate::flow::{Claim, End, Flow, InitiatorEvidence, Outcome, Side};
+use crate::flow::{Claim, End, Flow, Outcome, Side};
 use crate::history::History;
 use crate::interfaces::Sighting;
 use crate::key::FlowKey;
@@ -14,7 +15,6 @@ use crate::missed::Missing;
 use crate::observation::{Network, NonIp, Observation, Packet, TcpFacts};
 use crate::progress;
 use crate::progress::State;
-use crate::sequence;
 use crate::sequence::{Marks, Numbers};
 use crate::units::Port;
 
@@ -174,103 +174,61 @@ impl FlowTable {
         if is_forged {
             self.remember_provoked(metering);
         }
-        if !self.keeps_its_ends(slot, side, metering, directory) {
-            if self.end(slot, EndReason::Rebound) {
-                return self.open(key, side, is_forged, metering, directory);
-            }
-        } else if self.is_another_connection(slot, side, metering) && self.end(slot, EndReason::Reused) {
+        let reason = self.reason_to_end(slot, side, metering, directory);
+        if let Some(reason) = reason
+            && self.end(slot, reason)
+        {
             return self.open(key, side, is_forged, metering, directory);
         }
         self.fold_into(slot, side, metering);
     }
 
-    /// Holds the flow's ends against the sender's veth and against the directory where its epoch moved. An end
-    /// nobody could name takes the name; an end that became another makes another flow.
-    pub(super) fn keeps_its_ends(
+    /// Returns why this packet cannot belong to the flow in a slot; `None` where it can.
+    fn reason_to_end(
         &mut self,
         slot: usize,
         side: Side,
         metering: &Metering<'_>,
         directory: &impl Directory,
-    ) -> bool {
-        let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else { return true };
-        let known = &mut hot.attachments[side.index()];
-        match metering.sender {
-            Sender::Veth { attachment, .. } if *known == 0 => {
-                *known = attachment.0;
-                cold.flow.ends[side.index()].holder = Holder::Attachment(attachment);
-            }
-            Sender::Veth { attachment, .. } if *known != attachment.0 => return false,
-            // A container used an address of the outside, and here comes the outside itself.
-            Sender::Bridge
-                if *known != 0
-                    && directory.holder(metering.scope, metering.packet.source) == Holder::External =>
-            {
-                return false;
-            }
-            Sender::Veth { .. } | Sender::Bridge | Sender::Unknown => {}
-        }
-        let epoch = directory.epoch();
-        if hot.epoch == epoch {
-            return true;
-        }
-        hot.epoch = epoch;
-        let mut keeps = |side: Side| {
-            let end = &mut cold.flow.ends[side.index()];
-            let holder = directory.holder(metering.scope, end.address);
-            match (end.holder, holder) {
-                (Holder::Attachment(before), Holder::Attachment(now)) => before == now,
-                (Holder::Attachment(_), _) => true,
-                // What a bridge sent is the host's, even what it merely forwards.
-                (Holder::Host, _) => true,
-                (_, Holder::Attachment(now)) => {
-                    end.holder = holder;
-                    hot.attachments[side.index()] = now.0;
-                    true
-                }
-                (_, Holder::Unclaimed | Holder::Bare) => true,
-                (_, Holder::Host | Holder::External | Holder::Group | Holder::Ambiguous) => {
-                    end.holder = holder;
-                    true
-                }
-            }
+    ) -> Option<EndReason> {
+        let hot = self.hot.get_mut(slot)?;
+        let known = hot.attachments[side.index()];
+        let is_known = match metering.sender {
+            Sender::Veth { attachment, .. } => known == attachment.0,
+            Sender::Bridge => known == 0,
+            Sender::Unknown => true,
         };
-        match metering.sender {
-            // Where it was sent from is known by the interface.
-            Sender::Veth { .. } | Sender::Bridge => keeps(side.other()),
-            Sender::Unknown => keeps(side.other()) && keeps(side),
+        let tcp = metering.packet.tcp.filter(|tcp| tcp.is_syn());
+        if is_known && hot.epoch == directory.epoch() && tcp.is_none() {
+            return None;
         }
-    }
-
-    pub(super) fn is_another_connection(&self, slot: usize, side: Side, metering: &Metering<'_>) -> bool {
-        let (Some(hot), Some(cold), Some(tcp)) =
-            (self.hot.get(slot), self.cold.get(slot), metering.packet.tcp)
-        else {
-            return false;
-        };
-        progress::is_another_connection(hot.state, cold, side, tcp)
+        self.cold.edit(slot, hot, |hot, cold| {
+            if !keeps_its_ends(hot, cold, side, metering, directory) {
+                return Some(EndReason::Rebound);
+            }
+            let is_another =
+                tcp.is_some_and(|tcp| progress::is_another_connection(hot.state, cold, side, tcp));
+            is_another.then_some(EndReason::Reused)
+        })?
     }
 
     /// Counts a packet into a slot by the long way: control bits, answers, evidence.
     pub(super) fn fold_into(&mut self, slot: usize, side: Side, metering: &Metering<'_>) {
-        let seen = metering.seen;
-        let frame = self.relative_frame(seen.frame);
-        let at = self.engine_time(seen.at);
-        let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else { return };
-        let was_dirty = hot.count_or_spill(cold, side, seen.wire_bytes, at, frame);
-        cold.flow.is_tunnel |= metering.packet.is_tunnel;
-        let (before, believed) = (cold.flow.outcome, cold.flow.initiator);
-        hot.state = progress::advance(hot.state, cold, side, metering.packet, seen.at);
-        if cold.flow.initiator != believed {
-            cold.flow.history.flip();
+        let frame = self.relative_frame(metering.seen.frame);
+        let at = self.engine_time(metering.seen.at);
+        let Some(hot) = self.hot.get_mut(slot) else { return };
+        let folded = self.cold.edit(slot, hot, |hot, cold| fold(hot, cold, side, metering, at, frame));
+        if let Some(folded) = folded {
+            self.note_folded(slot, metering, folded);
         }
-        sequence::read(&mut hot.expected(), &mut cold.numbers, &mut cold.flow, side, metering.packet);
-        let became_answered = before != Outcome::Answered && cold.flow.outcome == Outcome::Answered;
-        let accepted = (became_answered && cold.flow.evidence == InitiatorEvidence::Handshake)
-            .then(|| (cold.flow.scope, *cold.flow.responder_end(), cold.flow.protocol));
-        self.count_metered(seen, slot, was_dirty);
+    }
+
+    /// Takes note of what a packet that went the long way came to.
+    fn note_folded(&mut self, slot: usize, metering: &Metering<'_>, folded: Folded) {
+        self.count_metered(metering.seen, slot, folded.was_dirty);
+        self.take_turn(slot);
         self.note_change(slot);
-        if let Some((scope, responder, protocol)) = accepted {
+        if let Some((scope, responder, protocol)) = folded.accepted {
             self.learn_listener(scope, &responder, protocol);
         }
         self.note_icmp_error(metering);
@@ -290,7 +248,7 @@ impl FlowTable {
             return self.turn_away(metering);
         };
         let seen = metering.seen;
-        let cold = self.first_sight(key, side, is_forged, metering, directory);
+        let mut cold = self.first_sight(key, side, is_forged, metering, directory);
         let attachments = cold.flow.ends.map(|end| match end.holder {
             Holder::Attachment(attachment) => attachment.0,
             Holder::Host
@@ -303,9 +261,9 @@ impl FlowTable {
         let id = cold.flow.id;
         let opened_at = self.engine_time(seen.at);
         let is_attempt = cold.flow.outcome == Outcome::Pending;
-        let Some(hot_slot) = self.hot.get_mut(slot) else { return };
-        self.cold.put(slot, cold);
-        *hot_slot = Hot {
+        let frame = self.relative_frame(seen.frame);
+        let Some(hot) = self.hot.get_mut(slot) else { return };
+        *hot = Hot {
             key,
             bytes: [0; 2],
             frames: [0; 2],
@@ -315,21 +273,23 @@ impl FlowTable {
             last_frame: 0,
             epoch: directory.epoch(),
             state: State::Attempt,
-            marks: Marks(hot_slot.marks.0 & Marks::DIRTY),
+            marks: Marks(hot.marks.0 & Marks::DIRTY),
         };
+        let folded = fold(hot, &mut cold, side, metering, opened_at, frame);
+        self.cold.put(slot, hot, &cold);
         if let Some(tag) = self.tags.get_mut(slot) {
             *tag = tag_of(place);
         }
         self.next_id += 1;
         self.live += 1;
         self.ledger.flows_opened += 1;
-        if is_attempt && self.attempts.len() < self.attempts.capacity() {
-            self.attempts.push((u32::try_from(slot).unwrap_or(u32::MAX), id));
+        if is_attempt {
+            self.note_attempt(u32::try_from(slot).unwrap_or(u32::MAX), id);
         }
         if is_forged {
             self.remember_provoked(metering);
         }
-        self.fold_into(slot, side, metering);
+        self.note_folded(slot, metering, folded);
     }
 
     /// Draws up a new flow: who holds its ends, who probably opened it, how the sender stands to its address.
@@ -400,16 +360,13 @@ impl FlowTable {
             Side::A => [sender, receiver],
             Side::B => [receiver, sender],
         };
-        let listens = |end: &End| self.is_listener(metering.scope, end, metering.packet.protocol, directory);
-        let circumstances = progress::Circumstances {
-            may_be_answer: is_early && !is_fresh,
-            sender_listens: listens(&sender),
-            receiver_listens: listens(&receiver),
+        let listens = |side: Side| {
+            self.is_listener(metering.scope, &ends[side.index()], metering.packet.protocol, directory)
         };
         let opening = if is_provoked {
             progress::provoked(side)
         } else {
-            progress::opening(metering.packet, side, &ends, circumstances)
+            progress::opening(metering.packet, side, &ends, is_early && !is_fresh, listens)
         };
         let expects_delivery = !is_forged
             && matches!(metering.sender, Sender::Veth { .. })
@@ -476,8 +433,10 @@ impl FlowTable {
     pub(super) fn count_metered(&mut self, seen: &Observation, slot: usize, was_dirty: bool) {
         self.ledger.metered.count(seen.wire_bytes);
         self.ledger.undrained.count(seen.wire_bytes);
-        if let (Some(trace), Some(cold)) = (&mut self.trace, self.cold.get(slot)) {
-            trace.push((seen.frame, cold.flow.id));
+        if let Some(trace) = &mut self.trace
+            && let Some(id) = self.cold.id(slot)
+        {
+            trace.push((seen.frame, id));
         }
         if !was_dirty {
             self.dirty.push(u32::try_from(slot).unwrap_or(u32::MAX));

@@ -1,16 +1,23 @@
 //! The flow table: preallocated, single writer, bounded.
 //!
-//! A hot 64-byte slot per flow is all a packet of a known, settled flow touches; the cold part beside it is read
-//! when a flow opens, changes its state, or is handed over. Slots are found by one tag byte each in a window of
+//! A hot 64-byte slot per flow is all a packet of a known, settled flow touches; the row of 64 bytes beside it is read
+//! when a flow opens, changes its state, or is handed over (`docs/adr/0014-a-cold-part-is-one-line.md`). Slots are found by one tag byte each in a window of
 //! [`WINDOW`] neighbours. Totals leave as [`Delta`]s between batches; a delta that finds no room stays in its slot.
 
 mod ahead;
+mod arena;
 mod cold_rows;
+mod ends;
+mod flags;
+mod folding;
 mod limits;
 mod memories;
 mod metering;
+mod row;
 mod slot;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use ahead::{AHEAD, Ahead};
 use cold_rows::ColdRows;
@@ -65,9 +72,11 @@ pub struct FlowTable {
     limits: Limits,
     keyer: Keyer,
     tags: Box<[u8]>,
+    /// For each slot when its flow may make room, as [`Hot::turn`] says it: a window of them is four cache lines.
+    turns: Box<[u64]>,
     hot: Box<[Hot]>,
     cold: ColdRows,
-    mask: usize,
+    slots: usize,
     live: usize,
     next_id: u64,
     base_frame: u64,
@@ -78,11 +87,11 @@ pub struct FlowTable {
     last_at: Timestamp,
     ledger: Ledger,
     dirty: Vec<u32>,
-    /// Slots of which more than counters changed, and for each slot whether it stands there: once at most.
+    /// Slots of which more than counters changed, each once at most: their rows say that they stand here.
     changed: Vec<u32>,
-    is_changed: Box<[bool]>,
     endings: Vec<Delta>,
-    attempts: Vec<(u32, u64)>,
+    /// Slots of attempts nobody answered yet, with the low half of their flows' numbers.
+    attempts: Vec<(u32, u32)>,
     held: Vec<Observation>,
     held_spare: Vec<Observation>,
     held_interfaces: Vec<InterfaceId>,
@@ -101,15 +110,16 @@ pub struct FlowTable {
 impl FlowTable {
     /// Allocates a table. `seed` places keys: fixed in replay, random live.
     pub fn new(limits: Limits, seed: u64) -> Self {
-        let slots = limits.flows_max.max(Limits::FLOWS_MIN).next_power_of_two();
+        let slots = limits.slots();
         let all = slots + WINDOW;
         Self {
             limits,
             keyer: Keyer::new(seed),
             tags: vec![0; all].into_boxed_slice(),
+            turns: vec![Hot::NO_TURN; all].into_boxed_slice(),
             hot: filled(Hot::EMPTY, all),
             cold: ColdRows::new(all),
-            mask: slots - 1,
+            slots,
             live: 0,
             next_id: 1,
             base_frame: 0,
@@ -120,7 +130,6 @@ impl FlowTable {
             ledger: Ledger::default(),
             dirty: Vec::with_capacity(all + ENDINGS_MAX),
             changed: Vec::with_capacity(all),
-            is_changed: vec![false; all].into_boxed_slice(),
             endings: Vec::with_capacity(ENDINGS_MAX),
             attempts: Vec::with_capacity(all),
             held: Vec::with_capacity(HELD_MAX),
@@ -161,7 +170,7 @@ impl FlowTable {
 
     /// Returns slots.
     pub fn capacity(&self) -> usize {
-        self.mask + 1
+        self.slots
     }
 
     /// Returns when frames were missed since this was last asked.
@@ -291,9 +300,7 @@ impl FlowTable {
         if self.dirty.is_empty() && self.endings.is_empty() {
             self.base_frame = self.base_frame.max(self.newest);
             for slot in self.changed.drain(..) {
-                if let Some(is_changed) = self.is_changed.get_mut(slot as usize) {
-                    *is_changed = false;
-                }
+                self.cold.clear_changed(slot as usize);
             }
         }
     }
@@ -309,9 +316,7 @@ impl FlowTable {
         }
         while into.room() > 0 {
             let Some(slot) = self.changed.pop() else { break };
-            if let Some(is_changed) = self.is_changed.get_mut(slot as usize) {
-                *is_changed = false;
-            }
+            self.cold.clear_changed(slot as usize);
             if !self.hand_over(slot as usize, into) {
                 break;
             }
@@ -358,9 +363,7 @@ impl FlowTable {
 
     /// Notes that more than a slot's counters changed.
     fn note_change(&mut self, slot: usize) {
-        if let Some(is_changed) = self.is_changed.get_mut(slot)
-            && !std::mem::replace(is_changed, true)
-        {
+        if !self.cold.mark_changed(slot) {
             self.changed.push(u32::try_from(slot).unwrap_or(u32::MAX));
         }
     }

@@ -32,8 +32,8 @@ pub(super) struct Hot {
 
 const _: () = assert!(size_of::<Hot>() == 64, "a hot slot is one cache line");
 
-/// What opening, control bits and hand-over touch.
-#[derive(Clone, Copy, Debug)]
+/// What opening, control bits and hand-over touch, as it is worked on; it is kept in a [`Row`](super::row::Row).
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Cold {
     pub(crate) flow: Flow,
     /// Engine time of the first frame.
@@ -93,6 +93,27 @@ impl Hot {
     /// Returns what one side's counters hold.
     pub(super) fn growth(&self, side: Side) -> Tally {
         Tally { frames: u64::from(self.frames[side.index()]), bytes: u64::from(self.bytes[side.index()]) }
+    }
+
+    /// The turn of a flow that makes no room.
+    pub(super) const NO_TURN: u64 = u64::MAX;
+    /// First turn of attempts; those of what is closed come before.
+    pub(super) const ATTEMPTS_TURN: u64 = 1 << 62;
+
+    /// Returns when the flow may make room for another: what is closed before attempts, and of either the one that was
+    /// silent for longest. Equal turns are equal times but for those where [`Hot::is_exact`] says otherwise.
+    pub(super) fn turn(&self) -> u64 {
+        let at = u64::try_from(self.last_at.0).unwrap_or(0).min(Self::ATTEMPTS_TURN - 1);
+        match self.state {
+            State::Closed => at,
+            State::Attempt => Self::ATTEMPTS_TURN | at,
+            State::Settled | State::Closing => Self::NO_TURN,
+        }
+    }
+
+    /// Returns whether a turn stands for one time alone: any from 1970 to 2116.
+    pub(super) fn is_exact(turn: u64) -> bool {
+        !matches!(turn & (Self::ATTEMPTS_TURN - 1), 0 | 0x3fff_ffff_ffff_ffff)
     }
 
     /// Marks the slot as one that has something to hand over; returns whether it was marked before.

@@ -1,6 +1,6 @@
 //! Finding, freeing and closing slots.
 
-use super::memories::delivery;
+use super::memories::{delivery, low_half};
 use super::metering::Sender;
 use super::slot::{Cold, Hot};
 use super::{ENDINGS_MAX, ENDINGS_RESERVED, FlowTable, WINDOW, tag_of};
@@ -12,7 +12,7 @@ use crate::ledger::Tally;
 use crate::missed::Missing;
 use crate::progress;
 use crate::progress::State;
-use crate::units::{Protocol, Timestamp};
+use crate::units::Timestamp;
 
 /// Tags compared at once.
 const TAGS_PER_WORD: usize = 8;
@@ -29,6 +29,21 @@ fn tagged(tags: [u8; TAGS_PER_WORD], tag: u8) -> u64 {
 #[inline]
 fn offset(hits: u64) -> usize {
     usize::try_from(hits.trailing_zeros() / 8).unwrap_or(0)
+}
+
+/// Returns the first of the earliest turns and where it stands; `None` where nobody makes room.
+pub(super) fn earliest(turns: &[u64]) -> Option<(usize, u64)> {
+    let turn = turns.iter().copied().min().filter(|turn| *turn != Hot::NO_TURN)?;
+    Some((turns.iter().position(|its_turn| *its_turn == turn)?, turn))
+}
+
+/// Returns the slot a hash names among `slots`: its low bits where that is a power of two, and else a share of them all
+/// (Lemire, "Fast Random Integer Generation in an Interval", 2019) with the low bits as the highest.
+#[inline]
+fn slot_of(place: u64, slots: usize) -> usize {
+    let bits = (slots - 1).checked_ilog2().map_or(0, |highest| highest + 1);
+    let share = u128::from(place.rotate_right(bits)) * slots as u128;
+    usize::try_from(share >> 64).unwrap_or(0)
 }
 
 impl FlowTable {
@@ -64,7 +79,7 @@ impl FlowTable {
 
     #[inline]
     pub(super) fn first_slot(&self, place: u64) -> usize {
-        usize::try_from(place).unwrap_or(0) & self.mask
+        slot_of(place, self.slots)
     }
 
     #[inline(always)]
@@ -81,6 +96,21 @@ impl FlowTable {
         {
             return Some(slot);
         }
+        if !matches!(sender, Sender::Veth { .. }) {
+            // Nobody's attempts go before another's: the turns say all.
+            let turns = self.turns.get(first..first + WINDOW)?;
+            let (at, turn) = earliest(turns)?;
+            if Hot::is_exact(turn) {
+                let is_closed = turn < Hot::ATTEMPTS_TURN;
+                let reason = if is_closed { EndReason::Closed } else { EndReason::Evicted };
+                return self.end(first + at, reason).then_some(first + at);
+            }
+        }
+        self.free_slot_of(first, sender)
+    }
+
+    /// Finds room among the slots of a window by looking at each of them.
+    fn free_slot_of(&mut self, first: usize, sender: Sender) -> Option<usize> {
         let mut victim: Option<(u8, Timestamp, usize)> = None;
         let mut own_attempts = 0;
         for slot in first..first + WINDOW {
@@ -114,10 +144,14 @@ impl FlowTable {
     fn is_attempt_of(&self, slot: usize, hot: &Hot, sender: Sender) -> bool {
         let Sender::Veth { attachment, .. } = sender else { return false };
         hot.attachments.contains(&attachment.0)
-            && self
-                .cold
-                .get(slot)
-                .is_some_and(|cold| cold.flow.initiator_end().holder == Holder::Attachment(attachment))
+            && self.cold.initiator_holder(slot, hot) == Some(Holder::Attachment(attachment))
+    }
+
+    /// Says when the flow of a slot may make room, after its state or its time changed by the long way.
+    pub(super) fn take_turn(&mut self, slot: usize) {
+        if let (Some(turn), Some(hot)) = (self.turns.get_mut(slot), self.hot.get(slot)) {
+            *turn = hot.turn();
+        }
     }
 
     /// Closes a flow's accounts; false where the endings have no room, and then nothing changed.
@@ -128,8 +162,8 @@ impl FlowTable {
         let delta = self.settle_slot(slot, Some(reason));
         let first_at = delta.flow.first_at;
         self.endings.push(delta);
-        if let Some(tag) = self.tags.get_mut(slot) {
-            *tag = 0;
+        if let (Some(tag), Some(turn)) = (self.tags.get_mut(slot), self.turns.get_mut(slot)) {
+            (*tag, *turn) = (0, Hot::NO_TURN);
         }
         self.cold.release(slot);
         self.live -= 1;
@@ -150,61 +184,59 @@ impl FlowTable {
     /// Moves a slot's growth into its totals and returns both.
     pub(super) fn settle_slot(&mut self, slot: usize, ended: Option<EndReason>) -> Delta {
         let (base, skew) = (self.base_frame, self.skew);
-        let (Some(hot), Some(cold)) = (self.hot.get_mut(slot), self.cold.get_mut(slot)) else {
-            return Delta { slot: 0, grown: [Tally::default(); 2], flow: Cold::EMPTY.flow, ended };
-        };
-        let spilled = std::mem::take(&mut cold.spilled);
-        let grown = [Side::A, Side::B].map(|side| spilled[side.index()] + hot.growth(side));
-        for side in [0, 1] {
-            cold.flow.frames[side] += grown[side].frames;
-            cold.flow.bytes[side] += grown[side].bytes;
-        }
-        if grown != [Tally::default(); 2] {
-            cold.flow.last_at = hot.last_at.plus(skew);
-            cold.flow.last_frame = cold.flow.last_frame.max(base + u64::from(hot.last_frame));
-        }
-        if ended.is_some() && cold.flow.outcome == Outcome::Pending && progress::expects_answer(&cold.flow) {
-            cold.flow.outcome = Outcome::Unanswered;
-        }
+        let nothing = Delta { slot: 0, grown: [Tally::default(); 2], flow: Cold::EMPTY.flow, ended };
+        let Some(hot) = self.hot.get_mut(slot) else { return nothing };
+        let counted = [Side::A, Side::B].map(|side| hot.growth(side));
+        let (last_at, last_frame) = (hot.last_at.plus(skew), base + u64::from(hot.last_frame));
+        let grown = self.cold.settle(slot, hot, counted, last_at, last_frame);
         hot.bytes = [0; 2];
         hot.frames = [0; 2];
         hot.last_frame = 0;
-        Delta { slot: u32::try_from(slot).unwrap_or(u32::MAX), grown, flow: cold.flow, ended }
+        let Some(mut flow) = self.cold.flow(slot, hot) else { return nothing };
+        if ended.is_some() && flow.outcome == Outcome::Pending && progress::expects_answer(&flow) {
+            flow.outcome = Outcome::Unanswered;
+        }
+        Delta { slot: u32::try_from(slot).unwrap_or(u32::MAX), grown, flow, ended }
     }
 
     pub(super) fn decide_attempts(&mut self, now: Timestamp, last_loss: Option<Timestamp>) {
         let mut attempts = std::mem::take(&mut self.attempts);
         attempts.retain_mut(|(slot, id)| {
             let index = *slot as usize;
-            let (Some(hot), Some(cold)) = (self.hot.get_mut(index), self.cold.get_mut(index)) else {
-                return false;
-            };
-            if self.tags.get(index).is_none_or(|tag| *tag == 0)
-                || cold.flow.id != *id
-                || cold.flow.outcome != Outcome::Pending
-            {
+            let Some(hot) = self.hot.get_mut(index) else { return false };
+            let is_it = self.tags.get(index).is_some_and(|tag| *tag != 0)
+                && self.cold.id(index).is_some_and(|its_id| low_half(its_id) == *id)
+                && self.cold.outcome(index) == Some(Outcome::Pending);
+            if !is_it {
                 return false;
             }
-            let age = now.since(cold.opened_at);
-            let is_lossless = last_loss.is_none_or(|loss| loss < cold.flow.first_at);
-            if let Some(sequence) = cold.syn_sequence.filter(|_| !cold.flow.is_delivered) {
-                let responder = cold.flow.responder_end();
-                let called = Endpoint { address: responder.address, port: responder.port };
-                let (row, digest) = delivery(&self.keyer, &called, sequence);
-                cold.flow.is_delivered = self.deliveries.get(row) == Some(&digest);
+            let decided = self.cold.edit(index, hot, |_, cold| {
+                let age = now.since(cold.opened_at);
+                let is_lossless = last_loss.is_none_or(|loss| loss < cold.flow.first_at);
+                if let Some(sequence) = cold.syn_sequence.filter(|_| !cold.flow.is_delivered) {
+                    let responder = cold.flow.responder_end();
+                    let called = Endpoint { address: responder.address, port: responder.port };
+                    let (row, digest) = delivery(&self.keyer, &called, sequence);
+                    cold.flow.is_delivered = self.deliveries.get(row) == Some(&digest);
+                }
+                let is_lost = cold.expects_delivery
+                    && cold.syn_sequence.is_some()
+                    && !cold.flow.is_delivered
+                    && is_lossless;
+                let expects_answer = progress::expects_answer(&cold.flow);
+                let decided = if is_lost && age >= self.limits.blocked_after {
+                    Outcome::Blocked
+                } else if age >= self.limits.unanswered_after && expects_answer {
+                    Outcome::Unanswered
+                } else {
+                    return Err(expects_answer);
+                };
+                cold.flow.outcome = decided;
+                Ok(())
+            });
+            if let Some(Err(may_be_decided)) = decided {
+                return may_be_decided;
             }
-            let is_lost = cold.expects_delivery
-                && cold.syn_sequence.is_some()
-                && !cold.flow.is_delivered
-                && is_lossless;
-            let decided = if is_lost && age >= self.limits.blocked_after {
-                Outcome::Blocked
-            } else if age >= self.limits.unanswered_after && progress::expects_answer(&cold.flow) {
-                Outcome::Unanswered
-            } else {
-                return progress::expects_answer(&cold.flow);
-            };
-            cold.flow.outcome = decided;
             if !hot.mark_dirty() {
                 self.dirty.push(*slot);
             }
@@ -221,14 +253,14 @@ impl FlowTable {
             if self.tags.get(slot).is_none_or(|tag| *tag == 0) {
                 continue;
             }
-            let (Some(hot), Some(cold)) = (self.hot.get(slot), self.cold.get(slot)) else { continue };
+            let Some(hot) = self.hot.get(slot) else { continue };
             let silence = now.since(hot.last_at);
             let reason = match hot.state {
                 State::Closed if silence >= self.limits.linger => EndReason::Closed,
                 State::Attempt if silence >= self.limits.attempt_idle => EndReason::Idle,
                 State::Settled | State::Closing
                     if silence
-                        >= if cold.flow.protocol == Protocol::TCP {
+                        >= if self.cold.is_tcp(slot) {
                             self.limits.tcp_idle
                         } else {
                             self.limits.other_idle
@@ -241,6 +273,37 @@ impl FlowTable {
             if !self.end(slot, reason) {
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_power_of_two_of_slots_is_indexed_by_the_low_bits_of_the_hash() {
+        let mut place = 1_u64;
+        for bits in 1..30 {
+            place = place.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let slots = 1 << bits;
+            assert_eq!(slot_of(place, slots), usize::try_from(place).unwrap() & (slots - 1), "{bits} bits");
+        }
+    }
+
+    #[test]
+    fn any_number_of_slots_is_used_evenly_and_never_left() {
+        for slots in [64, 72, 1_000, 10_240, 10_485_760] {
+            let mut eighths = [0_u32; 8];
+            let mut place = 1_u64;
+            for _ in 0..80_000 {
+                place = place.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let slot = slot_of(place ^ place >> 32, slots);
+                assert!(slot < slots);
+                eighths[slot * 8 / slots] += 1;
+            }
+            assert!(eighths.iter().all(|count| (9_500..10_500).contains(count)), "{slots}: {eighths:?}");
+            assert!(slot_of(u64::MAX, slots) < slots && slot_of(0, slots) == 0);
         }
     }
 }
