@@ -63,7 +63,7 @@ impl Letter {
 /// Stands where the initiator is another than the packets so far made believe.
 const FLIPPED: u8 = b'^';
 /// Stands at the end where there was no room for more.
-const CUT: char = '+';
+const CUT: u8 = b'+';
 
 /// A flow's events in their order. Holds [`History::LETTERS_MAX`]; what comes later is known by its kind alone.
 ///
@@ -120,13 +120,18 @@ impl History {
 
     /// Returns the letters with the initiator's as capitals.
     pub fn text(&self, initiator: Side) -> String {
-        let kept = self.letters.iter().take(usize::from(self.length)).map(|letter| match initiator {
-            Side::A => char::from(*letter),
-            Side::B if letter.is_ascii_uppercase() => char::from(letter.to_ascii_lowercase()),
-            Side::B => char::from(letter.to_ascii_uppercase()),
+        self.letters(initiator).map(char::from).collect()
+    }
+
+    /// Returns the letters of [`History::text`], which are ASCII.
+    pub fn letters(&self, initiator: Side) -> impl Iterator<Item = u8> {
+        let kept = self.letters.iter().take(usize::from(self.length)).map(move |letter| match initiator {
+            Side::A => *letter,
+            Side::B if letter.is_ascii_uppercase() => letter.to_ascii_lowercase(),
+            Side::B => letter.to_ascii_uppercase(),
         });
         let is_cut = usize::from(self.length) > Self::LETTERS_MAX;
-        kept.chain(is_cut.then_some(CUT)).collect()
+        kept.chain(is_cut.then_some(CUT))
     }
 
     fn write(&mut self, letter: u8) {
