@@ -153,7 +153,7 @@ fn chunks(flows: &[FlowRecord]) -> impl Iterator<Item = Vec<u8>> {
 }
 
 /// Bytes escaped together. A result may be large, and is not held twice.
-const ESCAPED_TOGETHER: usize = 256 * 1024;
+const ESCAPED_TOGETHER: usize = 64 * 1024;
 
 /// Escapes JSON on its way.
 struct Escaping<'o, W> {
