@@ -235,7 +235,7 @@ impl EdgeMemory {
         if self.renew_leases(snapshot.at) {
             self.series.retain(|_, series| series.lease_until > snapshot.at);
         }
-        for number in self.edges.to_count(is_anew) {
+        for number in self.edges.take_changed(is_anew) {
             if let Some((key, edge)) = self.edges.current(number) {
                 self.count(&key, &edge, snapshot.at);
             }

@@ -109,7 +109,7 @@ impl Edges {
     }
 
     /// Returns the numbers of all edges, or of those that changed since they were asked for last; by their keys.
-    pub(super) fn to_count(&mut self, are_all_wanted: bool) -> Vec<usize> {
+    pub(super) fn take_changed(&mut self, are_all_wanted: bool) -> Vec<usize> {
         let mut changed = std::mem::take(&mut self.changed);
         for number in &changed {
             if let Some(edge) = self.edges.get_mut(*number) {
@@ -152,12 +152,6 @@ impl Edges {
         current.add(&first.said);
         rows.for_each(|row| current.add(&row.said));
         Some((Arc::clone(&edge.key), current))
-    }
-
-    /// Takes everything in anew at the next publication.
-    #[cfg(test)]
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
     }
 
     /// Returns whether a publication begins with the conversations of the one before, between the same containers.
