@@ -127,7 +127,7 @@ fn end(end: &FlowEnd) -> String {
         (std::net::IpAddr::V4(ip), Some(port)) => format!("{ip}:{port}"),
         (std::net::IpAddr::V6(ip), Some(port)) => format!("[{ip}]:{port}"),
     };
-    if end.service == end.ip.to_string() { place } else { format!("{} {place}", end.service) }
+    if end.service == end.ip.to_string().as_str() { place } else { format!("{} {place}", end.service) }
 }
 
 /// Writes one line a field, by its name in JSON, and an empty line.

@@ -217,7 +217,7 @@ fn print_publication(
             };
             out.write_all(report::report(publication, &title, style).as_bytes())
         }
-        Format::Json => result::print(out, publication),
+        Format::Json => result::print(out, publication, replay::threads(&args.read)),
         // Each turn told of its own.
         Format::Ndjson => Ok(()),
     };

@@ -54,7 +54,7 @@ pub fn look(args: &LookArgs, out: &mut impl Write) -> Result<u8, Failure> {
             let style = crate::style_of(&args.print);
             out.write_all(report::report(publication, &publication.vitals.host, style).as_bytes())
         }
-        Format::Json | Format::Ndjson => result::print(out, publication),
+        Format::Json | Format::Ndjson => result::print(out, publication, 1),
     };
     written.map_err(|error| Failure::error(format!("cannot write the report: {error}")))?;
     Ok(match crate::answer_code(publication, args.fail_on, args.require_complete) {

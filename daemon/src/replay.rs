@@ -191,7 +191,7 @@ pub fn title(files: &[PathBuf]) -> String {
 }
 
 /// Returns how many threads a replay uses.
-fn threads(read: &ReadArgs) -> usize {
+pub(crate) fn threads(read: &ReadArgs) -> usize {
     match read.threads {
         Some(asked) => usize::from(asked),
         None => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_UNASKED),

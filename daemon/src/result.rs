@@ -4,7 +4,12 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use portolan_exporter::{Publication, escape};
+use portolan_exporter::{
+    BaselineRow, DocumentedEdge, FlowRecord, LifeRow, Publication, Vitals, escape, write_flow,
+};
+use portolan_graphs::Graph;
+use portolan_policy::Assessment;
+use portolan_policy::findings::Entry;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
@@ -54,16 +59,97 @@ pub fn write(path: &Path, publication: &Publication) -> Result<(), Failure> {
     written.map_err(failed)
 }
 
-/// Writes a result as JSON to `out`, which may be a terminal: what would steer it is escaped.
+/// What stands before the flow records of a printed result.
+#[derive(Debug, Serialize)]
+struct Head<'a> {
+    portolan_result: u32,
+    assessment: &'a Assessment,
+    graph: &'a Graph,
+    vitals: &'a Vitals,
+}
+
+/// What stands behind them.
+#[derive(Debug, Serialize)]
+struct Tail<'a> {
+    documented_edges: &'a [DocumentedEdge],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    baseline: &'a [BaselineRow],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    handled: &'a [Entry],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    lifecycle: &'a [LifeRow],
+    lifecycle_left_out: u64,
+}
+
+/// Writes a result as JSON to `out`, which may be a terminal: what would steer it is escaped. With more than one of
+/// `threads`, flow records are put into words while the rest is; the bytes are the same.
 ///
 /// # Errors
 ///
 /// Returns the writer's error.
-pub fn print(out: &mut impl Write, publication: &Publication) -> std::io::Result<()> {
+pub fn print(out: &mut impl Write, publication: &Publication, threads: usize) -> std::io::Result<()> {
+    let Publication {
+        assessment,
+        graph,
+        vitals,
+        flows,
+        documented_edges,
+        baseline,
+        handled,
+        lifecycle,
+        lifecycle_left_out,
+    } = publication;
+    let head = Head { portolan_result: SCHEMA, assessment, graph, vitals };
+    let lifecycle_left_out = *lifecycle_left_out;
+    let tail = Tail { documented_edges, baseline, handled, lifecycle, lifecycle_left_out };
+    std::thread::scope(|scope| {
+        let (to, written) = std::sync::mpsc::sync_channel(CHUNKS_WAITING);
+        // Where no thread is to be had, this one does it all.
+        let beside = (threads > 1 && flows.len() > CHUNK).then(|| {
+            let all = move || chunks(flows).try_for_each(|chunk| to.send(chunk));
+            std::thread::Builder::new().name("portolan-print".to_owned()).spawn_scoped(scope, all)
+        });
+        print_head(out, &head)?;
+        out.write_all(b",\"flows\":[")?;
+        if let Some(Ok(_)) = beside {
+            written.iter().try_for_each(|chunk: Vec<u8>| out.write_all(&chunk))?;
+        } else {
+            chunks(flows).try_for_each(|chunk| out.write_all(&chunk))?;
+        }
+        out.write_all(b"],")?;
+        let tail = serde_json::to_string(&tail)?;
+        let within = tail.strip_prefix('{').unwrap_or(&tail);
+        out.write_all(escape::json(within).as_bytes())?;
+        out.write_all(b"\n")
+    })
+}
+
+/// Writes the head but for its closing bracket.
+fn print_head(out: &mut impl Write, head: &Head<'_>) -> std::io::Result<()> {
     let mut escaping = Escaping { out, waiting: Vec::with_capacity(2 * ESCAPED_TOGETHER) };
-    serde_json::to_writer(&mut escaping, &ResultFile { portolan_result: SCHEMA, publication })?;
-    escaping.pass(escaping.waiting.len())?;
-    out.write_all(b"\n")
+    serde_json::to_writer(&mut escaping, head)?;
+    // The last character always waits.
+    escaping.waiting.pop();
+    escaping.pass(escaping.waiting.len())
+}
+
+/// Flow records written at once: a third of a megabyte or so.
+const CHUNK: usize = 512;
+/// Chunks in words that wait to be written, so that a reader that is slow costs no memory.
+const CHUNKS_WAITING: usize = 8;
+
+/// Puts flow records into words, separated by commas.
+fn chunks(flows: &[FlowRecord]) -> impl Iterator<Item = Vec<u8>> {
+    flows.chunks(CHUNK).enumerate().map(|(number, flows)| {
+        let mut text = Vec::with_capacity(flows.len() * 800);
+        for (place, flow) in flows.iter().enumerate() {
+            if number + place > 0 {
+                text.push(b',');
+            }
+            write_flow(flow, &mut text);
+        }
+        text
+    })
 }
 
 /// Bytes escaped together. A result may be large, and is not held twice.
@@ -177,10 +263,67 @@ mod tests {
                 serde_json::to_string(&ResultFile { portolan_result: SCHEMA, publication: &publication })
                     .unwrap();
             let mut printed = Vec::new();
-            print(&mut printed, &publication).unwrap();
+            print(&mut printed, &publication, 1).unwrap();
             let printed = String::from_utf8(printed).unwrap();
             assert!(printed == format!("{}\n", escape::json(&whole)), "{length}");
             assert!(printed.contains("\\u202e\u{1f980}é\\u007f|"), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_printed_result_is_what_serialization_gives_for_any_number_of_threads() {
+        let flow = r#"{"flow_id":1,"community_id":"1:a","proto":"udp","src":{"ip":"10.0.0.1","port":5,"service":"web",
+            "container":"web\u202e-1","image":""},"dest":{"ip":"::1","port":null,"service":"external","container":"",
+            "image":"","names":["cdn.example"]},"network":"shop","evidence":"exchange","claim":"own",
+            "outcome":"answered","sent":{"frames":1,"bytes":84},"received":{"frames":1,"bytes":269},
+            "first_at":"2026-11-20T00:00:00Z","last_at":"2026-11-20T00:00:00.01838Z","first_frame":1,"last_frame":9,
+            "rtt":null,"ended":"closed"}"#;
+        let flow: FlowRecord = serde_json::from_str(flow).unwrap();
+        let life = r#"{"number":1,"at":"2026-11-20T00:00:00Z","container_id":"c","container":"web\u202e","service":"web",
+            "image":"web","action":"start","times":1}"#;
+        let mut publication = Publication::empty("web\u{202e}-03", "0.1.0", Timestamp(7));
+        for length in [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7] {
+            let number = |flow_id| FlowRecord { flow_id, ..flow.clone() };
+            publication.flows = (1..=length as u64).map(number).collect();
+            let result = ResultFile { portolan_result: SCHEMA, publication: &publication };
+            let whole = serde_json::to_string(&result).unwrap();
+            for threads in [1, 2] {
+                let mut printed = Vec::new();
+                print(&mut printed, &publication, threads).unwrap();
+                let printed = String::from_utf8(printed).unwrap();
+                assert!(
+                    printed == format!("{}\n", escape::json(&whole)),
+                    "{length} flows, {threads} threads"
+                );
+            }
+            publication.lifecycle_left_out = 3;
+            publication.lifecycle = vec![serde_json::from_str(life).unwrap()];
+        }
+    }
+
+    #[test]
+    fn a_writer_that_refuses_ends_the_printing() {
+        struct Full(usize);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::BrokenPipe)?;
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let flow = r#"{"flow_id":1,"community_id":"","proto":"udp","src":{"ip":"10.0.0.1","port":5,"service":"web",
+            "container":"","image":""},"dest":{"ip":"::1","port":null,"service":"","container":"","image":""},
+            "network":"","evidence":"exchange","claim":"own","outcome":"answered","sent":{"frames":1,"bytes":84},
+            "received":{"frames":1,"bytes":269},"first_at":"2026-11-20T00:00:00Z","last_at":"2026-11-20T00:00:00Z",
+            "first_frame":1,"last_frame":9,"rtt":null,"ended":null}"#;
+        let flow: FlowRecord = serde_json::from_str(flow).unwrap();
+        let mut publication = Publication::empty("web-03", "0.1.0", Timestamp(7));
+        publication.flows = vec![flow; 40 * CHUNK];
+        for threads in [1, 2] {
+            let error = print(&mut Full(1_000_000), &publication, threads).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
         }
     }
 

@@ -92,7 +92,7 @@ impl SelectArgs {
         let now = publication.assessment.snapshot.at;
         publication.flows.retain(|flow| {
             let port = ServicePort { port: flow.dest.port, protocol: flow.proto };
-            let key = (flow.src.service.clone(), flow.dest.service.clone(), port);
+            let key = (flow.src.service.to_string(), flow.dest.service.to_string(), port);
             let verdict = verdicts.get(&key).map_or("", |verdict| verdict.name());
             self.fits(&Subject { words: [outcome(flow), verdict], ..Subject::of_flow(flow, port) }, now)
         });

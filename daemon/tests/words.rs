@@ -122,7 +122,7 @@ fn states_histories_and_packets_are_those_of_zeek() {
             let flow = ours.remove(&key).unwrap_or_else(|| panic!("{file}: no flow for {key:?}"));
             for (field, ours) in [
                 ("conn_state", flow.conn_state.to_string()),
-                ("history", flow.history),
+                ("history", flow.history.to_string()),
                 ("orig_pkts", flow.sent.frames.to_string()),
                 ("resp_pkts", flow.received.frames.to_string()),
             ] {
@@ -190,7 +190,7 @@ fn community_ids_are_those_that_are_published() {
     let published: BTreeSet<String> =
         oracle.as_array().unwrap().iter().map(|it| it["communityid"].as_str().unwrap().to_owned()).collect();
     let ours: BTreeSet<String> =
-        flows("fmt-gz-community-id.pcap.gz").into_iter().map(|flow| flow.community_id).collect();
+        flows("fmt-gz-community-id.pcap.gz").into_iter().map(|flow| flow.community_id.into()).collect();
     let missing: Vec<&String> = published.difference(&ours).collect();
     let other: Vec<&String> = ours.difference(&published).collect();
     // All ICMP messages between two addresses are one flow here, and its ID is that of the first: the solicitation of

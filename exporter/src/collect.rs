@@ -5,14 +5,22 @@
 //! - **No count of its own.** A series grows by exactly what its conversations grew between two publications, so
 //!   a scrape and a graph of the same tick agree. Publications may be skipped: totals are cumulative.
 //! - **Never backwards.** A conversation that shrinks or vanishes takes nothing back while the series lives.
+//! - **By what changed.** A publication that goes on where the one before ended costs a comparison by conversation, and
+//!   work by edge that says something else ([`edges`]). Taken in anew it gives the same.
 //! - **Bounded.** At most [`SeriesLimits::edges_max`] edges have series; what is beyond is added up in `other`.
 
+mod edges;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use portolan_flowtable::{
     Conversation, DocumentSource, Outcomes, Peer, Port, Protocol, ServicePort, Snapshot, Tally, Timestamp,
 };
-use portolan_policy::{FindingKind, Judged, Severity, Verdict};
+use portolan_policy::{FindingKind, Severity, Verdict};
+
+use edges::{Current, Edges};
 
 use crate::escape;
 use crate::publication::Publication;
@@ -159,6 +167,10 @@ pub struct EdgeSeries {
     pub network: String,
     /// End of its lease; renewed while both services exist.
     lease_until: Timestamp,
+    /// Whether both services exist.
+    is_living: bool,
+    /// Whether an edge counts here that is there, with services that exist or ends without a name.
+    is_counted: bool,
 }
 
 /// A service port and how it stands, as labels: service, project, port, protocol, class.
@@ -170,7 +182,9 @@ pub struct EdgeMemory {
     limits: SeriesLimits,
     series: BTreeMap<EdgeKey, EdgeSeries>,
     /// The edges of the latest publication: where each counts, and what was already counted.
-    sources: BTreeMap<EdgeKey, Source>,
+    sources: BTreeMap<Arc<EdgeKey>, Source>,
+    edges: Edges,
+    living: Living,
     listeners: BTreeSet<ListenerLabels>,
     listeners_folded: u64,
     folded: u64,
@@ -193,19 +207,6 @@ enum Place {
     Other,
 }
 
-/// An edge as one publication shows it.
-struct Current {
-    totals: EdgeTotals,
-    first_at: Option<Timestamp>,
-    rtts: Vec<i64>,
-    verdict: Verdict,
-    documented_by: String,
-    networks: BTreeSet<String>,
-    is_documented: bool,
-    /// Whether an end has no name that could exist or cease to.
-    is_nameless: bool,
-}
-
 impl EdgeMemory {
     /// Builds an empty memory.
     pub fn new(limits: SeriesLimits) -> Self {
@@ -213,6 +214,8 @@ impl EdgeMemory {
             limits,
             series: BTreeMap::new(),
             sources: BTreeMap::new(),
+            edges: Edges::default(),
+            living: Living::default(),
             listeners: BTreeSet::new(),
             listeners_folded: 0,
             folded: 0,
@@ -224,14 +227,23 @@ impl EdgeMemory {
     /// Takes in one publication.
     pub fn turn(&mut self, publication: &Publication) {
         let snapshot = &publication.assessment.snapshot;
-        let living = Living::of(snapshot);
-        let current = edges_of(&publication.assessment.judged);
-
-        self.renew_leases(&current, &living, snapshot.at);
-        self.series.retain(|_, series| series.lease_until > snapshot.at);
-        self.count(&current, &living, snapshot.at);
-        self.sources.retain(|key, _| current.contains_key(key));
-        self.start_documented_edges(publication, &living, snapshot.at);
+        let is_anew = self.edges.take(&publication.assessment.judged, &snapshot.workloads);
+        if is_anew {
+            self.living = Living::of(snapshot);
+            self.note_who_lives();
+        }
+        if self.renew_leases(snapshot.at) {
+            self.series.retain(|_, series| series.lease_until > snapshot.at);
+        }
+        for number in self.edges.take_changed(is_anew) {
+            if let Some((key, edge)) = self.edges.current(number) {
+                self.count(&key, &edge, snapshot.at);
+            }
+        }
+        if is_anew {
+            self.sources.retain(|key, _| self.edges.has(key));
+        }
+        self.start_documented_edges(publication, snapshot.at);
         self.list_listeners(publication);
         self.note_findings(publication);
     }
@@ -269,49 +281,65 @@ impl EdgeMemory {
         self.raised.get(&(kind, severity)).copied().unwrap_or(0)
     }
 
-    fn renew_leases(&mut self, current: &BTreeMap<EdgeKey, Current>, living: &Living, at: Timestamp) {
-        let until = self.lease(at);
-        let mut renewed: BTreeSet<EdgeKey> = BTreeSet::new();
-        for (key, edge) in current {
-            if (edge.is_nameless || living.has_both(key))
-                && let Some(source) = self.sources.get(key)
-            {
-                renewed.insert(source.place.series_key(key));
-            }
-        }
+    /// Notes which series last as long as their services exist, and as edges count there.
+    fn note_who_lives(&mut self) {
         for (key, series) in &mut self.series {
-            if living.has_both(key) || renewed.contains(key) {
-                series.lease_until = series.lease_until.max(until);
+            series.is_living = self.living.has_both(key);
+            series.is_counted = false;
+        }
+        for (key, is_nameless) in self.edges.keys() {
+            if (is_nameless || self.living.has_both(key))
+                && let Some(source) = self.sources.get(key)
+                && let Some(series) = self.series.get_mut(source.place.series_key(key).as_ref())
+            {
+                series.is_counted = true;
             }
         }
     }
 
-    fn count(&mut self, current: &BTreeMap<EdgeKey, Current>, living: &Living, at: Timestamp) {
-        let lease = self.lease(at);
-        for (key, edge) in current {
-            let known = self.sources.get(key).map(|source| (source.place, source.counted));
-            let is_alive = |place: Place| self.series.contains_key(&place.series_key(key));
-            let (place, counted) = match known {
-                Some((place, counted)) if is_alive(place) => (place, counted),
-                // Its services are gone and its lease is over; the conversation alone revives nothing.
-                Some(_) if !living.has_both(key) => continue,
-                Some((_, counted)) => (self.admit(key, edge.is_documented), counted),
-                None => (self.admit(key, edge.is_documented), EdgeTotals::default()),
-            };
-            let was_folded = known.is_some_and(|(place, _)| place != Place::Own);
-            if place != Place::Own && !was_folded {
-                self.folded = self.folded.saturating_add(1);
+    /// Renews leases, and returns whether one is over.
+    fn renew_leases(&mut self, at: Timestamp) -> bool {
+        let until = self.lease(at);
+        let mut has_expired = false;
+        for series in self.series.values_mut() {
+            if series.is_living || series.is_counted {
+                series.lease_until = series.lease_until.max(until);
             }
-            let series_key = place.series_key(key);
-            let series =
-                self.series.entry(series_key).or_insert_with(|| EdgeSeries::begin(place.lease(lease)));
+            has_expired |= series.lease_until <= at;
+        }
+        has_expired
+    }
+
+    fn count(&mut self, key: &Arc<EdgeKey>, edge: &Current, at: Timestamp) {
+        let known = self.sources.get(key.as_ref()).map(|source| (source.place, source.counted));
+        let is_alive = |place: Place| self.series.contains_key(place.series_key(key).as_ref());
+        let (place, counted) = match known {
+            Some((place, counted)) if is_alive(place) => (place, counted),
+            // Its services are gone and its lease is over; the conversation alone revives nothing.
+            Some(_) if !self.living.has_both(key) => return,
+            Some((_, counted)) => (self.admit(key, edge.is_documented), counted),
+            None => (self.admit(key, edge.is_documented), EdgeTotals::default()),
+        };
+        let was_folded = known.is_some_and(|(place, _)| place != Place::Own);
+        if place != Place::Own && !was_folded {
+            self.folded = self.folded.saturating_add(1);
+        }
+        let series_key = place.series_key(key);
+        if !self.series.contains_key(series_key.as_ref()) {
+            let mut series = EdgeSeries::begin(place.lease(self.lease(at)));
+            series.is_living = self.living.has_both(&series_key);
+            self.series.insert(series_key.clone().into_owned(), series);
+        }
+        let is_lasting = edge.is_nameless || self.living.has_both(key);
+        if let Some(series) = self.series.get_mut(series_key.as_ref()) {
             let growth = edge.totals.combine(counted, u64::saturating_sub);
             series.totals = series.totals.combine(growth, u64::saturating_add);
+            series.is_counted |= is_lasting;
             if place == Place::Own {
                 series.describe(edge);
             }
-            self.sources.insert(key.clone(), Source { place, counted: edge.totals });
         }
+        self.sources.insert(Arc::clone(key), Source { place, counted: edge.totals });
     }
 
     /// Decides where a new edge counts. What is decided stays, so that no count moves between series.
@@ -339,17 +367,18 @@ impl EdgeMemory {
         self.series.len() < self.limits.edges_max
     }
 
-    fn start_documented_edges(&mut self, publication: &Publication, living: &Living, at: Timestamp) {
+    fn start_documented_edges(&mut self, publication: &Publication, at: Timestamp) {
         let lease = self.lease(at);
         for (key, documented_by) in documented_edges(publication) {
             // Half of the series are kept for what is there, however much is documented.
             let has_room = self.series.len() < self.limits.edges_max / 2;
             if has_room
-                && living.has_both(&key)
+                && self.living.has_both(&key)
                 && !self.series.contains_key(&key)
                 && !self.sources.contains_key(&key)
             {
                 let mut series = EdgeSeries::begin(lease);
+                series.is_living = true;
                 series.verdict = Some(Verdict::Documented);
                 series.documented_by = documented_by;
                 self.series.insert(key, series);
@@ -399,11 +428,11 @@ impl EdgeMemory {
 }
 
 impl Place {
-    fn series_key(self, key: &EdgeKey) -> EdgeKey {
+    fn series_key(self, key: &EdgeKey) -> Cow<'_, EdgeKey> {
         match self {
-            Self::Own => key.clone(),
-            Self::Pair => key.pair(),
-            Self::Other => EdgeKey::other(),
+            Self::Own => Cow::Borrowed(key),
+            Self::Pair => Cow::Owned(key.pair()),
+            Self::Other => Cow::Owned(EdgeKey::other()),
         }
     }
 
@@ -425,6 +454,8 @@ impl EdgeSeries {
             documented_by: String::new(),
             network: String::new(),
             lease_until,
+            is_living: false,
+            is_counted: false,
         }
     }
 
@@ -443,6 +474,7 @@ impl EdgeSeries {
 }
 
 /// The services that exist, by project.
+#[derive(Clone, Debug, Default)]
 struct Living {
     services: BTreeMap<String, BTreeSet<String>>,
 }
@@ -466,46 +498,6 @@ impl Living {
             || self.services.get(project).is_some_and(|services| services.contains(service))
     }
 }
-
-fn edges_of(judged: &[Judged]) -> BTreeMap<EdgeKey, Current> {
-    let mut edges: BTreeMap<EdgeKey, Current> = BTreeMap::new();
-    for judged in judged {
-        if judged.verdict == Verdict::Backscatter {
-            continue;
-        }
-        let conversation = &judged.conversation;
-        let edge = edges.entry(EdgeKey::of(conversation)).or_insert_with(|| Current {
-            totals: EdgeTotals::default(),
-            first_at: None,
-            rtts: Vec::new(),
-            verdict: judged.verdict,
-            documented_by: String::new(),
-            networks: BTreeSet::new(),
-            is_documented: false,
-            is_nameless: is_nameless(&conversation.initiator) || is_nameless(&conversation.responder),
-        });
-        edge.totals = edge.totals.combine(EdgeTotals::of(conversation), u64::saturating_add);
-        edge.first_at =
-            Some(edge.first_at.map_or(conversation.first_at, |first| first.min(conversation.first_at)));
-        edge.rtts.extend(conversation.rtt_p50);
-        if judged.verdict.gravity() > edge.verdict.gravity() {
-            edge.verdict = judged.verdict;
-        }
-        if let Some(source) = &judged.documented_by {
-            edge.is_documented = true;
-            if edge.documented_by.is_empty() {
-                edge.documented_by = label_text(&source.to_string());
-            }
-        }
-        if !conversation.network.is_empty() && edge.networks.len() < NETWORKS_MAX {
-            edge.networks.insert(label_text(&conversation.network));
-        }
-    }
-    edges
-}
-
-/// Networks named on one edge; an attacker may make many.
-const NETWORKS_MAX: usize = 4;
 
 /// The edges that begin at 0: those the contract expects, and the outside's to every published port.
 fn documented_edges(publication: &Publication) -> Vec<(EdgeKey, String)> {

@@ -12,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use portolan_flowtable::{Flow, Protocol};
 use sha1::{Digest, Sha1};
 
+use crate::text::Text;
+
 /// What stands in the place of a packet's two ports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ports {
@@ -37,7 +39,7 @@ pub enum Ports {
 ///
 /// Both directions of a flow give the same text. ICMP messages without an answering type (errors, redirects) have
 /// a direction and give two.
-pub fn community_id(protocol: Protocol, source: IpAddr, destination: IpAddr, ports: Ports) -> String {
+pub fn community_id(protocol: Protocol, source: IpAddr, destination: IpAddr, ports: Ports) -> Text {
     let (ports, is_one_way) = match ports {
         Ports::Transport { source, destination } => (Some((source, destination)), false),
         Ports::Icmp { kind, code } => match answering_type(protocol, kind) {
@@ -61,16 +63,16 @@ pub fn community_id(protocol: Protocol, source: IpAddr, destination: IpAddr, por
     for port in [first_port, second_port].into_iter().flatten() {
         hash.update(port.to_be_bytes());
     }
-    let mut text = String::with_capacity(TEXT_BYTES);
-    text.push_str("1:");
-    STANDARD.encode_string(hash.finalize(), &mut text);
-    text
+    let mut digest = [0; TEXT_BYTES - VERSION.len()];
+    // It is as long as 20 bytes are in base 64.
+    let written = STANDARD.encode_slice(hash.finalize(), &mut digest).unwrap_or(0);
+    Text::ascii(VERSION.iter().chain(digest.iter().take(written)).copied())
 }
 
 /// Returns the Community ID of a flow, or `None` where it hangs on an ICMP header that was not there.
 ///
 /// An ICMP flow has that of its first message.
-pub fn of_flow(flow: &Flow) -> Option<String> {
+pub fn of_flow(flow: &Flow) -> Option<Text> {
     let (source, destination) = (flow.end(flow.first_sender), flow.end(flow.first_sender.other()));
     let ports = if flow.protocol.is_icmp() {
         Ports::Icmp { kind: flow.icmp_type?, code: flow.icmp_code? }
@@ -88,6 +90,8 @@ pub fn of_flow(flow: &Flow) -> Option<String> {
 /// Telling deployments apart that watch the same addresses; nobody does.
 const SEED: u16 = 0;
 
+/// Version of the specification.
+const VERSION: &[u8] = b"1:";
 /// `1:` and 20 bytes in base 64.
 const TEXT_BYTES: usize = 30;
 

@@ -9,6 +9,8 @@ use portolan_policy::findings::Entry;
 use portolan_policy::{Assessment, Verdict};
 use serde::{Deserialize, Serialize};
 
+use crate::text::Text;
+
 /// One tick's whole answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Publication {
@@ -153,7 +155,7 @@ pub struct FlowRecord {
     /// Number of the flow, from 1, in order of opening.
     pub flow_id: u64,
     /// Community ID version 1, seed 0.
-    pub community_id: String,
+    pub community_id: Text,
     /// Transport protocol.
     pub proto: portolan_flowtable::Protocol,
     /// The initiator.
@@ -161,7 +163,7 @@ pub struct FlowRecord {
     /// The responder.
     pub dest: FlowEnd,
     /// Network it was seen in; empty where the capture does not say.
-    pub network: String,
+    pub network: Text,
     /// Why `src` is believed to be the initiator.
     pub evidence: portolan_flowtable::InitiatorEvidence,
     /// How the initiator stands to its address.
@@ -190,7 +192,7 @@ pub struct FlowRecord {
     pub conn_state: ConnState,
     /// What its packets did, in the letters of Zeek's `conn.log`; capitals are the initiator's.
     #[serde(default)]
-    pub history: String,
+    pub history: Text,
     /// Segments that begin before the end of what their side had sent.
     #[serde(default)]
     pub retransmissions: Directed,
@@ -246,11 +248,11 @@ pub struct FlowEnd {
     /// Port, where the protocol has one.
     pub port: Option<portolan_flowtable::Port>,
     /// `project/service`, `host`, `external`, ...
-    pub service: String,
+    pub service: Text,
     /// Container name, or empty.
-    pub container: String,
+    pub container: Text,
     /// Image reference, or empty.
-    pub image: String,
+    pub image: Text,
     /// What the other end was told this address outside is called, the latest claim first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,

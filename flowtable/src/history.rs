@@ -70,11 +70,11 @@ const KINDS: u8 = 11;
 /// Letters by their number, from 1; the responder's follow, and then the mark of a flip.
 const LETTERS: [u8; KINDS as usize] = *b"SHADFRTWGIQ";
 /// Stands where the initiator is another than the packets so far made believe.
-const FLIPPED: char = '^';
+const FLIPPED: u8 = b'^';
 /// Its number.
 const FLIP: u8 = 23;
 /// Stands at the end where there was no room for more.
-const CUT: char = '+';
+const CUT: u8 = b'+';
 /// Bits of a letter's number.
 const LETTER_BITS: u32 = 5;
 /// Letters of a word.
@@ -135,9 +135,14 @@ impl History {
 
     /// Returns the letters with the initiator's as capitals.
     pub fn text(&self, initiator: Side) -> String {
+        self.letters(initiator).map(char::from).collect()
+    }
+
+    /// Returns the letters of [`History::text`], which are ASCII.
+    pub fn letters(&self, initiator: Side) -> impl Iterator<Item = u8> {
         let [first, second] = self.letters.map(numbers);
-        let kept = first.chain(second).take(usize::from(self.length)).map(|number| {
-            let letter = |number: u8| LETTERS.get(usize::from(number)).copied().map_or(FLIPPED, char::from);
+        let kept = first.chain(second).take(usize::from(self.length)).map(move |number| {
+            let letter = |number: u8| LETTERS.get(usize::from(number)).copied().unwrap_or(FLIPPED);
             let (side, letter) = match number {
                 FLIP => return FLIPPED,
                 1..=KINDS => (Side::A, letter(number - 1)),
@@ -146,7 +151,7 @@ impl History {
             if side == initiator { letter } else { letter.to_ascii_lowercase() }
         });
         let is_cut = usize::from(self.length) > Self::LETTERS_MAX;
-        kept.chain(is_cut.then_some(CUT)).collect()
+        kept.chain(is_cut.then_some(CUT))
     }
 
     fn write(&mut self, number: u8) {

@@ -39,16 +39,51 @@ impl Timestamp {
         self.0 as f64 / 1e9
     }
 
-    fn civil(self) -> jiff::Timestamp {
-        // Every i64 of nanoseconds lies within jiff's years -9999 to 9999.
-        jiff::Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+    /// Returns it as [`Display`](fmt::Display) writes it, in ASCII.
+    ///
+    /// A result holds hundreds of thousands of instants. Days become dates by centuries, years and months of a calendar
+    /// whose years begin in March, so that leap days come last (Howard Hinnant, "chrono-Compatible Low-Level Date
+    /// Algorithms", `civil_from_days`).
+    pub fn letters(self) -> [u8; Self::LETTERS] {
+        let (seconds, nanoseconds) = (self.0.div_euclid(Self::SECOND), self.0.rem_euclid(Self::SECOND));
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // 719,468 days lie between 0000-03-01 and 1970-01-01. Every i64 of nanoseconds lies in the years 1677 to 2262.
+        let quarters = 4 * (days + 719_468) + 3;
+        let (century, of_century) = (quarters / 146_097, quarters % 146_097 / 4);
+        let (year, of_year) = ((4 * of_century + 3) / 1_461, (4 * of_century + 3) % 1_461 / 4);
+        let month = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * month + 2) / 5 + 1;
+        let is_next_year = month >= 10;
+        let year = 100 * century + year + i64::from(is_next_year);
+        let month = if is_next_year { month - 9 } else { month + 3 };
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        let fields = [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, second / 3_600),
+            (14..16, second / 60 % 60),
+            (17..19, second % 60),
+            (20..29, nanoseconds),
+        ];
+        for (place, mut number) in fields {
+            for digit in text.get_mut(place).unwrap_or_default().iter_mut().rev() {
+                // Less than ten.
+                *digit += u8::try_from(number % 10).unwrap_or(0);
+                number /= 10;
+            }
+        }
+        text
     }
+
+    /// Length of the text.
+    pub const LETTERS: usize = 30;
 }
 
 /// RFC 3339 in UTC with nine decimals, so that sorting the text sorts the instants.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.9}", self.civil())
+        f.write_str(std::str::from_utf8(&self.letters()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -64,7 +99,7 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.letters()).map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -231,6 +266,22 @@ mod tests {
     fn the_extremes_of_time_are_written_and_do_not_panic() {
         for at in [Timestamp(i64::MIN), Timestamp(i64::MAX)] {
             assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
+        }
+    }
+
+    #[test]
+    fn instants_are_written_as_jiff_writes_them() {
+        let by_jiff = |at: i64| {
+            let civil = jiff::Timestamp::from_nanosecond(i128::from(at)).unwrap();
+            format!("{civil:.9}")
+        };
+        let second = Timestamp::SECOND;
+        // Around the ends of days in every year there is, leap days and centuries among them.
+        let days =
+            (-106_751..106_751).flat_map(|day: i64| [day * 86_400 * second, day * 86_400 * second - 1]);
+        let odd = (0..50_000_i64).map(|step| i64::MIN.wrapping_add(step.wrapping_mul(368_934_881_474_191)));
+        for at in days.chain(odd).chain([0, -1, i64::MIN, i64::MAX]) {
+            assert_eq!(Timestamp(at).to_string(), by_jiff(at), "{at}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use portolan_exporter::{DocumentedEdge, FlowEnd, FlowRecord, Publication};
+use portolan_exporter::{DocumentedEdge, FlowEnd, FlowRecord, Publication, Text};
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::{
     Blindness, Completeness, ConnState, Conversation, DocumentSource, DocumentedPort, InitiatorEvidence,
@@ -217,18 +217,18 @@ fn flow(at: usize, name: &str) -> FlowRecord {
     let end = |last| FlowEnd {
         ip: address(last),
         port: Some(Port(80)),
-        service: name.to_owned(),
-        container: if at.is_multiple_of(2) { name.to_owned() } else { String::new() },
-        image: name.to_owned(),
+        service: name.into(),
+        container: if at.is_multiple_of(2) { name.into() } else { Text::default() },
+        image: name.into(),
         names: Vec::new(),
     };
     FlowRecord {
         flow_id: at as u64 + 1,
-        community_id: name.to_owned(),
+        community_id: name.into(),
         proto: Protocol::TCP,
         src: end(2),
         dest: end(3),
-        network: name.to_owned(),
+        network: name.into(),
         evidence: InitiatorEvidence::Handshake,
         claim: Claim::Own,
         outcome: Outcome::Answered,
@@ -241,7 +241,7 @@ fn flow(at: usize, name: &str) -> FlowRecord {
         rtt: Some(1),
         ack_rtt: None,
         conn_state: ConnState::Sf,
-        history: name.to_owned(),
+        history: name.into(),
         retransmissions: Default::default(),
         zero_windows: Default::default(),
         gaps: Default::default(),

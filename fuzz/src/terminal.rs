@@ -29,7 +29,7 @@ pub fn names_survive(publication: &Publication) {
         }
     }
     let mut printed = Vec::new();
-    portolan_daemon::result::print(&mut printed, publication).expect("memory takes what is written");
+    portolan_daemon::result::print(&mut printed, publication, 1).expect("memory takes what is written");
     let value = is_fit_json(&String::from_utf8(printed).expect("UTF-8"));
     let found: Publication = serde_json::from_value(value).expect("a publication");
     assert_eq!(&found, publication);

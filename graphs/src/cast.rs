@@ -1,7 +1,7 @@
 //! Who is met while a graph is drawn: each peer becomes a node once, however often it speaks.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use portolan_flowtable::{Peer, Workload};
@@ -14,7 +14,7 @@ use crate::graph::{Group, Node, NodeKind, OTHER};
 pub(crate) type NodeAt = u32;
 
 /// What tells peers apart before they are named.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Face<'a> {
     /// What is known of a container, by where it stands in memory, and the network it was met in where nodes are networks.
     Container(usize, &'a str),
@@ -26,9 +26,12 @@ enum Face<'a> {
 #[derive(Debug)]
 pub(crate) struct Cast<'a> {
     group: Group,
-    faces: BTreeMap<Face<'a>, NodeAt>,
-    ids: BTreeMap<String, NodeAt>,
+    // Nobody goes through these two in their order, which is none.
+    faces: HashMap<Face<'a>, NodeAt>,
+    ids: HashMap<String, NodeAt>,
     nodes: Vec<Node>,
+    /// How each node's id begins: names are compared often, and lie far apart.
+    beginnings: Vec<Beginning>,
     /// Containers each node stands for.
     containers: Vec<BTreeSet<&'a str>>,
 }
@@ -37,9 +40,10 @@ impl<'a> Cast<'a> {
     pub(crate) fn new(group: Group) -> Self {
         Self {
             group,
-            faces: BTreeMap::new(),
-            ids: BTreeMap::new(),
+            faces: HashMap::new(),
+            ids: HashMap::new(),
             nodes: Vec::new(),
+            beginnings: Vec::new(),
             containers: Vec::new(),
         }
     }
@@ -92,6 +96,7 @@ impl<'a> Cast<'a> {
         }
         let at = NodeAt::try_from(self.nodes.len()).unwrap_or(NodeAt::MAX);
         self.ids.insert(node.id.clone(), at);
+        self.beginnings.push(beginning(&node.id));
         self.nodes.push(node);
         self.containers.push(BTreeSet::new());
         at
@@ -105,11 +110,18 @@ impl<'a> Cast<'a> {
     /// Compares edges by source, target, port and via.
     pub(crate) fn in_order(&self, a: &Key<'_>, b: &Key<'_>) -> Ordering {
         let ids = |key: &Key<'_>| (key.source, key.target);
-        let by_id = |a, b| if a == b { Ordering::Equal } else { self.id(a).cmp(self.id(b)) };
         let ((source, target), (other_source, other_target)) = (ids(a), ids(b));
-        by_id(source, other_source)
-            .then_with(|| by_id(target, other_target))
+        self.by_id(source, other_source)
+            .then_with(|| self.by_id(target, other_target))
             .then_with(|| (a.port, a.via).cmp(&(b.port, b.via)))
+    }
+
+    fn by_id(&self, a: NodeAt, b: NodeAt) -> Ordering {
+        if a == b {
+            return Ordering::Equal;
+        }
+        let begins = |at: NodeAt| self.beginnings.get(at as usize);
+        begins(a).cmp(&begins(b)).then_with(|| self.id(a).cmp(self.id(b)))
     }
 
     /// Returns the nodes, sorted by id: those of the edges shown, with what was sent on them, and every workload.
@@ -119,13 +131,13 @@ impl<'a> Cast<'a> {
         shown: &[(Key<'_>, usize)],
         assessment: &Assessment,
     ) -> Vec<Node> {
-        let mut nodes: Vec<(bool, Node)> =
-            self.nodes.iter().map(|node| (node.kind == NodeKind::Workload, node.clone())).collect();
+        // Of who was met on edges that are not shown there may be as many: only those shown are copied.
+        let mut sums: Vec<Option<(u64, u64)>> =
+            self.nodes.iter().map(|node| (node.kind == NodeKind::Workload).then_some((0, 0))).collect();
         let mut count = |at: NodeAt, sent: u64, received: u64| {
-            if let Some((is_shown, node)) = nodes.get_mut(at as usize) {
-                *is_shown = true;
-                node.sent_bytes = node.sent_bytes.saturating_add(sent);
-                node.received_bytes = node.received_bytes.saturating_add(received);
+            if let Some(sum) = sums.get_mut(at as usize) {
+                let (sent_so_far, received_so_far) = sum.unwrap_or_default();
+                *sum = Some((sent_so_far.saturating_add(sent), received_so_far.saturating_add(received)));
             }
         };
         for (key, at) in shown {
@@ -133,28 +145,41 @@ impl<'a> Cast<'a> {
             count(key.source, sent, received);
             count(key.target, received, sent);
         }
-        for ((_, node), containers) in nodes.iter_mut().zip(&self.containers) {
-            node.containers = u64::try_from(containers.len()).unwrap_or(u64::MAX);
-        }
+        let copied = |((node, sum), containers): ((&Node, Option<(u64, u64)>), &BTreeSet<&str>)| {
+            let (sent_bytes, received_bytes) = sum?;
+            let containers = u64::try_from(containers.len()).unwrap_or(u64::MAX);
+            Some(Node { containers, sent_bytes, received_bytes, ..node.clone() })
+        };
+        let mut nodes: Vec<Option<Node>> =
+            self.nodes.iter().zip(sums).zip(&self.containers).map(copied).collect();
         if self.group == Group::Service {
             let place = |service: &str| self.ids.get(&guarded(service)).map(|at| *at as usize);
             for service in &assessment.undeclared {
-                if let Some((_, node)) = place(service).and_then(|at| nodes.get_mut(at)) {
+                if let Some(Some(node)) = place(service).and_then(|at| nodes.get_mut(at)) {
                     node.is_undeclared = true;
                 }
             }
             let idle = |class| class == ListenerClass::DocumentedIdle;
             for listener in assessment.listeners.iter().filter(|listener| idle(listener.class)) {
-                if let Some((_, node)) = place(&listener.service).and_then(|at| nodes.get_mut(at)) {
+                if let Some(Some(node)) = place(&listener.service).and_then(|at| nodes.get_mut(at)) {
                     node.idle_ports.push(listener.port);
                 }
             }
         }
-        let mut nodes: Vec<Node> =
-            nodes.into_iter().filter_map(|(is_shown, node)| is_shown.then_some(node)).collect();
-        nodes.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        nodes
+        let mut order: Vec<NodeAt> =
+            (0..).zip(&nodes).filter(|(_, node)| node.is_some()).map(|(at, _)| at).collect();
+        order.sort_unstable_by(|a, b| self.by_id(*a, *b));
+        order.into_iter().filter_map(|at| nodes.get_mut(at as usize)?.take()).collect()
     }
+}
+
+/// The first bytes of an id, which compare as the id does where they differ.
+type Beginning = [u8; 16];
+
+fn beginning(id: &str) -> Beginning {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(id.bytes()).for_each(|(place, byte)| *place = byte);
+    bytes
 }
 
 fn join_networks(known: &mut Node, more: &Node) {
@@ -234,6 +259,35 @@ fn workload_node(workload: &Workload, group: Group, network: &str) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_stand_in_the_order_of_their_ids_however_these_begin() {
+        let long = "a name of more than sixteen letters";
+        let mut ids: Vec<String> = [
+            "10.0.0.1",
+            "10.0.0.10",
+            "10.0.0.2",
+            "",
+            "host",
+            "shop/web",
+            "shop/we",
+            "shop/web\0",
+            "\u{e9}",
+            "z",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        ids.extend((0..9).map(|number| format!("{long} {}", 9 - number)));
+        let mut cast = Cast::new(Group::Service);
+        for id in &ids {
+            cast.stand_in(id, NodeKind::Workload);
+        }
+        let mut order: Vec<NodeAt> = (0..).take(ids.len()).collect();
+        order.sort_by(|a, b| cast.by_id(*a, *b));
+        ids.sort();
+        let found: Vec<&str> = order.into_iter().map(|at| cast.id(at)).collect();
+        assert_eq!(found, ids);
+    }
 
     #[test]
     fn a_workload_cannot_take_a_reserved_name() {

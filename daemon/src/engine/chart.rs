@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use portolan_exporter::{DocumentedEdge, Publication, Vitals};
+use portolan_exporter::{DocumentedEdge, FlowRecord, Publication, Vitals};
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{
-    AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Tally, Thefts, Timestamp,
+    AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Snapshot, Tally, Thefts, Timestamp,
 };
 use portolan_graphs::{Graph, Group};
 use portolan_policy::baseline::Baseline;
@@ -71,6 +71,7 @@ pub struct Chart {
     documented_edges: Vec<DocumentedEdge>,
     life: Life,
     ticks: u64,
+    threads: usize,
 }
 
 impl Chart {
@@ -92,6 +93,7 @@ impl Chart {
             documented_edges,
             life: Life::default(),
             ticks: 0,
+            threads: 1,
         }
     }
 
@@ -158,6 +160,11 @@ impl Chart {
     /// Tries a contract: what it would say stands beside each verdict. None is tried without one.
     pub fn set_pending(&mut self, pending: Option<Arc<Contract>>) {
         self.pending = pending;
+    }
+
+    /// Lets turns use so many threads: 1 unless somebody says more. What is published is the same.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.threads = threads;
     }
 
     /// Judges by a baseline, and lets it learn where that is asked for.
@@ -238,7 +245,7 @@ impl Chart {
             completeness,
             withhold: self.options.withhold,
         };
-        let mut snapshot = self.conversations.snapshot(occasion, &self.names);
+        let (mut snapshot, flows) = self.named(occasion);
         snapshot.thefts = turn.thefts.rows().iter().map(|theft| theft.named(&self.names)).collect();
         let (residual_frames, residual_bytes) = turn.ledger.residual(self.conversations.sum());
         let limits = if turn.is_last { ScanLimits::at_end() } else { ScanLimits::default() };
@@ -264,13 +271,11 @@ impl Chart {
         let handled = self.docket.iter().flat_map(Docket::entries).filter(is_handled).cloned().collect();
         let baseline = self.baseline.as_mut().map(|learner| learner.rows(turn.at)).unwrap_or_default();
         let graph = Graph::draw(&assessment, Group::Service);
-        let tried = self.pending.as_ref().map(|_| Tried::of(&assessment.judged));
-        let flows = self.flows.records(
-            &self.names,
-            self.conversations.names(),
-            self.options.flows_kept,
-            tried.as_ref(),
-        );
+        // Those of a contract that is tried say what was judged just above.
+        let flows = flows.unwrap_or_else(|| {
+            let tried = self.pending.as_ref().map(|_| Tried::of(&assessment.judged));
+            self.records(tried.as_ref())
+        });
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let vitals = Vitals {
             ticks: self.ticks,
@@ -302,6 +307,31 @@ impl Chart {
         (publication, alerts)
     }
 }
+
+/// Name what was counted.
+impl Chart {
+    /// Names conversations, and where nothing has to be known of verdicts and a second thread is to be had, flows beside
+    /// them.
+    fn named(&self, occasion: Occasion) -> (Snapshot, Option<Vec<FlowRecord>>) {
+        let are_beside = self.threads > 1 && self.pending.is_none() && self.flows.live() > FLOWS_BESIDE;
+        std::thread::scope(|scope| {
+            let beside = are_beside.then(|| {
+                let thread = std::thread::Builder::new().name("portolan-flows".to_owned());
+                thread.spawn_scoped(scope, || self.records(None)).ok()
+            });
+            let snapshot = self.conversations.snapshot(occasion, &self.names);
+            // A thread that came to grief is one that was not to be had.
+            (snapshot, beside.flatten().and_then(|thread| thread.join().ok()))
+        })
+    }
+
+    fn records(&self, tried: Option<&Tried>) -> Vec<FlowRecord> {
+        self.flows.records(&self.names, self.conversations.names(), self.options.flows_kept, tried)
+    }
+}
+
+/// Open flows from which on another thread is worth its start.
+const FLOWS_BESIDE: usize = 1_024;
 
 /// Who may call what, as the exporter wants it: counters of these edges begin at 0.
 fn documented_edges(contract: &Contract, names: &Names) -> Vec<DocumentedEdge> {

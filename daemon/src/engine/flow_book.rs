@@ -1,11 +1,14 @@
 //! Live flows and the latest ended ones, for listings.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
-use portolan_exporter::{DryRun, FlowEnd, FlowRecord, community_id};
+use portolan_exporter::{DryRun, FlowEnd, FlowRecord, Text, community_id};
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::naming::Reader;
-use portolan_flowtable::{Delta, DnsNames, EndReason, Flow, Names, Outcome, Peer, ServicePort, Tally};
+use portolan_flowtable::{
+    Delta, DnsNames, EndReason, Flow, Names, Outcome, Peer, ServicePort, Tally, Workload,
+};
 use portolan_policy::Judged;
 
 /// Copies of flows as their last delta had them. Bounded: the oldest ended flow is forgotten first, and counted.
@@ -140,14 +143,17 @@ impl FlowBook {
         let reader = Reader::new(names).with_claims(claims);
         let least = self.least_rank(live_max);
         let ranked = self.live.iter().zip(&self.ranks);
-        let live = ranked.filter(|(_, rank)| **rank >= least).map(|((_, flow), _)| (flow, None));
-        let ended = self.ended.iter().map(|(flow, reason)| (flow, Some(*reason)));
-        let mut flows: Vec<(&Flow, Option<EndReason>)> = ended.chain(live).collect();
-        flows.sort_unstable_by_key(|(flow, _)| flow.id);
+        let live = ranked.filter(|(_, rank)| **rank >= least);
+        // Flows lie far apart: their numbers are sorted beside them.
+        let live = live.map(|((_, flow), rank)| (rank & NUMBER, flow, None));
+        let ended = self.ended.iter().map(|(flow, reason)| (flow.id & NUMBER, flow, Some(*reason)));
+        let mut flows: Vec<(u64, &Flow, Option<EndReason>)> = ended.chain(live).collect();
+        flows.sort_unstable_by_key(|(number, _, _)| *number);
         let of = |flow: &Flow| tried.and_then(|tried| tried.of_flow(flow, &reader));
+        let mut writer = Writer { reader: &reader, names, workloads: HashMap::new() };
         let records = flows.into_iter();
         records
-            .map(|(flow, ended)| FlowRecord { dry_run: of(flow), ..record(flow, ended, &reader, names) })
+            .map(|(_, flow, ended)| FlowRecord { dry_run: of(flow), ..writer.record(flow, ended) })
             .collect()
     }
 }
@@ -155,8 +161,11 @@ impl FlowBook {
 /// Answered flows before attempts, later ones before earlier ones. No two flows have the same number.
 fn rank(flow: &Flow) -> u64 {
     let is_answered = flow.outcome == Outcome::Answered;
-    u64::from(is_answered) << 63 | flow.id & (u64::MAX >> 1)
+    u64::from(is_answered) << 63 | flow.id & NUMBER
 }
+
+/// Bits of a rank that are the flow's number.
+const NUMBER: u64 = u64::MAX >> 1;
 
 /// How conversations stand and would by a contract that is tried, by the ends and the port of their flows.
 #[derive(Debug)]
@@ -187,56 +196,94 @@ fn party(peer: &Peer) -> String {
     peer.workload().map_or_else(|| peer.address().to_string(), |workload| workload.container_id.clone())
 }
 
-fn record(flow: &Flow, ended: Option<EndReason>, reader: &Reader<'_>, names: &Names) -> FlowRecord {
-    let (sent_frames, received_frames) = flow.directed(flow.frames);
-    let (sent_bytes, received_bytes) = flow.directed(flow.bytes);
-    let (initiator, responder) = (flow.initiator_end(), flow.responder_end());
-    let peer = |end: &portolan_flowtable::End| {
-        reader.peer(flow.scope, end.holder, end.address, (flow.first_at, flow.last_at))
-    };
-    let (mut from, mut to) = (peer(initiator), peer(responder));
-    // A name explains a flow that opened while it held.
-    let opened = (flow.first_at, flow.first_at);
-    reader.call(&mut to, &from, (flow.scope, initiator.holder), opened);
-    reader.call(&mut from, &to, (flow.scope, responder.holder), opened);
-    FlowRecord {
-        flow_id: flow.id,
-        community_id: community_id::of_flow(flow).unwrap_or_default(),
-        proto: flow.protocol,
-        src: flow_end(&from, initiator),
-        dest: flow_end(&to, responder),
-        network: names.scopes.get(&flow.scope).map_or(String::new(), |name| name.to_string()),
-        evidence: flow.evidence,
-        claim: flow.claim,
-        outcome: flow.outcome,
-        sent: Tally { frames: sent_frames, bytes: sent_bytes },
-        received: Tally { frames: received_frames, bytes: received_bytes },
-        first_at: flow.first_at,
-        last_at: flow.last_at,
-        first_frame: flow.first_frame,
-        last_frame: flow.last_frame,
-        rtt: flow.rtt,
-        ack_rtt: flow.ack_rtt,
-        conn_state: flow.conn_state(),
-        history: flow.history.text(flow.initiator),
-        retransmissions: flow.directed(flow.retransmissions).into(),
-        zero_windows: flow.directed(flow.zero_windows).into(),
-        gaps: flow.directed(flow.gaps).into(),
-        icmp_error: flow.icmp_error,
-        ended,
-        dry_run: None,
-    }
+/// Makes records of flows; what a container is called is written down once.
+struct Writer<'a> {
+    reader: &'a Reader<'a>,
+    names: &'a Names,
+    /// By where what is known of a container stands in memory.
+    workloads: HashMap<*const Workload, Called>,
 }
 
-fn flow_end(peer: &Peer, end: &portolan_flowtable::End) -> FlowEnd {
-    let workload = peer.workload();
-    FlowEnd {
-        ip: end.address,
-        port: end.port,
-        service: peer.service(),
-        container: workload.map_or(String::new(), |workload| workload.container.clone()),
-        image: workload.map_or(String::new(), |workload| workload.image.clone()),
-        names: peer.names().iter().map(|name| name.name.clone()).collect(),
+/// How one end is called in a record.
+#[derive(Clone, Default)]
+struct Called {
+    service: Text,
+    container: Text,
+    image: Text,
+}
+
+impl Writer<'_> {
+    fn record(&mut self, flow: &Flow, ended: Option<EndReason>) -> FlowRecord {
+        let Self { reader, names, .. } = *self;
+        let (sent_frames, received_frames) = flow.directed(flow.frames);
+        let (sent_bytes, received_bytes) = flow.directed(flow.bytes);
+        let (initiator, responder) = (flow.initiator_end(), flow.responder_end());
+        let peer = |end: &portolan_flowtable::End| {
+            reader.peer(flow.scope, end.holder, end.address, (flow.first_at, flow.last_at))
+        };
+        let (mut from, mut to) = (peer(initiator), peer(responder));
+        // A name explains a flow that opened while it held.
+        let opened = (flow.first_at, flow.first_at);
+        reader.call(&mut to, &from, (flow.scope, initiator.holder), opened);
+        reader.call(&mut from, &to, (flow.scope, responder.holder), opened);
+        FlowRecord {
+            flow_id: flow.id,
+            community_id: community_id::of_flow(flow).unwrap_or_default(),
+            proto: flow.protocol,
+            src: self.end(&from, initiator),
+            dest: self.end(&to, responder),
+            network: names.scopes.get(&flow.scope).map(Text::from).unwrap_or_default(),
+            evidence: flow.evidence,
+            claim: flow.claim,
+            outcome: flow.outcome,
+            sent: Tally { frames: sent_frames, bytes: sent_bytes },
+            received: Tally { frames: received_frames, bytes: received_bytes },
+            first_at: flow.first_at,
+            last_at: flow.last_at,
+            first_frame: flow.first_frame,
+            last_frame: flow.last_frame,
+            rtt: flow.rtt,
+            ack_rtt: flow.ack_rtt,
+            conn_state: flow.conn_state(),
+            history: Text::ascii(flow.history.letters(flow.initiator)),
+            retransmissions: flow.directed(flow.retransmissions).into(),
+            zero_windows: flow.directed(flow.zero_windows).into(),
+            gaps: flow.directed(flow.gaps).into(),
+            icmp_error: flow.icmp_error,
+            ended,
+            dry_run: None,
+        }
+    }
+
+    fn end(&mut self, peer: &Peer, end: &portolan_flowtable::End) -> FlowEnd {
+        let Called { service, container, image } = self.called(peer);
+        FlowEnd {
+            ip: end.address,
+            port: end.port,
+            service,
+            container,
+            image,
+            names: peer.names().iter().map(|name| name.name.clone()).collect(),
+        }
+    }
+
+    fn called(&mut self, peer: &Peer) -> Called {
+        match peer {
+            Peer::Workload { workload, .. } => {
+                let called = || Called {
+                    service: Text::from(workload.qualified()),
+                    container: Text::from(workload.container.as_str()),
+                    image: Text::from(workload.image.as_str()),
+                };
+                self.workloads.entry(Arc::as_ptr(workload)).or_insert_with(called).clone()
+            }
+            Peer::Bare { address } => Called { service: Text::address(*address), ..Called::default() },
+            Peer::Host { .. }
+            | Peer::External { .. }
+            | Peer::Unclaimed { .. }
+            | Peer::Group { .. }
+            | Peer::Ambiguous { .. } => Called { service: Text::from(peer.service()), ..Called::default() },
+        }
     }
 }
 

@@ -105,6 +105,7 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             chart.set_baseline(baseline.clone(), knowledge.learns);
         }
         chart.set_pending(knowledge.pending.clone());
+        chart.set_threads(super::threads(request.read));
         let warnings = chosen.warnings.clone();
         let notes = found.iter().map(|found| found.in_words(has_own_contract)).collect();
         Ok(Self {

@@ -118,15 +118,15 @@ pub fn flows(records: &[FlowRecord], style: Style) -> String {
     ]);
     for record in records {
         let end = |end: &portolan_exporter::FlowEnd| {
-            let own = if end.container.is_empty() { &end.service } else { &end.container };
+            let own: &str = if end.container.is_empty() { &end.service } else { &end.container };
             // What an address outside is called says more than that it is outside.
-            let name = end.names.first().unwrap_or(own);
+            let name = end.names.first().map_or(own, String::as_str);
             let place = match (end.ip, end.port) {
                 (ip, None) => ip.to_string(),
                 (std::net::IpAddr::V4(ip), Some(port)) => format!("{ip}:{port}"),
                 (std::net::IpAddr::V6(ip), Some(port)) => format!("[{ip}]:{port}"),
             };
-            if *name == end.ip.to_string() { place } else { format!("{} {place}", escape::terminal(name)) }
+            if name == end.ip.to_string() { place } else { format!("{} {place}", escape::terminal(name)) }
         };
         table.row(vec![
             time_of_day(record.first_at, style.is_local),

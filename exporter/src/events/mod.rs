@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use crate::atomics;
 use crate::publication::Directed;
+use crate::text::Text;
 
 pub use source::EventSource;
 pub use writer::{EventLog, EventWriter, EventsError};
@@ -131,7 +132,7 @@ pub struct Tuple {
     /// Number of the flow, where one is known.
     pub flow_id: Option<u64>,
     /// Community ID version 1, seed 0, where the packets have one.
-    pub community_id: Option<String>,
+    pub community_id: Option<Text>,
     /// The initiator.
     pub src: EndNews,
     /// The responder.
@@ -148,11 +149,11 @@ pub struct EndNews {
     /// Port, where the protocol has one.
     pub port: Option<Port>,
     /// `project/service`, `host`, `external`, ...
-    pub service: String,
+    pub service: Text,
     /// Container name, or empty.
-    pub container: String,
+    pub container: Text,
     /// Image reference, or empty.
-    pub image: String,
+    pub image: Text,
     /// What the other end was told this address outside is called, the latest claim first.
     pub names: Vec<String>,
 }
@@ -161,7 +162,7 @@ pub struct EndNews {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FlowNews {
     /// Network it was seen in.
-    pub network: String,
+    pub network: Text,
     /// Why `src` is believed to be the initiator.
     pub evidence: InitiatorEvidence,
     /// How the initiator stands to its address.
@@ -189,7 +190,7 @@ pub struct FlowNews {
     /// How it stands, in the words of Zeek's `conn.log`.
     pub conn_state: ConnState,
     /// What its packets did, in the letters of Zeek's `conn.log`.
-    pub history: String,
+    pub history: Text,
     /// Segments that begin before the end of what their side had sent.
     pub retransmissions: Directed,
     /// Segments that closed their side's window.

@@ -15,6 +15,7 @@ use super::{
 use crate::collect::EdgeKey;
 use crate::community_id::{Ports, community_id};
 use crate::publication::{FlowEnd, FlowRecord, Publication};
+use crate::text::Text;
 
 /// Tells what is new, each thing once.
 #[derive(Clone, Debug)]
@@ -456,9 +457,9 @@ fn peer_end(peer: &Peer, port: Option<Port>) -> EndNews {
     EndNews {
         ip: Some(peer.address()),
         port,
-        service: peer.service(),
-        container: workload.map(|workload| workload.container.clone()).unwrap_or_default(),
-        image: workload.map(|workload| workload.image.clone()).unwrap_or_default(),
+        service: peer.service().into(),
+        container: workload.map(|workload| workload.container.as_str().into()).unwrap_or_default(),
+        image: workload.map(|workload| workload.image.as_str().into()).unwrap_or_default(),
         names: peer.names().iter().map(|claim| claim.name.clone()).collect(),
     }
 }
@@ -478,9 +479,9 @@ fn named_end(service: &str, containers: &[String], port: Option<Port>) -> EndNew
     EndNews {
         ip: None,
         port,
-        service: service.to_owned(),
-        container: containers.first().cloned().unwrap_or_default(),
-        image: String::new(),
+        service: service.into(),
+        container: containers.first().map(|container| container.as_str().into()).unwrap_or_default(),
+        image: Text::default(),
         names: Vec::new(),
     }
 }

@@ -15,4 +15,6 @@ mod gates;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod increments;
+#[cfg(test)]
 mod orders;
