@@ -436,12 +436,12 @@ fn golden() -> BTreeMap<String, BTreeSet<String>> {
 fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() {
     let raised = "standard-rules-raised";
     #[rustfmt::skip]
-    let captures: [(&str, &[&str]); 18] = [
+    let captures: [(&str, &[&str]); 19] = [
         ("spoofed_source",        &["shop", "shop-recorded", "spoofed-source"]),
         ("unexpected_peer",       &["shop", "shop-bridge", "shop-inside", "shop-recorded"]),
         ("undocumented_port",     &["first-day", "shop", "shop-recorded", "undocumented-debug-port"]),
         ("port_scan",             &["port-scan"]),
-        ("host_sweep",            &["host-sweep"]),
+        ("host_sweep",            &["host-sweep", "neighbour-sweep"]),
         ("syn_flood",             &["syn-flood"]),
         ("unlisted_source",       &["spoofed-source"]),
         ("foreign_database",      &[raised]),
@@ -451,6 +451,7 @@ fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() 
         ("foreign_resolver",      &[raised]),
         ("cleartext_admin",       &["first-day", raised]),
         ("beaconing",             &["first-day", raised]),
+        ("password_guessing",     &["password-guessing"]),
         ("unusual_level",         &["level-raised"]),
         // Frames on `any` carry no hardware address of the receiver: a lab shows it.
         ("stolen_mac",            &[]),
@@ -468,7 +469,9 @@ fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() 
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for silent in ["standard-rules-silent", "level-silent"] {
+    for silent in
+        ["standard-rules-silent", "level-silent", "password-guessing-silent", "neighbour-sweep-silent"]
+    {
         assert_eq!(golden[silent], BTreeSet::new());
     }
     let rules = json(&said(0, &["rules", "list", "--format", "json"]));

@@ -13,6 +13,7 @@ use crate::dns_names::{DnsName, DnsNames};
 use crate::flow::{Claim, Flow, InitiatorEvidence, Outcome, Side};
 use crate::history::Letter;
 use crate::ledger::{Completeness, Ledger, Tally};
+use crate::neighbours::NeighbourSweep;
 use crate::quantiles::Quantiles;
 use crate::theft::StolenMac;
 use crate::units::{Port, ServicePort, Timestamp};
@@ -240,6 +241,9 @@ pub struct Snapshot {
     /// Hardware addresses used by others than who holds them, in the order of first frame.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thefts: Vec<StolenMac>,
+    /// Who asked for addresses of its own network that nobody holds, in the order of first frame.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweeps: Vec<NeighbourSweep>,
 }
 
 /// Most conversations held at once; beyond, flows are folded into one.

@@ -113,6 +113,7 @@ impl Conversations {
             withheld,
             conversations_folded: self.folded(),
             thefts: Vec::new(),
+            sweeps: Vec::new(),
         }
     }
 

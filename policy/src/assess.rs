@@ -12,6 +12,7 @@ use crate::baseline::Baseline;
 use crate::contract::{Contract, hinted, nearest};
 use crate::exposures;
 use crate::listeners::{self, listeners};
+use crate::neighbours;
 use crate::rhythm::{self, Rhythm};
 use crate::rules::{Mode, RuleUse};
 use crate::scan::{self, Pattern, ScanLimits};
@@ -65,6 +66,7 @@ impl Contract {
             .map(|(key, draft)| draft.finish(&key, &snapshot.completeness))
             .collect();
         findings.extend(stolen::findings(&snapshot));
+        findings.extend(neighbours::findings(&self.rules, &snapshot, &self.scan_limits(limits)));
         let unusual = self.unusual(&conversations, &snapshot, beside);
         findings.extend(unusual.into_iter().map(|(finding, _)| finding));
         let listeners = listeners(&intent, &snapshot, &conversations, &rulings);
@@ -160,7 +162,9 @@ impl Contract {
     ) -> Vec<Pattern> {
         let mut patterns = scan::patterns(conversations, at, &self.scan_limits(limits));
         if let Some(rhythm) = beside.rhythm {
-            patterns.extend(rhythm::beacons(rhythm, conversations, rulings, &self.rhythm_limits()));
+            let limits = self.rhythm_limits();
+            patterns.extend(rhythm::beacons(rhythm, conversations, rulings, &limits));
+            patterns.extend(rhythm::guessing(rhythm, conversations, rulings, &limits));
         }
         patterns.retain(|pattern| self.wants_pattern(pattern, conversations, at));
         patterns
@@ -212,12 +216,15 @@ impl Contract {
         let conversations = &snapshot.conversations;
         let rulings: Vec<Ruling> =
             conversations.iter().map(|conversation| intent.judge(conversation)).collect();
-        let rulings = self.wanted(rulings, conversations, snapshot.at);
+        // What rulings say is not wanted may still tell who is a stranger.
         let patterns = self.patterns(conversations, &rulings, snapshot.at, limits, beside);
+        let rulings = self.wanted(rulings, conversations, snapshot.at);
         let drafts = gather(conversations, &rulings, &patterns).drafts.into_iter();
         let mut grounds: BTreeMap<String, Vec<usize>> =
             drafts.map(|(key, draft)| (key.id(), draft.members.into_iter().collect())).collect();
         grounds.extend(stolen::grounds(snapshot, conversations));
+        let sweeps = neighbours::findings(&self.rules, snapshot, &self.scan_limits(limits));
+        grounds.extend(neighbours::grounds(sweeps, conversations));
         let unusual = self.unusual(conversations, snapshot, beside).into_iter();
         grounds.extend(unusual.map(|(finding, members)| (finding.id, members)));
         let listeners = listeners(&intent, snapshot, conversations, &rulings);
@@ -325,8 +332,9 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
         for number in &pattern.conversations {
             if let (Some(mine), Some(part)) = (gravest.get_mut(*number), is_part.get_mut(*number)) {
                 keep_gravest(mine, pattern.severity, &key);
-                // What beats was called for its own sake each time.
-                *part = pattern.kind != FindingKind::Beaconing;
+                // What beats, or is guessed at, was called for its own sake each time.
+                let is_own = matches!(pattern.kind, FindingKind::Beaconing | FindingKind::PasswordGuessing);
+                *part = !is_own;
             }
         }
     }
@@ -359,7 +367,7 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
 
 /// Returns whether a pattern on another port is another finding.
 fn has_port(kind: FindingKind) -> bool {
-    kind == FindingKind::SynFlood || kind == FindingKind::Beaconing
+    matches!(kind, FindingKind::SynFlood | FindingKind::Beaconing | FindingKind::PasswordGuessing)
 }
 
 fn keep_gravest(mine: &mut Option<(Severity, Key)>, severity: Severity, key: &Key) {
@@ -390,6 +398,7 @@ fn key_of(kind: FindingKind, conversation: &Conversation) -> Key {
         | FindingKind::HostSweep
         | FindingKind::SynFlood
         | FindingKind::Beaconing
+        | FindingKind::PasswordGuessing
         | FindingKind::UnusualLevel
         | FindingKind::StolenMac => (conversation.responder.service(), Some(conversation.port)),
     };
@@ -568,6 +577,7 @@ impl Draft {
             | FindingKind::HostSweep
             | FindingKind::SynFlood
             | FindingKind::Beaconing
+            | FindingKind::PasswordGuessing
             | FindingKind::UnusualLevel
             | FindingKind::StolenMac => connections,
         }

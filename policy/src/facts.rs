@@ -108,6 +108,9 @@ impl Contract {
                 facts
                     .add(format!("standard rule {name} takes {threshold} = {number}"), standard.place.line());
             }
+            for ports in standard.ports.iter().flatten() {
+                facts.add(format!("standard rule {name} speaks of {ports}"), standard.place.line());
+            }
             for exemption in &standard.exempt {
                 for (what, _) in scope(&exemption.scope, None) {
                     facts.add(format!("standard rule {name} exempts {what}"), exemption.place.line());

@@ -41,6 +41,7 @@ mod facts;
 pub mod findings;
 mod joins;
 mod listeners;
+mod neighbours;
 mod pending;
 mod register;
 pub mod rhythm;

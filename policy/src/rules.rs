@@ -4,6 +4,7 @@
 //! rules that deny, the gravest is named, and of those the first one as written; of several that allow, the first.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use portolan_flowtable::{Conversation, Peer, Port, Protocol, ServicePort, Snapshot, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -186,13 +187,14 @@ impl Scope {
                     .workloads
                     .iter()
                     .chain(snapshot.thefts.iter().filter_map(|theft| theft.thief.as_ref()))
+                    .chain(snapshot.sweeps.iter().filter_map(|sweep| sweep.asker.as_ref()))
                     .any(|workload| workload.qualified() == service && property.is_of(workload)),
                 Initiator::Host => service == "host",
                 Initiator::External => service == "external",
                 Initiator::Any => true,
-                Initiator::Addresses(_) | Initiator::Group(_) | Initiator::Dns(_) | Initiator::Multicast => {
-                    false
-                }
+                // An end nobody could name goes by its address.
+                Initiator::Addresses(range) => service.parse().is_ok_and(|ip: IpAddr| range.contains(&ip)),
+                Initiator::Group(_) | Initiator::Dns(_) | Initiator::Multicast => false,
             };
             named.is_empty() || named.iter().any(is_it)
         };
@@ -260,6 +262,8 @@ pub(crate) struct Standard {
     pub(crate) is_enabled: bool,
     /// What was said of its thresholds, by name.
     pub(crate) thresholds: BTreeMap<&'static str, u64>,
+    /// The ports it speaks of, where somebody named others than it knows.
+    pub(crate) ports: Option<Vec<Ports>>,
     pub(crate) exempt: Vec<Exemption>,
 }
 
@@ -345,12 +349,18 @@ impl Rules {
             | FindingKind::HostSweep
             | FindingKind::SynFlood
             | FindingKind::Beaconing
+            | FindingKind::PasswordGuessing
             | FindingKind::UnlistedSource
             | FindingKind::NewEdge
             | FindingKind::ForbiddenEdge => false,
         };
+        is_of_services && self.exempts_finding(finding, snapshot)
+    }
+
+    /// Returns whether an exemption speaks of a finding by the names of its ends.
+    pub(crate) fn exempts_finding(&self, finding: &Finding, snapshot: &Snapshot) -> bool {
         let own = self.standard.iter().filter(|it| it.kind == finding.kind).flat_map(|it| &it.exempt);
-        is_of_services && own.into_iter().any(|exemption| exemption.scope.speaks_of(finding, snapshot))
+        own.into_iter().any(|exemption| exemption.scope.speaks_of(finding, snapshot))
     }
 }
 

@@ -260,9 +260,11 @@ impl Reader<'_> {
                 continue;
             };
             let own_keys = kind.thresholds().iter().map(|threshold| threshold.name);
-            let keys: Vec<&str> = STANDARD_KEYS.into_iter().chain(own_keys).collect();
+            let ports_key = kind.names_ports().then_some("ports");
+            let keys: Vec<&str> = STANDARD_KEYS.into_iter().chain(own_keys).chain(ports_key).collect();
             self.check_keys(own, &keys, &format!("standard.{}", kind.name()));
             let thresholds = self.thresholds(kind, own);
+            let ports = own.get("ports").filter(|_| kind.names_ports()).map(|item| self.login_ports(item));
             let is_enabled = own.get("enabled").is_none_or(|item| match item.as_bool() {
                 Some(is_enabled) => is_enabled,
                 None => {
@@ -275,9 +277,33 @@ impl Reader<'_> {
                 None => Vec::new(),
             };
             let exempt = tables.into_iter().map(|(table, span)| self.exemption(kind, table, span)).collect();
-            all.push(Standard { place: self.place(item.span()), kind, is_enabled, thresholds, exempt });
+            all.push(Standard {
+                place: self.place(item.span()),
+                kind,
+                is_enabled,
+                thresholds,
+                ports,
+                exempt,
+            });
         }
         all
+    }
+
+    /// Reads the ports passwords are guessed at: of TCP, as nothing else opens and ends connections.
+    fn login_ports(&mut self, item: &Item) -> Vec<Ports> {
+        let ports = self.rule_ports(item);
+        let is_tcp = |ports: &Ports| match ports {
+            Ports::Range(_, _, protocol) | Ports::All(protocol) => *protocol == Protocol::TCP,
+        };
+        if let Some(other) = ports.iter().find(|ports| !is_tcp(ports)) {
+            let message = format!("\"ports\" of password_guessing are of TCP, not {other}");
+            self.report(item.span(), message, Some("22/tcp".to_owned()));
+        }
+        if item.as_array().is_some_and(|list| list.is_empty()) {
+            let message = "an empty \"ports\" speaks of nothing: leave it out for the ports that are known, or set enabled = false";
+            self.report(item.span(), message.to_owned(), None);
+        }
+        ports
     }
 
     fn thresholds(&mut self, kind: FindingKind, table: &dyn TableLike) -> BTreeMap<&'static str, u64> {

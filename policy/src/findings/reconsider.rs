@@ -102,6 +102,7 @@ fn is_of_one_call(kind: FindingKind) -> bool {
         | FindingKind::UnlistedSource
         | FindingKind::StolenMac
         | FindingKind::Beaconing
+        | FindingKind::PasswordGuessing
         | FindingKind::UnusualLevel => false,
     }
 }

@@ -99,6 +99,7 @@ pub(crate) fn snapshot(workloads: Vec<Arc<Workload>>, conversations: Vec<Convers
         withheld: Tally::default(),
         conversations_folded: 0,
         thefts: Vec::new(),
+        sweeps: Vec::new(),
     }
 }
 
