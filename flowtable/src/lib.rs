@@ -25,6 +25,7 @@ pub mod directory;
 pub mod dns_names;
 pub mod flow;
 pub mod history;
+pub mod icmp;
 pub mod interfaces;
 mod key;
 pub mod ledger;

@@ -39,6 +39,7 @@ mod export;
 mod exposures;
 mod facts;
 pub mod findings;
+mod icmp;
 mod joins;
 mod listeners;
 mod neighbours;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assessment::{Finding, FindingKind, Severity};
 use crate::contract::{Place, Written};
+use crate::icmp::{self, IcmpPattern};
 use crate::selector::Initiator;
 
 /// What a rule says.
@@ -168,6 +169,8 @@ pub(crate) struct Scope {
     pub(crate) to: Vec<Written>,
     /// On what; empty for anything.
     pub(crate) ports: Vec<Ports>,
+    /// By which messages of ICMP; empty where nothing is said of them.
+    pub(crate) icmp: Vec<IcmpPattern>,
     /// Whether the ends may be exchanged.
     pub(crate) is_both: bool,
     /// Until when it holds.
@@ -205,15 +208,23 @@ impl Scope {
             && (self.ports.is_empty() || finding.port.is_some_and(is_on))
     }
 
-    /// Returns whether it speaks of this conversation at this time.
-    pub(crate) fn covers(&self, conversation: &Conversation, at: Timestamp) -> bool {
+    /// Returns whether it speaks of what a conversation goes by.
+    fn is_on(&self, conversation: &Conversation, action: Action) -> bool {
+        let is_all = self.ports.is_empty() && self.icmp.is_empty();
+        is_all
+            || self.ports.iter().any(|ports| ports.covers(conversation.port))
+            || icmp::covers(&self.icmp, conversation, action)
+    }
+
+    /// Returns whether it speaks of this conversation at this time, to deny or to allow it.
+    pub(crate) fn covers(&self, conversation: &Conversation, at: Timestamp, action: Action) -> bool {
         let (initiator, responder) = (&conversation.initiator, &conversation.responder);
         let is_one_of = |named: &[Written], peer: &Peer| {
             named.is_empty() || named.iter().any(|written| written.initiator.is(peer))
         };
         let joins = |from: &Peer, to: &Peer| is_one_of(&self.from, from) && is_one_of(&self.to, to);
         !self.is_over(at)
-            && (self.ports.is_empty() || self.ports.iter().any(|ports| ports.covers(conversation.port)))
+            && self.is_on(conversation, action)
             && (joins(initiator, responder) || (self.is_both && joins(responder, initiator)))
     }
 }
@@ -301,7 +312,7 @@ impl Rules {
         conversation: &Conversation,
         at: Timestamp,
     ) -> Option<(usize, &PolicyRule)> {
-        let is_it = |rule: &PolicyRule| rule.action == action && rule.scope.covers(conversation, at);
+        let is_it = |rule: &PolicyRule| rule.action == action && rule.scope.covers(conversation, at, action);
         let fitting = self.list.iter().enumerate().filter(|(_, rule)| is_it(rule));
         match action {
             // Of several greatest the last is found.
@@ -325,7 +336,7 @@ impl Rules {
     /// Returns whether a finding of this kind is not wanted about this conversation.
     pub(crate) fn exempts(&self, kind: FindingKind, conversation: &Conversation, at: Timestamp) -> bool {
         let exemptions = self.standard.iter().filter(|it| it.kind == kind).flat_map(|it| &it.exempt);
-        exemptions.into_iter().any(|exemption| exemption.scope.covers(conversation, at))
+        exemptions.into_iter().any(|exemption| exemption.scope.covers(conversation, at, Action::Allow))
     }
 
     /// Returns whether a finding that speaks of services, and not of conversations, is not wanted.

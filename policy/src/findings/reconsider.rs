@@ -145,6 +145,7 @@ fn like(finding: &Finding, snapshot: &Snapshot) -> Option<Conversation> {
         last_frame: finding.last_frame,
         rtt_p50: None,
         burst_unanswered: 0,
+        icmp: Default::default(),
         first_source_port: None,
     })
 }
