@@ -634,6 +634,7 @@ fn without_contract(intent: &Intent<'_>) -> String {
             DocumentSource::Image => "images",
             DocumentSource::Run => "run options",
             DocumentSource::Publish { .. } => "published ports",
+            DocumentSource::Swarm { .. } => "swarm services",
             DocumentSource::Compose { .. } => "compose files",
             DocumentSource::Label { .. } => "labels",
             DocumentSource::Roster { .. } => "the roster",
