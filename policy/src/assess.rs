@@ -37,6 +37,8 @@ pub const FINDINGS_MAX: usize = 4_096;
 const WARNINGS_MAX: usize = 256;
 /// Most containers a finding names on each side.
 pub(crate) const CONTAINERS_MAX: usize = 8;
+/// Most names of addresses outside a finding tells.
+const NAMES_MAX: usize = 3;
 /// Most pairs of addresses a display filter names.
 const FILTER_PAIRS_MAX: usize = 8;
 
@@ -282,6 +284,8 @@ struct Draft {
     is_forged: bool,
     networks: BTreeSet<String>,
     unit: &'static str,
+    /// What addresses outside are claimed to be called.
+    names: BTreeSet<String>,
     /// Numbers of the conversations it rests on.
     members: BTreeSet<usize>,
 }
@@ -430,6 +434,7 @@ impl Draft {
             is_forged: kind == FindingKind::SpoofedSource,
             networks: BTreeSet::new(),
             unit: words::unit(first.port.protocol),
+            names: BTreeSet::new(),
             members: BTreeSet::new(),
         }
     }
@@ -479,6 +484,12 @@ impl Draft {
         if self.networks.len() < CONTAINERS_MAX && !conversation.network.is_empty() {
             self.networks.insert(conversation.network.clone());
         }
+        for peer in [&conversation.initiator, &conversation.responder] {
+            self.names.extend(peer.names().iter().take(NAMES_MAX + 1).map(|claim| claim.name.clone()));
+        }
+        while self.names.len() > NAMES_MAX + 1 {
+            self.names.pop_last();
+        }
         if self.pairs.len() < FILTER_PAIRS_MAX {
             self.pairs.insert(wireshark_filter(conversation));
         }
@@ -502,7 +513,14 @@ impl Draft {
     }
 
     fn finish(self, key: &Key, completeness: &Completeness) -> Finding {
-        let summary = self.summary(key);
+        let mut summary = self.summary(key);
+        if !self.names.is_empty() {
+            let mut names: Vec<String> = self.names.iter().take(NAMES_MAX).cloned().collect();
+            if self.names.len() > NAMES_MAX {
+                names.push("others".to_owned());
+            }
+            summary.push_str(&format!("; said to be {}", names.join(", ")));
+        }
         let span = self.said.as_ref().and_then(|said| said.span);
         let (first_at, last_at) = span.unwrap_or((self.first_at, self.last_at));
         let port = self.said.as_ref().map_or(key.port, |said| said.port);

@@ -680,3 +680,31 @@ fn a_rule_of_icmp_messages_denies_by_one_of_them_and_allows_only_by_all() {
     );
     assert_eq!(facts("[\"address-mask-request\", \"redirect\"]"), facts("[17, \"redirect\"]"));
 }
+
+#[test]
+fn a_finding_tells_what_an_address_outside_is_said_to_be() {
+    let deny = "[[rule]]\naction = \"deny\"\nto = \"external\"\n";
+    let summary = |to: usize| {
+        let call = talk(peer_of(&ENDS[0]), peer_of(&ENDS[to]), 443, 1, 0);
+        judged(deny, call).findings[0].summary.clone()
+    };
+    assert_eq!(summary(6), "1 connection, answered; it is denied; said to be api.example.com");
+    assert_eq!(summary(5), "1 connection, answered; it is denied");
+}
+
+#[test]
+fn the_place_of_a_decision_is_one_of_the_contracts_own() {
+    let contract = Contract::parse(DENY, "a.toml").unwrap();
+    #[rustfmt::skip]
+    let cases = [
+        ("a.toml:1 denies it",                     Some(("a.toml", 1))),
+        ("a.toml:12: host is deny by default",     Some(("a.toml", 12))),
+        ("b.toml:1 denies it",                     None),
+        ("a.toml: the service documents nothing",  None),
+        ("nothing says who may call",              None),
+    ];
+    for (decided_by, expected) in cases {
+        let expected = expected.map(|(file, line)| (file.to_owned(), line));
+        assert_eq!(contract.place_of(decided_by), expected, "{decided_by}");
+    }
+}
