@@ -135,7 +135,7 @@ impl Neighbours {
         if !arp.is_request {
             // Whoever asked for the address of who answers was answered.
             let asker = |row: &&mut Asker| row.scope == scope && row.address == arp.target;
-            for row in self.rows.iter_mut().filter(|row| asker(&row)) {
+            for row in self.rows.iter_mut().filter(asker) {
                 row.count(seen.at);
                 row.forget(arp.sender);
             }
