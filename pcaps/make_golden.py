@@ -77,8 +77,8 @@ class Lab:
 
     # --- frames ------------------------------------------------------------
 
-    def sighting(self, index, kind, mac, packet):
-        head = struct.pack(">HHIHBB6sH", 0x0800, 0, index, 1, kind, 6, mac, 0)
+    def sighting(self, index, kind, mac, packet, protocol=0x0800):
+        head = struct.pack(">HHIHBB6sH", protocol, 0, index, 1, kind, 6, mac, 0)
         self.frames.append((self.now, head + packet))
         self.now += 5_000
 
@@ -150,6 +150,23 @@ class Lab:
             send(0, ACK)
         self.edges[edge][4] += 1
         self.wait(50)
+
+    def arp(self, sender, target):
+        """A question who holds an address (RFC 826), by broadcast, and the answer where a container holds it."""
+        def message(operation, mac, address, other_mac, other):
+            return struct.pack(">HHBBH6s4s6s4s", 1, 0x0800, 6, 4, operation, mac, socket.inet_aton(address), other_mac,
+                               socket.inet_aton(other))
+
+        def send(container, packet):
+            self.sighting(container.index, 1 if packet[7] == 1 else OTHERHOST, container.mac, packet, 0x0806)
+            self.counted[0] += 1
+            self.counted[1] += 14 + len(packet)
+
+        send(sender, message(1, sender.mac, sender.address, bytes(6), target))
+        for answering in self.containers.values():
+            if answering.address == target:
+                send(answering, message(2, answering.mac, target, sender.mac, sender.address))
+        self.wait(40)
 
     def exchange(self, initiator, responder, port, edge):
         """One question and its answer by UDP."""
@@ -414,6 +431,58 @@ def host_sweep():
     lab.write("host-sweep")
 
 
+def password_guessing():
+    """A container of another project tries passwords; and programs that open as many connections, and are meant to."""
+    def lab():
+        return Lab(Container("bastion", "172.20.0.3", 13, ["22/tcp"]), Container("web", "172.20.0.4", 17),
+                   Container("db", "172.20.0.5", 19, ["5432/tcp"]), Container("tool", "172.20.0.8", 25, project="ops"))
+
+    raised = lab()
+    tool, bastion, db = (raised.containers[name] for name in ["tool", "bastion", "db"])
+    for _ in range(24):
+        raised.connection(tool, bastion, 22, edge("ops/tool", "bastion", 22), exchanges=4, request=430, response=460)
+        raised.connection(tool, db, 5432, edge("ops/tool", "db", 5432), exchanges=2, request=90, response=60)
+        raised.wait(1_200)
+    raised.write("password-guessing")
+    silent = lab()
+    web, bastion, db = (silent.containers[name] for name in ["web", "bastion", "db"])
+    for number in range(60):
+        # A program without a pool asks its own database and logs in each time; so does whoever asks for a page.
+        silent.connection(web, db, 5432, edge("web", "db", 5432), exchanges=2, request=90, response=60)
+        silent.connection(web, None, 443, edge("web", "external", 443), target=OUTSIDE)
+        # Somebody deploys: a few sessions, and long ones.
+        if number % 5 == 0:
+            silent.connection(web, bastion, 22, edge("web", "bastion", 22), exchanges=4, request=430, response=460)
+        if number % 3 == 0:
+            silent.connection(web, bastion, 22, edge("web", "bastion", 22), exchanges=30, request=430, response=460)
+        silent.wait(100)
+    silent.write("password-guessing-silent")
+
+
+def neighbour_sweep():
+    """A container asks its network for whom nobody knows; and containers that ask for each other."""
+    names = ["web", "cart", "db", "old", "worker", "cache", "queue", "mail", "search", "auth", "log", "cron"]
+
+    def lab():
+        return Lab(*(Container(name, "172.20.0.%d" % (4 + number), 13 + 2 * number) for number, name in enumerate(names)))
+
+    raised = lab()
+    for last in range(100, 120):
+        raised.arp(raised.containers["web"], "172.20.0.%d" % last)
+    raised.wait(3_000)
+    raised.connection(raised.containers["web"], raised.containers["cart"], 8080, edge("web", "cart", 8080))
+    raised.write("neighbour-sweep")
+    silent = lab()
+    for caller in silent.containers.values():
+        # Everybody is there, but for three that were taken down; and again, as their kernels forget.
+        for last in list(range(4, 16)) + [31, 32, 33, 31, 32, 33]:
+            if caller.address != "172.20.0.%d" % last:
+                silent.arp(caller, "172.20.0.%d" % last)
+    silent.wait(3_000)
+    silent.connection(silent.containers["web"], silent.containers["cart"], 8080, edge("web", "cart", 8080))
+    silent.write("neighbour-sweep-silent")
+
+
 def levels():
     """Two days, half an hour each: a question a minute, and on the second day more, or not."""
     for case, most in [("level-raised", 70), ("level-silent", 1)]:
@@ -553,5 +622,5 @@ def dns_names():
 
 if __name__ == "__main__":
     for make in [undocumented_debug_port, spoofed_source, open_before_start, published_port, fragments, table_full,
-                 standard_rules, levels, host_sweep, first_day, dns_names]:
+                 standard_rules, password_guessing, neighbour_sweep, levels, host_sweep, first_day, dns_names]:
         make()

@@ -15,7 +15,9 @@ use portolan_daemon::engine::{Chart, ChartOptions, Happenings, Losses, Source, T
 use portolan_exporter::exposition::render_with;
 use portolan_exporter::{EdgeMemory, OwnMetrics, SeriesLimits, Vitals};
 use portolan_flowtable::directory::BareDirectory;
-use portolan_flowtable::{Delta, FlowTable, InterfaceTable, Ledger, Limits, Names, Thefts, Timestamp};
+use portolan_flowtable::{
+    Delta, FlowTable, InterfaceTable, Ledger, Limits, Names, Sought, Thefts, Timestamp,
+};
 use portolan_policy::Contract;
 use portolan_sys::usage::thread_time;
 
@@ -100,6 +102,7 @@ fn draw(chart: &mut Chart, ledger: Ledger) {
         occupancy: (FLOWS as usize, FLOWS as usize),
         overflow_most: None,
         thefts: Thefts::default(),
+        sought: Sought::default(),
         happenings: Happenings::default(),
         is_last: false,
     };

@@ -10,7 +10,9 @@ use portolan_daemon::engine::{Chart, ChartOptions, Happenings, Losses, Source, T
 use portolan_exporter::exposition::render_with;
 use portolan_exporter::{EdgeMemory, OwnMetrics, SeriesLimits, Vitals};
 use portolan_flowtable::directory::BareDirectory;
-use portolan_flowtable::{Delta, FlowTable, InterfaceTable, Ledger, Limits, Names, Thefts, Timestamp};
+use portolan_flowtable::{
+    Delta, FlowTable, InterfaceTable, Ledger, Limits, Names, Sought, Thefts, Timestamp,
+};
 use portolan_policy::Contract;
 
 fn main() {
@@ -49,6 +51,7 @@ fn turn(ledger: Ledger, flows: u32) -> Turn {
         occupancy,
         overflow_most: None,
         thefts: Thefts::default(),
+        sought: Sought::default(),
         happenings: Happenings::default(),
         is_last: false,
     }

@@ -95,7 +95,7 @@ pub fn spoken<'a>(frame: &Frame<'a>, seen: &Observation) -> Option<Spoken<'a>> {
 fn find<'a>(frame: &Frame<'a>, packet: &Packet) -> Option<Spoken<'a>> {
     let header: Header<'a> = match link::locate(frame).ok()?.content {
         content @ (Content::Ipv4(_) | Content::Ipv6(_)) => inner(content, frame)?,
-        Content::Arp | Content::Other => return None,
+        Content::Arp(_) | Content::Other => return None,
     };
     // What was metered is the packet inside a tunnel.
     if header.source != packet.source || transport::ports(&header) != packet.ports {

@@ -9,7 +9,7 @@
 //!   a byte. A sender who dresses payload up as a header keeps it; nothing can tell the two apart. An outermost IP
 //!   header that claims more than the frame held is kept only as far as the answer hangs on it.
 
-use portolan_flowtable::{Network, NonIp, Port, Protocol};
+use portolan_flowtable::{Network, NonIp, Observation, Port, Protocol};
 
 use crate::frame::Frame;
 use crate::parse::ip::Header;
@@ -180,9 +180,15 @@ fn hello_bytes(payload: &[u8]) -> usize {
 /// Returns the length of the link header, and of an ARP message behind it; or what proves that a frame is refused.
 fn without_ip(frame: &Frame<'_>) -> usize {
     let wanted = parse(frame, &ParseOptions::default());
-    let is_enough = |cut: &Frame<'_>| parse(cut, &ParseOptions::default()) == wanted;
+    // What an ARP message says is kept by its length; here its kind is enough.
+    let kind = |seen: Observation| match seen.network {
+        Network::NonIp(NonIp::Arp(_)) => Observation { network: Network::NonIp(NonIp::Arp(None)), ..seen },
+        Network::NonIp(NonIp::Other) | Network::Ip(_) => seen,
+    };
+    let wanted = wanted.map(kind);
+    let is_enough = |cut: &Frame<'_>| parse(cut, &ParseOptions::default()).map(kind) == wanted;
     let enough = shortest(frame, frame.bytes.len(), is_enough);
-    let is_arp = wanted.is_ok_and(|seen| seen.network == Network::NonIp(NonIp::Arp));
+    let is_arp = wanted.is_ok_and(|seen| seen.network == Network::NonIp(NonIp::Arp(None)));
     if is_arp { enough + arp_bytes(frame.bytes.get(enough..).unwrap_or_default()) } else { enough }
 }
 

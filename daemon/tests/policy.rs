@@ -382,8 +382,8 @@ fn a_first_day_without_a_contract_is_the_list_in_the_docs() {
 fn recorded_attacks_raise_their_finding_and_ordinary_captures_none() {
     #[rustfmt::skip]
     let attacks: [(&str, &[&str]); 3] = [
-        // An ARP sweep, which is no conversation; of IP it tries fewer hosts than make a sweep, see below.
-        ("atk-arp-sweep-nmap.pcap", &[]),
+        // By ARP, of a /24; of IP it tries fewer hosts than make a sweep, see below.
+        ("atk-arp-sweep-nmap.pcap", &["host_sweep"]),
         ("atk-k8s-nmap-tcp.pcap",   &["port_scan"]),
         ("atk-synflood-200.pcap",   &["syn_flood"]),
     ];
@@ -407,7 +407,7 @@ fn recorded_attacks_raise_their_finding_and_ordinary_captures_none() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(looked_at >= 60, "only {looked_at} captures");
-    // Whoever wants to hear of fewer says so.
+    // Whoever wants to hear of fewer hosts that were called says so: the same sweep, by its connections too.
     let contract = tempfile::tempdir().expect("a directory");
     let path = contract.path().join("contract.toml");
     fs::write(&path, "[standard.host_sweep]\nhosts = 5\n").expect("a contract");
@@ -415,7 +415,7 @@ fn recorded_attacks_raise_their_finding_and_ordinary_captures_none() {
     let result =
         json(&said(0, &["replay", &capture.to_string_lossy(), "--format", "json", "--contract", &path]));
     let found = result["assessment"]["findings"].as_array().expect("findings");
-    assert_eq!(found.iter().map(|it| it["kind"].as_str()).collect::<Vec<_>>(), [Some("host_sweep")]);
+    assert_eq!(found.iter().map(|it| it["kind"].as_str()).collect::<Vec<_>>(), [Some("host_sweep"); 2]);
 }
 
 /// Kinds of findings expected of each golden capture.
@@ -436,21 +436,22 @@ fn golden() -> BTreeMap<String, BTreeSet<String>> {
 fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() {
     let raised = "standard-rules-raised";
     #[rustfmt::skip]
-    let captures: [(&str, &[&str]); 18] = [
+    let captures: [(&str, &[&str]); 19] = [
         ("spoofed_source",        &["shop", "shop-recorded", "spoofed-source"]),
         ("unexpected_peer",       &["shop", "shop-bridge", "shop-inside", "shop-recorded"]),
         ("undocumented_port",     &["first-day", "shop", "shop-recorded", "undocumented-debug-port"]),
         ("port_scan",             &["port-scan"]),
-        ("host_sweep",            &["host-sweep"]),
+        ("host_sweep",            &["host-sweep", "neighbour-sweep"]),
         ("syn_flood",             &["syn-flood"]),
         ("unlisted_source",       &["spoofed-source"]),
-        ("foreign_database",      &[raised]),
+        ("foreign_database",      &["password-guessing", raised]),
         ("docker_api",            &[raised]),
         ("cloud_metadata",        &[raised]),
         ("internal_outbound",     &[raised]),
         ("foreign_resolver",      &[raised]),
         ("cleartext_admin",       &["first-day", raised]),
         ("beaconing",             &["first-day", raised]),
+        ("password_guessing",     &["password-guessing"]),
         ("unusual_level",         &["level-raised"]),
         // Frames on `any` carry no hardware address of the receiver: a lab shows it.
         ("stolen_mac",            &[]),
@@ -468,7 +469,9 @@ fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() 
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for silent in ["standard-rules-silent", "level-silent"] {
+    for silent in
+        ["standard-rules-silent", "level-silent", "password-guessing-silent", "neighbour-sweep-silent"]
+    {
         assert_eq!(golden[silent], BTreeSet::new());
     }
     let rules = json(&said(0, &["rules", "list", "--format", "json"]));

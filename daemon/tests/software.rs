@@ -327,6 +327,20 @@ fn a_test_on_a_day_lists_exactly_what_replaying_it_by_the_other_contract_judges_
         (key, (word("before"), word("after"), word("decided_by")))
     };
     let listed: BTreeMap<_, _> = flips.as_array().unwrap().iter().map(row).collect();
+    // A code host shows it at the line that decides, where one of the contract does.
+    let log = json(&said(3, &[&asked[..], &["--format", "sarif"]].concat()));
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    let mut places = 0;
+    for (result, flip) in results.iter().zip(flips.as_array().unwrap()) {
+        let decided_by = flip["decided_by"].as_str().unwrap();
+        let place = &result["locations"][0]["physicalLocation"];
+        let stated = place["region"]["startLine"].as_u64().map(|line| format!("{tried}:{line}"));
+        let by_contract = decided_by.strip_prefix(&format!("{tried}:"));
+        let line = by_contract.map(|rest| rest.split(|it: char| !it.is_ascii_digit()).next().unwrap());
+        assert_eq!(stated, line.map(|line| format!("{tried}:{line}")), "{decided_by}");
+        places += usize::from(stated.is_some());
+    }
+    assert!(places > 10, "{places} of {}", results.len());
     assert_eq!(listed, expected);
     // What the day was made for is among them, and what nobody touched is not.
     let changed: BTreeSet<&str> = listed

@@ -517,6 +517,7 @@ fn documented_edges(publication: &Publication) -> Vec<(EdgeKey, String)> {
             DocumentSource::Publish { .. } => true,
             DocumentSource::Image
             | DocumentSource::Run
+            | DocumentSource::Swarm { .. }
             | DocumentSource::Compose { .. }
             | DocumentSource::Label { .. }
             | DocumentSource::Roster { .. }

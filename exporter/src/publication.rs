@@ -94,6 +94,7 @@ impl Publication {
             withheld: Tally::default(),
             conversations_folded: 0,
             thefts: Vec::new(),
+            sweeps: Vec::new(),
         };
         let assessment = Assessment {
             snapshot,

@@ -3,7 +3,7 @@
 use portolan_policy::{FindingKind, ListenerClass, Severity};
 
 /// Every finding kind, so that a series exists before the first finding does.
-pub const FINDING_KINDS: [FindingKind; 21] = [
+pub const FINDING_KINDS: [FindingKind; 22] = [
     FindingKind::SpoofedSource,
     FindingKind::Denied,
     FindingKind::UnexpectedPeer,
@@ -22,6 +22,7 @@ pub const FINDING_KINDS: [FindingKind; 21] = [
     FindingKind::UnlistedSource,
     FindingKind::StolenMac,
     FindingKind::Beaconing,
+    FindingKind::PasswordGuessing,
     FindingKind::UnusualLevel,
     FindingKind::NewEdge,
     FindingKind::ForbiddenEdge,

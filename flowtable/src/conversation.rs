@@ -12,7 +12,9 @@ use crate::directory::{AttachmentId, Holder, ScopeId};
 use crate::dns_names::{DnsName, DnsNames};
 use crate::flow::{Claim, Flow, InitiatorEvidence, Outcome, Side};
 use crate::history::Letter;
+use crate::icmp::{IcmpKind, IcmpKinds};
 use crate::ledger::{Completeness, Ledger, Tally};
+use crate::neighbours::NeighbourSweep;
 use crate::quantiles::Quantiles;
 use crate::theft::StolenMac;
 use crate::units::{Port, ServicePort, Timestamp};
@@ -202,6 +204,9 @@ pub struct Conversation {
     pub rtt_p50: Option<i64>,
     /// Most handshakes opened within one second that were not answered; what a flood is judged by.
     pub burst_unanswered: u64,
+    /// For ICMP: the messages its flows began with.
+    #[serde(default, skip_serializing_if = "IcmpKinds::is_empty")]
+    pub icmp: IcmpKinds,
     /// Source port of the first flow, for Community ID and a Wireshark filter.
     pub first_source_port: Option<Port>,
 }
@@ -240,6 +245,9 @@ pub struct Snapshot {
     /// Hardware addresses used by others than who holds them, in the order of first frame.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thefts: Vec<StolenMac>,
+    /// Who asked for addresses of its own network that nobody holds, in the order of first frame.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweeps: Vec<NeighbourSweep>,
 }
 
 /// Most conversations held at once; beyond, flows are folded into one.
@@ -304,6 +312,8 @@ pub(crate) struct Totals {
     pub(crate) last_frame: u64,
     pub(crate) first_source_port: Option<Port>,
     pub(crate) rtt: Option<Quantiles>,
+    /// For ICMP: the messages its flows began with.
+    pub(crate) icmp: Option<Box<IcmpKinds>>,
     /// Attempts without an answer by second, the latest four: deltas come out of order.
     bursts: [(i64, u64); 4],
     burst_most: u64,
@@ -533,6 +543,9 @@ impl Conversations {
             totals.rtt.get_or_insert_with(Quantiles::new).count(rtt);
         }
         totals.note_burst(flow, known);
+        if let (None, Some(kind), Some(code)) = (known, flow.icmp_type, flow.icmp_code) {
+            totals.icmp.get_or_insert_default().insert(IcmpKind { kind, code });
+        }
     }
 }
 
@@ -554,6 +567,7 @@ impl Totals {
             last_frame: flow.last_frame,
             first_source_port: flow.initiator_end().port,
             rtt: None,
+            icmp: None,
             bursts: [(i64::MIN, 0); 4],
             burst_most: 0,
         }

@@ -25,12 +25,14 @@ pub mod directory;
 pub mod dns_names;
 pub mod flow;
 pub mod history;
+pub mod icmp;
 pub mod interfaces;
 mod key;
 pub mod ledger;
 pub mod lifecycle;
 pub mod missed;
 pub mod naming;
+pub mod neighbours;
 pub mod observation;
 pub mod plain;
 mod progress;
@@ -52,8 +54,9 @@ pub use interfaces::{InterfaceEntry, InterfaceId, InterfaceTable, Role, Sighting
 pub use ledger::{Blindness, Completeness, Ledger, NotCounted, Rejected, Tally};
 pub use missed::{Missed, Missing};
 pub use naming::Occasion;
+pub use neighbours::{NeighbourSweep, Neighbours, Seeking, Sought};
 pub use observation::{
-    Direction, Fragment, IcmpFacts, MacAddr, Network, NonIp, Observation, Packet, TcpFacts,
+    ArpFacts, Direction, Fragment, IcmpFacts, MacAddr, Network, NonIp, Observation, Packet, TcpFacts,
 };
 pub use table::{FlowTable, Limits};
 pub use theft::{MacHolder, StolenMac, Theft, Thefts};

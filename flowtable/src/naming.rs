@@ -161,6 +161,7 @@ impl Conversations {
             withheld,
             conversations_folded: self.folded(),
             thefts: Vec::new(),
+            sweeps: Vec::new(),
         }
     }
 
@@ -208,6 +209,7 @@ impl Draft<'_> {
         mine.last_at = mine.last_at.max(other.last_at);
         mine.last_frame = mine.last_frame.max(other.last_frame);
         mine.burst_unanswered = mine.burst_unanswered.max(other.burst_unanswered);
+        mine.icmp.merge(&other.icmp);
         if let Some(rtt) = rtt {
             self.rtt.get_or_insert_with(|| Cow::Owned(Quantiles::new())).to_mut().merge(rtt);
         }
@@ -403,6 +405,7 @@ impl<'a> Reader<'a> {
             last_frame: totals.last_frame,
             rtt_p50: None,
             burst_unanswered: totals.burst_most(),
+            icmp: totals.icmp.as_deref().cloned().unwrap_or_default(),
             first_source_port: totals.first_source_port,
         };
         (identity, conversation)

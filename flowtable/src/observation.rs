@@ -1,7 +1,7 @@
 //! One frame reduced to what the flow table meters.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -133,10 +133,21 @@ pub enum Network {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NonIp {
-    /// ARP or RARP (RFC 826, RFC 903).
-    Arp,
+    /// ARP or RARP (RFC 826, RFC 903), and what is asked or answered where it is ARP for IPv4 over Ethernet.
+    Arp(Option<ArpFacts>),
     /// Any other ethertype, LLC frames and the like.
     Other,
+}
+
+/// What an ARP message for IPv4 over Ethernet says (RFC 826): offsets from its first octet.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct ArpFacts {
+    /// Whether it asks (operation 1, offset 6) or answers (2).
+    pub is_request: bool,
+    /// The address its sender says it has (offset 14).
+    pub sender: Ipv4Addr,
+    /// The address asked for, or of whom is answered (offset 24).
+    pub target: Ipv4Addr,
 }
 
 /// One IP packet: addresses, ports and the transport facts a flow is made of.

@@ -72,7 +72,7 @@ impl PlainConversations {
         self.count(record);
         let packet = match &seen.network {
             Network::Ip(packet) => packet,
-            Network::NonIp(NonIp::Arp) => {
+            Network::NonIp(NonIp::Arp(_)) => {
                 self.totals.arp += 1;
                 return;
             }

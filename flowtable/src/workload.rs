@@ -114,6 +114,11 @@ pub enum DocumentSource {
         /// Host address and port, `0.0.0.0:8080`; empty where Docker had not chosen yet.
         host: String,
     },
+    /// The service a swarm's manager keeps it for.
+    Swarm {
+        /// The service's name.
+        service: String,
+    },
     /// A compose file.
     Compose {
         /// `file:line`.
@@ -145,6 +150,7 @@ impl std::fmt::Display for DocumentSource {
             Self::Publish { host } if host.is_empty() => f.write_str("published"),
             Self::Publish { host } => write!(f, "published {host}"),
             Self::Label { key } => write!(f, "label {key}"),
+            Self::Swarm { service } => write!(f, "swarm service {service}"),
             Self::Compose { place } | Self::Roster { place } | Self::Contract { place } => f.write_str(place),
         }
     }

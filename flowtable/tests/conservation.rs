@@ -113,7 +113,7 @@ fn network() -> impl Strategy<Value = Network> {
                 is_tunnel: false,
             })
         });
-    prop_oneof![10 => packet, 1 => Just(Network::NonIp(NonIp::Arp)), 1 => Just(Network::NonIp(NonIp::Other))]
+    prop_oneof![10 => packet, 1 => Just(Network::NonIp(NonIp::Arp(None))), 1 => Just(Network::NonIp(NonIp::Other))]
 }
 
 prop_compose! {

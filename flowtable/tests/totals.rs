@@ -181,3 +181,29 @@ fn a_container_that_holds_a_gateways_address_of_another_network_is_no_forger() {
     let nobody = Names { addresses: HashMap::from([((ScopeId(1), held(2)), binding(2))]), ..names };
     assert_eq!(snapshot(&conversations, &nobody)[0].claim, Claim::Spoofed);
 }
+
+#[test]
+fn a_conversation_of_icmp_holds_the_messages_its_flows_began_with() {
+    use portolan_flowtable::icmp::IcmpKind;
+    let ends = [7, 9]
+        .map(|last| End { port: None, ..end(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)), 0, Holder::Bare) });
+    let mut conversations = Conversations::new();
+    for (number, kind) in [(1, 8), (2, 5), (3, 8)] {
+        let mut delta = delta(number, u32::try_from(number).unwrap(), 1, ends, Outcome::Pending);
+        (delta.flow.protocol, delta.flow.icmp_type, delta.flow.icmp_code) =
+            (Protocol::ICMP, Some(kind), Some(1));
+        conversations.apply(&delta);
+        // What it grows by later says nothing more of how it began.
+        conversations.apply(&delta);
+    }
+    let occasion = Occasion {
+        at: Timestamp(0),
+        ledger: Ledger::default(),
+        kernel_dropped: None,
+        completeness: Completeness::Complete,
+        withhold: 0,
+    };
+    let snapshot = conversations.snapshot(occasion, &Names::default());
+    let kinds: Vec<_> = snapshot.conversations.iter().map(|it| it.icmp.kinds.clone()).collect();
+    assert_eq!(kinds, [[5, 8].map(|kind| IcmpKind { kind, code: 1 })]);
+}

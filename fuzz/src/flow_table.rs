@@ -109,7 +109,7 @@ fn network(input: &mut Input<'_>) -> Network {
     let kind = input.byte();
     let id = u32::from(kind >> 6);
     let protocol = match kind & 7 {
-        0 => return Network::NonIp(if id == 0 { NonIp::Arp } else { NonIp::Other }),
+        0 => return Network::NonIp(if id == 0 { NonIp::Arp(None) } else { NonIp::Other }),
         1 => Protocol::UDP,
         2 => Protocol::ICMP,
         3 => Protocol(input.byte()),

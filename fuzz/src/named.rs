@@ -163,6 +163,7 @@ fn conversation(at: usize, initiator: Peer, responder: Peer, name: &str) -> Judg
             last_frame: 9,
             rtt_p50: Some(80_000),
             burst_unanswered: 0,
+            icmp: Default::default(),
             first_source_port: Some(Port(50_001)),
         },
         verdict: Verdict::UnexpectedPeer,

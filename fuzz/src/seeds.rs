@@ -9,7 +9,7 @@ use portolan_daemon::cli::ReadArgs;
 use portolan_daemon::config::Config;
 use portolan_daemon::journal::{Begin, EndRow, Entry, FORM, Row, TickRow, TurnRow};
 use portolan_daemon::replay::{Knowledge, Request, replay};
-use portolan_flowtable::{Limits, Network, Timestamp};
+use portolan_flowtable::{Limits, Network, NonIp, Timestamp};
 use portolan_identity::{PictureRecord, Roster};
 
 use super::capture::LINKS;
@@ -137,7 +137,8 @@ fn frames(path: &Path, kinds: &mut BTreeMap<String, usize>) -> Vec<Vec<u8>> {
         let kind = match parse(frame, &ParseOptions::default()) {
             Err(error) => format!("{link} {error}"),
             Ok(seen) => match seen.network {
-                Network::NonIp(other) => format!("{link} {other:?}"),
+                Network::NonIp(NonIp::Arp(_)) => format!("{link} Arp"),
+                Network::NonIp(NonIp::Other) => format!("{link} Other"),
                 Network::Ip(packet) => format!(
                     "{link} {} {} {:?} {} {} {} {:?}",
                     packet.source.is_ipv4(),

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use bollard::errors::Error as BollardError;
 use bollard::models::{EventMessage, EventMessageTypeEnum};
-use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptions};
+use bollard::query_parameters::{
+    EventsOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptions, ListServicesOptions,
+};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt};
 use portolan_flowtable::Timestamp;
@@ -23,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use crate::follow::{FollowOptions, clock};
-use crate::inventory::{clipped, read_container, read_image, read_network};
+use crate::inventory::{clipped, read_container, read_image, read_network, read_service};
 use crate::lifecycle::change_of;
 use crate::registry::RosterBook;
 
@@ -136,6 +138,7 @@ impl Engine {
         let networks = self.ask(self.docker.list_networks(None::<ListNetworksOptions>)).await?;
         let networks = networks.iter().filter_map(|network| object(network).as_ref().map(read_network));
         self.book.networks_seen(networks.collect(), true, clock());
+        self.list_services().await;
         let all = ListContainersOptionsBuilder::default().all(true).build();
         let containers = self.ask(self.docker.list_containers(Some(all))).await?;
         let ids: BTreeSet<String> =
@@ -151,6 +154,19 @@ impl Engine {
         while asking.join_next().await.is_some() {}
         self.book.listed(&ids, asked_at, clock());
         Ok(())
+    }
+
+    /// Takes the services of the swarm, where the engine is a manager of one. Any other engine refuses, and has none.
+    async fn list_services(&self) {
+        let question = self.docker.list_services(None::<ListServicesOptions>);
+        let services = match time::timeout(self.answer_within, question).await {
+            Ok(Ok(services)) => services,
+            Ok(Err(BollardError::DockerResponseServerError { .. })) => Vec::new(),
+            // What could not be read, or did not come, leaves what is known.
+            Ok(Err(_)) | Err(_) => return,
+        };
+        let read = services.iter().filter_map(|service| read_service(object(service).as_ref()?));
+        self.book.services_seen(read.collect(), clock());
     }
 
     /// Inspects a container, and its image where that is not known. A failure leaves what is known: the next event
@@ -203,6 +219,7 @@ impl Engine {
 enum Asked {
     Container(String),
     Network(String),
+    Services,
 }
 
 /// One subscription: its questions in flight, each object asked for once at a time.
@@ -285,6 +302,7 @@ impl<'a> Session<'a> {
                     self.ask(Asked::Container(id));
                 }
             }
+            Some(EventMessageTypeEnum::SERVICE) => self.ask(Asked::Services),
             Some(EventMessageTypeEnum::NETWORK) => {
                 // A connection shows here long before the container's start does, and names the sandbox.
                 if let Some(container) = attributes.get("container").filter(|id| is_id(id)) {
@@ -322,6 +340,7 @@ impl<'a> Session<'a> {
                 match &asked {
                     Asked::Container(id) => engine.inspect(id).await,
                     Asked::Network(id) => engine.inspect_network(id).await,
+                    Asked::Services => engine.list_services().await,
                 }
                 Some(asked)
             });

@@ -110,6 +110,31 @@ pub(crate) struct Image {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
+/// One service of a swarm, as its manager keeps it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct SwarmService {
+    pub(crate) name: String,
+    /// Ports of its containers that it publishes (`EndpointSpec.Ports`), by the mesh or on each host.
+    pub(crate) ports: Vec<PortRange>,
+}
+
+/// Reads one row of the service listing: `Spec.Name`, `Spec.EndpointSpec.Ports[].TargetPort` and `Protocol`.
+pub(crate) fn read_service(object: &Map<String, Value>) -> Option<SwarmService> {
+    let root = &Value::Object(object.clone());
+    let name = text(&root["Spec"]["Name"]);
+    let port = |row: &Value| {
+        let number = u16::try_from(row["TargetPort"].as_u64()?).ok().filter(|number| *number > 0)?;
+        let protocol: Protocol = text(&row["Protocol"]).parse().ok()?;
+        let range = PortRange { first: Port(number), last: Port(number), protocol };
+        protocol.has_ports().then_some(range)
+    };
+    let rows = root["Spec"]["EndpointSpec"]["Ports"].as_array().into_iter().flatten();
+    let mut ports: Vec<PortRange> = rows.take(LABELS_MAX).filter_map(port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    (!name.is_empty()).then_some(SwarmService { name, ports })
+}
+
 /// What one object of `docker inspect` turned out to be.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum DockerObject {
@@ -440,6 +465,31 @@ fn unobservable_driver(driver: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_swarm_service_the_ports_are_read_that_a_container_can_serve() {
+        let service = |ports: Value| {
+            let object = serde_json::json!({"ID": "9mn", "Spec": {"Name": "shop_web", "EndpointSpec": {"Ports": ports}}});
+            read_service(object.as_object().unwrap()).unwrap().ports
+        };
+        let tcp = |number| PortRange { first: Port(number), last: Port(number), protocol: Protocol::TCP };
+        let hostile = serde_json::json!([
+            {"Protocol": "tcp", "TargetPort": 6379, "PublishedPort": 30001},
+            {"Protocol": "tcp", "TargetPort": 6379, "PublishedPort": 30002},
+            {"Protocol": "tcp", "TargetPort": 0}, {"Protocol": "smoke", "TargetPort": 9},
+            {"Protocol": "icmp", "TargetPort": 9}, {"Protocol": "tcp", "TargetPort": 70_000},
+            {"Protocol": "tcp", "TargetPort": -1}, {"Protocol": "tcp"}, {"TargetPort": "80"}, 7, null,
+        ]);
+        assert_eq!(service(hostile), [tcp(6_379)]);
+        let many: Vec<Value> =
+            (1..=2_000).map(|number| serde_json::json!({"Protocol": "tcp", "TargetPort": number})).collect();
+        assert_eq!(service(Value::from(many)).len(), LABELS_MAX);
+        for nameless in
+            [serde_json::json!({}), serde_json::json!({"Spec": 7}), serde_json::json!({"Spec": {"Name": ""}})]
+        {
+            assert_eq!(read_service(nameless.as_object().unwrap()), None, "{nameless}");
+        }
+    }
 
     #[test]
     fn ports_are_read_as_docker_and_compose_write_them() {

@@ -140,6 +140,13 @@ pub(crate) fn repository(reference: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
+/// Returns the swarm service a container belongs to; `None` where its image says so, which is a claim of the image.
+pub(crate) fn swarm_service<'a>(container: &'a Container, image: Option<&Image>) -> Option<&'a str> {
+    let name = container.labels.get(SWARM_SERVICE)?;
+    let is_of_the_image = image.is_some_and(|image| image.labels.get(SWARM_SERVICE) == Some(name));
+    (!is_of_the_image).then_some(name.as_str())
+}
+
 /// Returns the documented ports, each source kept apart.
 ///
 /// A container's `ExposedPorts` is the union of EXPOSE, `--expose` and published ports. With the image at hand the

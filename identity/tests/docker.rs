@@ -13,6 +13,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 const WEB: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+/// The web of `engine-29.json`.
+const SERVED: &str = "0000000000000000000000000000000000000000000000000000000000000011";
 const JOB: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
 
 struct Following {
@@ -230,4 +232,53 @@ async fn lies_about_one_container_cost_the_others_nothing() {
             is_fresh(picture) && services(picture).contains(&"late".to_owned())
         })
         .await;
+}
+
+/// As the API's documentation shows a service, with what it publishes.
+fn swarm_service(name: &str, ports: &serde_json::Value) -> serde_json::Value {
+    json!({
+        "ID": "9mnpnzenvg8p8tdbtq4wvbkcz", "Version": {"Index": 19},
+        "CreatedAt": "2016-06-07T21:05:51.880065305Z", "UpdatedAt": "2016-06-07T21:07:29.962229872Z",
+        "Spec": {
+            "Name": name,
+            "TaskTemplate": {"ContainerSpec": {"Image": "redis"}, "RestartPolicy": {"Condition": "any"}},
+            "Mode": {"Replicated": {"Replicas": 1}},
+            "EndpointSpec": {"Mode": "vip", "Ports": ports},
+        },
+        "Endpoint": {"Spec": {"Mode": "vip"}, "VirtualIPs": []},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_of_a_swarm_service_are_documented_where_the_engine_manages_it_and_as_long_as_it_does() {
+    let following = Following::new();
+    let docker = following.engine("1.52", "engine-29.json");
+    let documented = |picture: &Picture| -> Vec<String> {
+        let web = picture.names.workloads.iter().find(|of| of.container_id == SERVED);
+        let ports = web.into_iter().flat_map(|of| &of.documented);
+        ports.map(|of| format!("{}/{} {}", of.first, of.protocol, of.source)).collect()
+    };
+    let picture = following.until("a listing", is_fresh).await;
+    // An engine that is no manager refuses, and nobody is told of it.
+    assert_eq!(documented(&picture), ["80/tcp image EXPOSE"]);
+    assert_eq!(picture.docker.stale, None);
+    docker.edit(|containers| {
+        let web = containers.get_mut(SERVED).unwrap();
+        web["Config"]["Labels"]["com.docker.swarm.service.name"] = json!("shop_web");
+    });
+    docker.tell("container", "update", SERVED, &json!({}));
+    let ports = json!([
+        {"Protocol": "tcp", "TargetPort": 6379, "PublishedPort": 30001, "PublishMode": "ingress"},
+        {"Protocol": "udp", "TargetPort": 53, "PublishedPort": 53, "PublishMode": "host"},
+    ]);
+    let services = [swarm_service("shop_web", &ports), swarm_service("shop_db", &json!(null))];
+    docker.manage(Some(json!(services)));
+    docker.tell("service", "create", "9mnpnzenvg8p8tdbtq4wvbkcz", &json!({"name": "shop_web"}));
+    let expected =
+        ["80/tcp image EXPOSE", "53/udp swarm service shop_web", "6379/tcp swarm service shop_web"];
+    let picture = following.until("the service's ports", |picture| documented(picture).len() == 3).await;
+    assert_eq!(documented(&picture), expected);
+    docker.manage(Some(json!([])));
+    docker.tell("service", "remove", "9mnpnzenvg8p8tdbtq4wvbkcz", &json!({"name": "shop_web"}));
+    following.until("the service's end", |picture| documented(picture).len() == 1).await;
 }

@@ -12,6 +12,7 @@ use crate::baseline::Baseline;
 use crate::contract::{Contract, hinted, nearest};
 use crate::exposures;
 use crate::listeners::{self, listeners};
+use crate::neighbours;
 use crate::rhythm::{self, Rhythm};
 use crate::rules::{Mode, RuleUse};
 use crate::scan::{self, Pattern, ScanLimits};
@@ -36,6 +37,8 @@ pub const FINDINGS_MAX: usize = 4_096;
 const WARNINGS_MAX: usize = 256;
 /// Most containers a finding names on each side.
 pub(crate) const CONTAINERS_MAX: usize = 8;
+/// Most names of addresses outside a finding tells.
+const NAMES_MAX: usize = 3;
 /// Most pairs of addresses a display filter names.
 const FILTER_PAIRS_MAX: usize = 8;
 
@@ -65,6 +68,7 @@ impl Contract {
             .map(|(key, draft)| draft.finish(&key, &snapshot.completeness))
             .collect();
         findings.extend(stolen::findings(&snapshot));
+        findings.extend(neighbours::findings(&self.rules, &snapshot, &self.scan_limits(limits)));
         let unusual = self.unusual(&conversations, &snapshot, beside);
         findings.extend(unusual.into_iter().map(|(finding, _)| finding));
         let listeners = listeners(&intent, &snapshot, &conversations, &rulings);
@@ -160,7 +164,9 @@ impl Contract {
     ) -> Vec<Pattern> {
         let mut patterns = scan::patterns(conversations, at, &self.scan_limits(limits));
         if let Some(rhythm) = beside.rhythm {
-            patterns.extend(rhythm::beacons(rhythm, conversations, rulings, &self.rhythm_limits()));
+            let limits = self.rhythm_limits();
+            patterns.extend(rhythm::beacons(rhythm, conversations, rulings, &limits));
+            patterns.extend(rhythm::guessing(rhythm, conversations, rulings, &limits));
         }
         patterns.retain(|pattern| self.wants_pattern(pattern, conversations, at));
         patterns
@@ -212,12 +218,15 @@ impl Contract {
         let conversations = &snapshot.conversations;
         let rulings: Vec<Ruling> =
             conversations.iter().map(|conversation| intent.judge(conversation)).collect();
-        let rulings = self.wanted(rulings, conversations, snapshot.at);
+        // What rulings say is not wanted may still tell who is a stranger.
         let patterns = self.patterns(conversations, &rulings, snapshot.at, limits, beside);
+        let rulings = self.wanted(rulings, conversations, snapshot.at);
         let drafts = gather(conversations, &rulings, &patterns).drafts.into_iter();
         let mut grounds: BTreeMap<String, Vec<usize>> =
             drafts.map(|(key, draft)| (key.id(), draft.members.into_iter().collect())).collect();
         grounds.extend(stolen::grounds(snapshot, conversations));
+        let sweeps = neighbours::findings(&self.rules, snapshot, &self.scan_limits(limits));
+        grounds.extend(neighbours::grounds(sweeps, conversations));
         let unusual = self.unusual(conversations, snapshot, beside).into_iter();
         grounds.extend(unusual.map(|(finding, members)| (finding.id, members)));
         let listeners = listeners(&intent, snapshot, conversations, &rulings);
@@ -275,6 +284,8 @@ struct Draft {
     is_forged: bool,
     networks: BTreeSet<String>,
     unit: &'static str,
+    /// What addresses outside are claimed to be called.
+    names: BTreeSet<String>,
     /// Numbers of the conversations it rests on.
     members: BTreeSet<usize>,
 }
@@ -325,8 +336,9 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
         for number in &pattern.conversations {
             if let (Some(mine), Some(part)) = (gravest.get_mut(*number), is_part.get_mut(*number)) {
                 keep_gravest(mine, pattern.severity, &key);
-                // What beats was called for its own sake each time.
-                *part = pattern.kind != FindingKind::Beaconing;
+                // What beats, or is guessed at, was called for its own sake each time.
+                let is_own = matches!(pattern.kind, FindingKind::Beaconing | FindingKind::PasswordGuessing);
+                *part = !is_own;
             }
         }
     }
@@ -359,7 +371,7 @@ fn gather(conversations: &[Conversation], rulings: &[Ruling], patterns: &[Patter
 
 /// Returns whether a pattern on another port is another finding.
 fn has_port(kind: FindingKind) -> bool {
-    kind == FindingKind::SynFlood || kind == FindingKind::Beaconing
+    matches!(kind, FindingKind::SynFlood | FindingKind::Beaconing | FindingKind::PasswordGuessing)
 }
 
 fn keep_gravest(mine: &mut Option<(Severity, Key)>, severity: Severity, key: &Key) {
@@ -390,6 +402,7 @@ fn key_of(kind: FindingKind, conversation: &Conversation) -> Key {
         | FindingKind::HostSweep
         | FindingKind::SynFlood
         | FindingKind::Beaconing
+        | FindingKind::PasswordGuessing
         | FindingKind::UnusualLevel
         | FindingKind::StolenMac => (conversation.responder.service(), Some(conversation.port)),
     };
@@ -421,6 +434,7 @@ impl Draft {
             is_forged: kind == FindingKind::SpoofedSource,
             networks: BTreeSet::new(),
             unit: words::unit(first.port.protocol),
+            names: BTreeSet::new(),
             members: BTreeSet::new(),
         }
     }
@@ -470,6 +484,12 @@ impl Draft {
         if self.networks.len() < CONTAINERS_MAX && !conversation.network.is_empty() {
             self.networks.insert(conversation.network.clone());
         }
+        for peer in [&conversation.initiator, &conversation.responder] {
+            self.names.extend(peer.names().iter().take(NAMES_MAX + 1).map(|claim| claim.name.clone()));
+        }
+        while self.names.len() > NAMES_MAX + 1 {
+            self.names.pop_last();
+        }
         if self.pairs.len() < FILTER_PAIRS_MAX {
             self.pairs.insert(wireshark_filter(conversation));
         }
@@ -493,7 +513,14 @@ impl Draft {
     }
 
     fn finish(self, key: &Key, completeness: &Completeness) -> Finding {
-        let summary = self.summary(key);
+        let mut summary = self.summary(key);
+        if !self.names.is_empty() {
+            let mut names: Vec<String> = self.names.iter().take(NAMES_MAX).cloned().collect();
+            if self.names.len() > NAMES_MAX {
+                names.push("others".to_owned());
+            }
+            summary.push_str(&format!("; said to be {}", names.join(", ")));
+        }
         let span = self.said.as_ref().and_then(|said| said.span);
         let (first_at, last_at) = span.unwrap_or((self.first_at, self.last_at));
         let port = self.said.as_ref().map_or(key.port, |said| said.port);
@@ -568,6 +595,7 @@ impl Draft {
             | FindingKind::HostSweep
             | FindingKind::SynFlood
             | FindingKind::Beaconing
+            | FindingKind::PasswordGuessing
             | FindingKind::UnusualLevel
             | FindingKind::StolenMac => connections,
         }
@@ -624,6 +652,7 @@ fn without_contract(intent: &Intent<'_>) -> String {
             DocumentSource::Image => "images",
             DocumentSource::Run => "run options",
             DocumentSource::Publish { .. } => "published ports",
+            DocumentSource::Swarm { .. } => "swarm services",
             DocumentSource::Compose { .. } => "compose files",
             DocumentSource::Label { .. } => "labels",
             DocumentSource::Roster { .. } => "the roster",

@@ -177,6 +177,8 @@ pub enum FindingKind {
     StolenMac,
     /// A container called one place outside at one interval.
     Beaconing,
+    /// One peer opened a login port again and again, each time shortly.
+    PasswordGuessing,
     /// A service did far more than is usual at that time of day.
     UnusualLevel,
     /// An edge that the promoted baseline of one of its ends has not learned.
@@ -187,7 +189,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::SpoofedSource,
         Self::Denied,
         Self::UnexpectedPeer,
@@ -206,6 +208,7 @@ impl FindingKind {
         Self::UnlistedSource,
         Self::StolenMac,
         Self::Beaconing,
+        Self::PasswordGuessing,
         Self::UnusualLevel,
         Self::NewEdge,
         Self::ForbiddenEdge,
@@ -232,6 +235,7 @@ impl FindingKind {
             Self::UnlistedSource => "unlisted_source",
             Self::StolenMac => "stolen_mac",
             Self::Beaconing => "beaconing",
+            Self::PasswordGuessing => "password_guessing",
             Self::UnusualLevel => "unusual_level",
             Self::NewEdge => "new_edge",
             Self::ForbiddenEdge => "forbidden_edge",
@@ -259,6 +263,7 @@ impl FindingKind {
             Self::UnlistedSource => "unlisted source",
             Self::StolenMac => "stolen MAC address",
             Self::Beaconing => "beaconing",
+            Self::PasswordGuessing => "password guessing",
             Self::UnusualLevel => "unusual level",
             Self::NewEdge => "new edge",
             Self::ForbiddenEdge => "forbidden edge",

@@ -146,7 +146,8 @@ impl FindingKind {
                 Severity::Medium,
                 "one initiator tries many responders",
                 "It is how somebody finds out whom there is to attack.",
-                "10 responders on one port, or 30 on any, of which a share fails, within 60 s.",
+                "10 responders on one port, or 30 on any, of which a share fails, within 60 s; or 10 addresses of its own network \
+                 that it asks for by ARP and nobody answers for.",
                 "Look into who sweeps; exempt discovery of your own, with a reason.",
             ),
             Self::SynFlood => rule(
@@ -170,6 +171,16 @@ impl FindingKind {
                 "17 calls to one address and port, 5 s apart or more, with a jitter of up to a quarter; DNS, NTP and what is \
                  documented, allowed or learned are left out.",
                 "Find out what calls; then allow it in a contract, exempt it with a reason, or stop it.",
+            ),
+            Self::PasswordGuessing => rule(
+                Severity::Medium,
+                "one peer opens a login port again and again, each time for a moment",
+                "It is how somebody tries passwords; each attempt is a connection of its own.",
+                "20 connections of one peer to one port within 60 s, answered, over within 30 s and with at most 16,384 bytes \
+                 each. FTP, SSH, Telnet, mail, LDAP, SMB, r-commands, VMware's 902, RDP, VNC, WinRM whoever calls; SQL Server, \
+                 Oracle, MySQL, PostgreSQL, Redis, MongoDB only for callers of another project, from outside or not expected. \
+                 What a rule allows is left out.",
+                "Find out who calls; close the port to it, demand keys. Exempt tools of your own, with a reason.",
             ),
             Self::UnusualLevel => rule(
                 Severity::Low,

@@ -70,6 +70,17 @@ struct ContractFile {
     hash: String,
 }
 
+impl Contract {
+    /// Returns file and line of the place that a verdict's `decided_by` begins with, where it is one of this contract.
+    pub fn place_of(&self, decided_by: &str) -> Option<(String, usize)> {
+        self.files.iter().find_map(|file| {
+            let rest = decided_by.strip_prefix(&file.name)?.strip_prefix(':')?;
+            let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+            Some((file.name.clone(), rest.get(..digits)?.parse().ok()?))
+        })
+    }
+}
+
 /// One `[[service]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {

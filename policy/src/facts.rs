@@ -108,6 +108,9 @@ impl Contract {
                 facts
                     .add(format!("standard rule {name} takes {threshold} = {number}"), standard.place.line());
             }
+            for ports in standard.ports.iter().flatten() {
+                facts.add(format!("standard rule {name} speaks of {ports}"), standard.place.line());
+            }
             for exemption in &standard.exempt {
                 for (what, _) in scope(&exemption.scope, None) {
                     facts.add(format!("standard rule {name} exempts {what}"), exemption.place.line());
@@ -202,10 +205,11 @@ fn scope(scope: &Scope, rule: Option<(LinkWord, &str)>) -> Vec<(String, Option<L
     let all = |list: &[Written], none: &str| -> Vec<String> {
         if list.is_empty() { vec![none.to_owned()] } else { list.iter().map(named).collect() }
     };
-    let ports: Vec<String> = match scope.ports.as_slice() {
-        [] => vec!["anything".to_owned()],
-        some => some.iter().map(ToString::to_string).collect(),
-    };
+    let icmp = scope.icmp.iter().map(|pattern| format!("icmp {pattern}"));
+    let mut ports: Vec<String> = scope.ports.iter().map(ToString::to_string).chain(icmp).collect();
+    if ports.is_empty() {
+        ports.push("anything".to_owned());
+    }
     let arrow = if scope.is_both { "<->" } else { "->" };
     let until = scope.expires.map_or(String::new(), |at| format!(" until {at}"));
     let mut facts = Vec::new();

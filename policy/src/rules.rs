@@ -4,12 +4,14 @@
 //! rules that deny, the gravest is named, and of those the first one as written; of several that allow, the first.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use portolan_flowtable::{Conversation, Peer, Port, Protocol, ServicePort, Snapshot, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::assessment::{Finding, FindingKind, Severity};
 use crate::contract::{Place, Written};
+use crate::icmp::{self, IcmpPattern};
 use crate::selector::Initiator;
 
 /// What a rule says.
@@ -167,6 +169,8 @@ pub(crate) struct Scope {
     pub(crate) to: Vec<Written>,
     /// On what; empty for anything.
     pub(crate) ports: Vec<Ports>,
+    /// By which messages of ICMP; empty where nothing is said of them.
+    pub(crate) icmp: Vec<IcmpPattern>,
     /// Whether the ends may be exchanged.
     pub(crate) is_both: bool,
     /// Until when it holds.
@@ -186,13 +190,14 @@ impl Scope {
                     .workloads
                     .iter()
                     .chain(snapshot.thefts.iter().filter_map(|theft| theft.thief.as_ref()))
+                    .chain(snapshot.sweeps.iter().filter_map(|sweep| sweep.asker.as_ref()))
                     .any(|workload| workload.qualified() == service && property.is_of(workload)),
                 Initiator::Host => service == "host",
                 Initiator::External => service == "external",
                 Initiator::Any => true,
-                Initiator::Addresses(_) | Initiator::Group(_) | Initiator::Dns(_) | Initiator::Multicast => {
-                    false
-                }
+                // An end nobody could name goes by its address.
+                Initiator::Addresses(range) => service.parse().is_ok_and(|ip: IpAddr| range.contains(&ip)),
+                Initiator::Group(_) | Initiator::Dns(_) | Initiator::Multicast => false,
             };
             named.is_empty() || named.iter().any(is_it)
         };
@@ -203,15 +208,23 @@ impl Scope {
             && (self.ports.is_empty() || finding.port.is_some_and(is_on))
     }
 
-    /// Returns whether it speaks of this conversation at this time.
-    pub(crate) fn covers(&self, conversation: &Conversation, at: Timestamp) -> bool {
+    /// Returns whether it speaks of what a conversation goes by.
+    fn is_on(&self, conversation: &Conversation, action: Action) -> bool {
+        let is_all = self.ports.is_empty() && self.icmp.is_empty();
+        is_all
+            || self.ports.iter().any(|ports| ports.covers(conversation.port))
+            || icmp::covers(&self.icmp, conversation, action)
+    }
+
+    /// Returns whether it speaks of this conversation at this time, to deny or to allow it.
+    pub(crate) fn covers(&self, conversation: &Conversation, at: Timestamp, action: Action) -> bool {
         let (initiator, responder) = (&conversation.initiator, &conversation.responder);
         let is_one_of = |named: &[Written], peer: &Peer| {
             named.is_empty() || named.iter().any(|written| written.initiator.is(peer))
         };
         let joins = |from: &Peer, to: &Peer| is_one_of(&self.from, from) && is_one_of(&self.to, to);
         !self.is_over(at)
-            && (self.ports.is_empty() || self.ports.iter().any(|ports| ports.covers(conversation.port)))
+            && self.is_on(conversation, action)
             && (joins(initiator, responder) || (self.is_both && joins(responder, initiator)))
     }
 }
@@ -260,6 +273,8 @@ pub(crate) struct Standard {
     pub(crate) is_enabled: bool,
     /// What was said of its thresholds, by name.
     pub(crate) thresholds: BTreeMap<&'static str, u64>,
+    /// The ports it speaks of, where somebody named others than it knows.
+    pub(crate) ports: Option<Vec<Ports>>,
     pub(crate) exempt: Vec<Exemption>,
 }
 
@@ -297,7 +312,7 @@ impl Rules {
         conversation: &Conversation,
         at: Timestamp,
     ) -> Option<(usize, &PolicyRule)> {
-        let is_it = |rule: &PolicyRule| rule.action == action && rule.scope.covers(conversation, at);
+        let is_it = |rule: &PolicyRule| rule.action == action && rule.scope.covers(conversation, at, action);
         let fitting = self.list.iter().enumerate().filter(|(_, rule)| is_it(rule));
         match action {
             // Of several greatest the last is found.
@@ -321,7 +336,7 @@ impl Rules {
     /// Returns whether a finding of this kind is not wanted about this conversation.
     pub(crate) fn exempts(&self, kind: FindingKind, conversation: &Conversation, at: Timestamp) -> bool {
         let exemptions = self.standard.iter().filter(|it| it.kind == kind).flat_map(|it| &it.exempt);
-        exemptions.into_iter().any(|exemption| exemption.scope.covers(conversation, at))
+        exemptions.into_iter().any(|exemption| exemption.scope.covers(conversation, at, Action::Allow))
     }
 
     /// Returns whether a finding that speaks of services, and not of conversations, is not wanted.
@@ -345,12 +360,18 @@ impl Rules {
             | FindingKind::HostSweep
             | FindingKind::SynFlood
             | FindingKind::Beaconing
+            | FindingKind::PasswordGuessing
             | FindingKind::UnlistedSource
             | FindingKind::NewEdge
             | FindingKind::ForbiddenEdge => false,
         };
+        is_of_services && self.exempts_finding(finding, snapshot)
+    }
+
+    /// Returns whether an exemption speaks of a finding by the names of its ends.
+    pub(crate) fn exempts_finding(&self, finding: &Finding, snapshot: &Snapshot) -> bool {
         let own = self.standard.iter().filter(|it| it.kind == finding.kind).flat_map(|it| &it.exempt);
-        is_of_services && own.into_iter().any(|exemption| exemption.scope.speaks_of(finding, snapshot))
+        own.into_iter().any(|exemption| exemption.scope.speaks_of(finding, snapshot))
     }
 }
 

@@ -29,6 +29,8 @@ pub struct ScanLimits {
     pub sweep_failing_one_in: usize,
     /// The same for ICMP echo, to which most hosts answer.
     pub sweep_failing_one_in_echo: usize,
+    /// Addresses of its own network asked for by ARP that nobody answers for: a host sweep.
+    pub sweep_neighbours: usize,
     /// Handshakes of one second to one port that nobody answered: a SYN flood.
     pub flood_handshakes: u64,
     /// Silence after which an attempt that is still open is taken for a failure, in nanoseconds.
@@ -51,6 +53,7 @@ impl Default for ScanLimits {
             sweep_responders_any_port: 30,
             sweep_failing_one_in: 2,
             sweep_failing_one_in_echo: 3,
+            sweep_neighbours: 10,
             flood_handshakes: 100,
             patience: Timestamp::SECOND,
         }

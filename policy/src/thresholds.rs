@@ -37,14 +37,19 @@ const PORT_SCAN: [Threshold; 2] = [
     threshold("ports", "ports of one responder tried in vain", 10, 2, 65_535),
     threshold("seconds", "span they are tried in, of scans and sweeps alike", 60, 1, 3_600),
 ];
-const HOST_SWEEP: [Threshold; 2] = [
+const HOST_SWEEP: [Threshold; 3] = [
     threshold("hosts", "responders tried on one port", 10, 2, 65_535),
     threshold("hosts_any_port", "responders tried on whatever port", 30, 2, 65_535),
+    threshold("neighbours", "addresses of its own network asked for by ARP in vain", 10, 2, 64),
 ];
 const SYN_FLOOD: [Threshold; 1] =
     [threshold("handshakes", "unanswered handshakes of one second to one port", 100, 10, 1_000_000)];
 const BEACONING: [Threshold; 1] =
     [threshold("periods", "intervals that must fit", BEATS_MIN as u64, 8, INTERVALS_MAX as u64)];
+const PASSWORD_GUESSING: [Threshold; 2] = [
+    threshold("connections", "short connections of one peer to one login port", 20, 3, 500),
+    threshold("seconds", "span they end in", 60, 1, 3_600),
+];
 const UNUSUAL_LEVEL: [Threshold; 3] = [
     threshold("factor", "so many times what is usual", 4, 2, 1_000),
     threshold("minutes", "for so many minutes in a row", 5, 1, 60),
@@ -59,6 +64,7 @@ impl FindingKind {
             Self::HostSweep => &HOST_SWEEP,
             Self::SynFlood => &SYN_FLOOD,
             Self::Beaconing => &BEACONING,
+            Self::PasswordGuessing => &PASSWORD_GUESSING,
             Self::UnusualLevel => &UNUSUAL_LEVEL,
             Self::SpoofedSource
             | Self::Denied
@@ -77,6 +83,11 @@ impl FindingKind {
             | Self::NewEdge
             | Self::ForbiddenEdge => &[],
         }
+    }
+
+    /// Returns whether `[standard.RULE]` may name the ports it speaks of.
+    pub fn names_ports(self) -> bool {
+        self == Self::PasswordGuessing
     }
 
     /// Returns what an exemption from its rule may speak of: who did it, to whom, on what.
@@ -102,6 +113,7 @@ impl FindingKind {
             | Self::HostSweep
             | Self::SynFlood
             | Self::Beaconing
+            | Self::PasswordGuessing
             | Self::UnlistedSource
             | Self::NewEdge
             | Self::ForbiddenEdge => &["from", "to", "ports", "direction"],
@@ -134,6 +146,7 @@ impl Contract {
                 "hosts_any_port",
                 given.sweep_responders_any_port,
             ),
+            sweep_neighbours: size(FindingKind::HostSweep, "neighbours", given.sweep_neighbours),
             flood_handshakes: said(FindingKind::SynFlood, "handshakes").unwrap_or(given.flood_handshakes),
             ..*given
         }
@@ -144,6 +157,13 @@ impl Contract {
         let said = |kind, name| self.rules.threshold(kind, name);
         let mut limits = RhythmLimits::default();
         let size = |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok());
+        let guess = &mut limits.guess;
+        guess.connections =
+            size(said(FindingKind::PasswordGuessing, "connections")).unwrap_or(guess.connections);
+        let seconds =
+            said(FindingKind::PasswordGuessing, "seconds").and_then(|number| i64::try_from(number).ok());
+        guess.window = seconds.map_or(guess.window, |seconds| seconds.saturating_mul(Timestamp::SECOND));
+        guess.ports = self.rules.standard.iter().rev().find_map(|it| it.ports.clone());
         limits.beats = size(said(FindingKind::Beaconing, "periods")).unwrap_or(limits.beats);
         let level = &mut limits.level;
         level.times = said(FindingKind::UnusualLevel, "factor").unwrap_or(level.times);
@@ -167,8 +187,11 @@ mod tests {
             ("seconds", u64::try_from(scan.window / Timestamp::SECOND).unwrap()),
             ("hosts", scan.sweep_responders as u64),
             ("hosts_any_port", scan.sweep_responders_any_port as u64),
+            ("neighbours", scan.sweep_neighbours as u64),
             ("handshakes", scan.flood_handshakes),
             ("periods", rhythm.beats as u64),
+            ("connections", rhythm.guess.connections as u64),
+            ("seconds", u64::try_from(rhythm.guess.window / Timestamp::SECOND).unwrap()),
             ("factor", rhythm.level.times),
             ("minutes", u64::from(rhythm.level.minutes)),
             ("days", rhythm.level.days as u64),

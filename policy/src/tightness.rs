@@ -318,6 +318,7 @@ fn supposed(initiator: &Peer, responder: &Peer, port: ServicePort, at: Timestamp
         last_frame: 0,
         rtt_p50: None,
         burst_unanswered: 0,
+        icmp: Default::default(),
         first_source_port: None,
     }
 }
@@ -325,7 +326,8 @@ fn supposed(initiator: &Peer, responder: &Peer, port: ServicePort, at: Timestamp
 /// Writes `shop/cart -> shop/db on 5432/tcp`.
 fn says(scope: &Scope) -> String {
     let arrow = if scope.is_both { "<->" } else { "->" };
-    let ports: Vec<String> = scope.ports.iter().map(ToString::to_string).collect();
+    let icmp = scope.icmp.iter().map(|pattern| format!("icmp {pattern}"));
+    let ports: Vec<String> = scope.ports.iter().map(ToString::to_string).chain(icmp).collect();
     let on = match ports.as_slice() {
         [] => String::new(),
         some => format!(" on {}", words::list(some, SPELLED_OUT_MAX, "")),

@@ -402,6 +402,7 @@ impl<'a> Intent<'a> {
                 | FindingKind::UnlistedSource
                 | FindingKind::StolenMac
                 | FindingKind::Beaconing
+                | FindingKind::PasswordGuessing
                 | FindingKind::UnusualLevel
                 | FindingKind::NewEdge
                 | FindingKind::ForbiddenEdge,

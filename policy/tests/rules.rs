@@ -8,7 +8,10 @@ mod support;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use portolan_flowtable::{Confinement, Conversation, DnsName, Peer, Snapshot, Timestamp, Workload};
+use portolan_flowtable::icmp::{IcmpKind, IcmpKinds};
+use portolan_flowtable::{
+    Confinement, Conversation, DnsName, Peer, Protocol, ServicePort, Snapshot, Timestamp, Workload,
+};
 use portolan_policy::{Assessment, Contract, FindingKind, Severity, Verdict};
 use support::*;
 
@@ -65,6 +68,32 @@ const SELECTORS: [&str; 23] = [
 ];
 const PORTS: [&str; 6] = ["80/tcp", "70-90", "9229", "tcp", "53/udp", "icmp"];
 const CALLED: [u16; 3] = [80, 9229, 5432];
+const ICMP: [&str; 7] = ["echo-request", "redirect", "3", "3/1", "8/0", "icmp6:135", "time-exceeded/0"];
+/// Type and code a flow of ICMP may begin with.
+const MESSAGES: [(u8, u8); 6] = [(8, 0), (3, 1), (3, 3), (5, 0), (11, 0), (135, 0)];
+
+/// What is called: a port of TCP, or ICMP by messages, whole or with some that are not told apart.
+#[derive(Clone, Debug)]
+enum Called {
+    Port(u16),
+    Icmp { is_six: bool, messages: Vec<(u8, u8)>, is_more: bool },
+}
+
+/// One message read without any of the program's code.
+fn is_message(pattern: &str, is_six: bool, message: (u8, u8)) -> bool {
+    match (pattern, is_six) {
+        ("echo-request" | "8/0", false) => message == (8, 0),
+        ("echo-request", true) => message.0 == 128,
+        ("redirect", false) => message.0 == 5,
+        ("redirect", true) => message.0 == 137,
+        ("3", false) => message.0 == 3,
+        ("3/1", false) => message == (3, 1),
+        ("icmp6:135", true) => message.0 == 135,
+        ("time-exceeded/0", false) => message == (11, 0),
+        ("time-exceeded/0", true) => message == (3, 0),
+        _ => false,
+    }
+}
 const RELATIONS: [&str; 7] =
     ["same_network", "same_project", "other_project", "from_external", "to_external", "host", "multicast"];
 
@@ -109,12 +138,33 @@ fn covers(ports: &str, called: u16) -> bool {
     }
 }
 
+/// Whether a rule speaks of what is called, to deny or to allow it.
+fn is_on(rule: &Rule, called: &Called) -> bool {
+    if rule.ports.is_empty() && rule.icmp.is_empty() {
+        return true;
+    }
+    match called {
+        Called::Port(port) => rule.ports.iter().any(|ports| covers(ports, *port)),
+        Called::Icmp { is_six, messages, is_more } => {
+            if !is_six && rule.ports.contains(&"icmp") {
+                return true;
+            }
+            let named = messages
+                .iter()
+                .filter(|message| rule.icmp.iter().any(|pattern| is_message(pattern, *is_six, **message)));
+            let count = named.count();
+            if rule.action == "deny" { count > 0 } else { count > 0 && count == messages.len() && !is_more }
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Rule {
     action: &'static str,
     from: Vec<&'static str>,
     to: Vec<&'static str>,
     ports: Vec<&'static str>,
+    icmp: Vec<&'static str>,
     is_both: bool,
     is_over: bool,
 }
@@ -138,7 +188,9 @@ impl Case {
         }
         for (number, rule) in self.rules.iter().enumerate() {
             out.push_str(&format!("[[rule]]\nid = \"r{number}\"\naction = \"{}\"\n", rule.action));
-            for (key, list) in [("from", &rule.from), ("to", &rule.to), ("ports", &rule.ports)] {
+            for (key, list) in
+                [("from", &rule.from), ("to", &rule.to), ("ports", &rule.ports), ("icmp", &rule.icmp)]
+            {
                 if !list.is_empty() {
                     out.push_str(&format!("{key} = {list:?}\n"));
                 }
@@ -161,14 +213,14 @@ impl Case {
     }
 
     /// The verdict as the page describes it, and what decided: a rule's number, a default, or nothing of the two.
-    fn verdict(&self, from: &End, to: &End, called: u16, is_answered: bool) -> (Verdict, String) {
+    fn verdict(&self, from: &End, to: &End, called: &Called, is_answered: bool) -> (Verdict, String) {
         for action in ["deny", "allow"] {
             for (number, rule) in self.rules.iter().enumerate() {
                 let named =
                     |list: &[&str], end: &End| list.is_empty() || list.iter().any(|it| selects(it, end));
                 let forward = named(&rule.from, from) && named(&rule.to, to);
                 let backward = rule.is_both && named(&rule.from, to) && named(&rule.to, from);
-                let is_port = rule.ports.is_empty() || rule.ports.iter().any(|ports| covers(ports, called));
+                let is_port = is_on(rule, called);
                 if rule.action == action && !rule.is_over && is_port && (forward || backward) {
                     let verdict = if action == "deny" { Verdict::Denied } else { Verdict::Allowed };
                     return (verdict, format!("r{number}"));
@@ -176,7 +228,8 @@ impl Case {
             }
         }
         let mut verdict = Verdict::Unjudged;
-        if to.kind == "container" {
+        if let ("container", Called::Port(called)) = (to.kind, called) {
+            let called = *called;
             let said = match (to.project, to.service) {
                 ("shop", "web") => self.said[0].as_ref(),
                 ("shop", "cart") => self.said[1].as_ref(),
@@ -278,6 +331,14 @@ impl Dice {
         (0..self.roll(most + 1)).map(|_| of[self.roll(of.len())]).collect()
     }
 
+    fn called(&mut self) -> Called {
+        if self.roll(3) > 0 {
+            return Called::Port(CALLED[self.roll(CALLED.len())]);
+        }
+        let (is_six, is_more) = (self.roll(3) == 0, self.roll(6) == 0);
+        Called::Icmp { is_six, messages: self.some(&MESSAGES, 2), is_more }
+    }
+
     fn case(&mut self) -> Case {
         let mut case = Case::default();
         for _ in 0..self.roll(6) {
@@ -286,10 +347,11 @@ impl Dice {
                 from: self.some(&SELECTORS, 2),
                 to: self.some(&SELECTORS, 2),
                 ports: self.some(&PORTS, 2),
+                icmp: if self.roll(2) == 0 { self.some(&ICMP, 2) } else { Vec::new() },
                 is_both: self.roll(4) == 0,
                 is_over: self.roll(5) == 0,
             };
-            if rule.from.is_empty() && rule.to.is_empty() && rule.ports.is_empty() {
+            if rule.from.is_empty() && rule.to.is_empty() && rule.ports.is_empty() && rule.icmp.is_empty() {
                 rule.from.push("any");
             }
             case.rules.push(rule);
@@ -329,15 +391,29 @@ fn every_verdict_is_that_of_a_naive_reading() {
         let mut calls = Vec::new();
         for _ in 0..CALLS {
             let (from, to) = (dice.roll(ENDS.len() - 1), dice.roll(ENDS.len()));
-            let (called, is_answered) = (CALLED[dice.roll(CALLED.len())], dice.roll(2) == 0);
-            asked.push((from, to, called, is_answered));
+            let (called, is_answered) = (dice.called(), dice.roll(2) == 0);
             let (answered, refused) = if is_answered { (1, 0) } else { (0, 1) };
-            calls.push(talk(peers[from].clone(), peers[to].clone(), called, answered, refused));
+            let mut call = talk(peers[from].clone(), peers[to].clone(), 80, answered, refused);
+            match &called {
+                Called::Port(port) => call.port = ServicePort::new(*port, Protocol::TCP),
+                Called::Icmp { is_six, messages, is_more } => {
+                    let protocol = if *is_six { Protocol::ICMPV6 } else { Protocol::ICMP };
+                    call.port = ServicePort { port: None, protocol };
+                    let mut kinds = IcmpKinds { kinds: Vec::new(), is_more: *is_more };
+                    messages
+                        .iter()
+                        .for_each(|(kind, code)| kinds.insert(IcmpKind { kind: *kind, code: *code }));
+                    call.icmp = kinds;
+                }
+            }
+            asked.push((from, to, called, is_answered));
+            calls.push(call);
         }
         let assessment = contract.assess(snapshot(workloads.clone(), calls));
         for ((from, to, called, is_answered), judged) in asked.into_iter().zip(&assessment.judged) {
-            let (verdict, decided) = case.verdict(&ENDS[from], &ENDS[to], called, is_answered);
-            let row = format!("{:?} -> {:?}:{called}, answered {is_answered}\n{text}", ENDS[from], ENDS[to]);
+            let (verdict, decided) = case.verdict(&ENDS[from], &ENDS[to], &called, is_answered);
+            let row =
+                format!("{:?} -> {:?}:{called:?}, answered {is_answered}\n{text}", ENDS[from], ENDS[to]);
             assert_eq!(judged.verdict, verdict, "{} by {decided}: {row}", judged.decided_by);
             if decided != "intent" {
                 let is_named = judged.decided_by.contains(&format!("({decided})"))
@@ -533,18 +609,22 @@ fn every_mistake_in_a_rule_has_its_place_and_what_was_meant() {
     let cases = [
         ("[[rule]]\nfrom = \"a\"\n",                                  "c.toml:1:1: this rule has no \"action\": deny or allow"),
         ("[[rule]]\naction = \"dney\"\nfrom = \"a\"\n",               "c.toml:2:10: \"action\" is deny or allow, not \"dney\"; did you mean \"deny\"?"),
-        ("[[rule]]\naction = \"deny\"\n",                             "c.toml:1:1: this rule speaks of everything: give from, to or ports, or set [defaults]"),
+        ("[[rule]]\naction = \"deny\"\n",                             "c.toml:1:1: this rule speaks of everything: give from, to, ports or icmp, or set [defaults]"),
+        ("[[rule]]\naction = \"deny\"\nicmp = \"echo-requst\"\n",     "c.toml:3:8: bad ICMP type \"echo-requst\": expected as in \"echo-request\", \"3/1\" or \"icmp6:135\"; did you mean \"echo-request\"?"),
+        ("[[rule]]\naction = \"deny\"\nicmp = [\"8\", \"3/256\"]\n",    "c.toml:3:14: bad ICMP type \"3/256\": expected as in \"echo-request\", \"3/1\" or \"icmp6:135\"; did you mean \"3\"?"),
+        ("[[rule]]\naction = \"deny\"\nicmp = 256\n",                 "c.toml:3:8: bad ICMP type \"256\": expected as in \"echo-request\", \"3/1\" or \"icmp6:135\""),
+        ("[[rule]]\naction = \"deny\"\nicmp = []\n",                  "c.toml:3:8: an empty \"icmp\" speaks of nothing: leave it out for all"),
         ("[[rule]]\naction = \"deny\"\nfrom = []\n",                  "c.toml:3:8: an empty \"from\" speaks of nothing: leave it out for all"),
         ("[[rule]]\naction = \"deny\"\nfrom = \"group:offic\"\n[groups]\noffice = []\n", "c.toml:3:8: unknown group \"offic\": define it in [groups]; did you mean \"group:office\"?"),
         ("[[rule]]\naction = \"deny\"\nto = \"a\"\nports = \"icpm\"\n", "c.toml:4:9: bad port \"icpm\": expected as in \"5432/tcp\" or \"7000-7010/udp\""),
         ("[[rule]]\naction = \"deny\"\nto = \"a\"\nseverity = \"hihg\"\n", "c.toml:4:12: unknown severity \"hihg\": expected info, low, medium, high; did you mean \"high\"?"),
         ("[[rule]]\naction = \"deny\"\nto = \"a\"\ndirection = \"bth\"\n", "c.toml:4:13: \"direction\" is forward or both, not \"bth\"; did you mean \"both\"?"),
         ("[[rule]]\naction = \"deny\"\nto = \"a\"\nexpires = \"soon\"\n", "c.toml:4:11: \"expires\" takes a date as in 2027-01-31, or a time with its zone, not \"soon\""),
-        ("[[rule]]\naction = \"deny\"\nto = \"a\"\nexpiers = 2027-01-01\n", "c.toml:4:1: unknown key \"expiers\" in a rule: expected action, id, from, to, ports, direction, severity, owner, purpose, control, expires, comment; did you mean \"expires\"?"),
+        ("[[rule]]\naction = \"deny\"\nto = \"a\"\nexpiers = 2027-01-01\n", "c.toml:4:1: unknown key \"expiers\" in a rule: expected action, id, from, to, ports, icmp, direction, severity, owner, purpose, control, expires, comment; did you mean \"expires\"?"),
         ("[defaults]\nsame_netwrok = \"deny\"\n",                     "c.toml:2:1: unknown key \"same_netwrok\" in defaults: expected same_network, same_project, other_project, from_external, to_external, host, multicast; did you mean \"same_network\"?"),
         ("[groups]\noffice = \"10.0.0.0/99\"\n",                     "c.toml:2:10: \"10.0.0.0/99\" is no range of addresses: expected as in \"10.0.0.0/8\""),
         ("[[service]]\nservice = \"a\"\nmode = \"montor\"\n",        "c.toml:3:8: unknown mode \"montor\": expected off, learn, monitor, enforce; did you mean \"monitor\"?"),
-        ("[standard.port_scn]\nenabled = true\n",                     "c.toml:1:11: unknown key \"port_scn\" in standard: expected spoofed_source, denied, unexpected_peer, undocumented_port, undocumented_listener, unused_exposure, foreign_database, docker_api, cloud_metadata, internal_outbound, foreign_resolver, cleartext_admin, port_scan, host_sweep, syn_flood, unlisted_source, stolen_mac, beaconing, unusual_level, new_edge, forbidden_edge; did you mean \"port_scan\"?"),
+        ("[standard.port_scn]\nenabled = true\n",                     "c.toml:1:11: unknown key \"port_scn\" in standard: expected spoofed_source, denied, unexpected_peer, undocumented_port, undocumented_listener, unused_exposure, foreign_database, docker_api, cloud_metadata, internal_outbound, foreign_resolver, cleartext_admin, port_scan, host_sweep, syn_flood, unlisted_source, stolen_mac, beaconing, password_guessing, unusual_level, new_edge, forbidden_edge; did you mean \"port_scan\"?"),
         ("[standard.port_scan]\nport = 5\n",                          "c.toml:2:1: unknown key \"port\" in standard.port_scan: expected enabled, except, ports, seconds; did you mean \"ports\"?"),
         ("[standard.port_scan]\nports = 1\n",                         "c.toml:2:9: \"ports\" (ports of one responder tried in vain) is from 2 to 65535, not 1; did you mean \"2\"?"),
         ("[standard.beaconing]\nperiods = \"many\"\n",               "c.toml:2:11: \"periods\" takes a whole number, not string"),
@@ -557,5 +637,74 @@ fn every_mistake_in_a_rule_has_its_place_and_what_was_meant() {
         let errors = Contract::parse(text, "c.toml").expect_err(text);
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(all, [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_rule_of_icmp_messages_denies_by_one_of_them_and_allows_only_by_all() {
+    let rule =
+        |action: &str| format!("[[rule]]\naction = \"{action}\"\nicmp = [\"echo-request\", \"3/1\"]\n");
+    let ping = |messages: &[(u8, u8)]| {
+        let mut call = web_to_db();
+        call.port = ServicePort { port: None, protocol: Protocol::ICMP };
+        messages.iter().for_each(|(kind, code)| call.icmp.insert(IcmpKind { kind: *kind, code: *code }));
+        call
+    };
+    #[rustfmt::skip]
+    let cases = [
+        // messages            denied  allowed
+        (&[(8, 0)][..],        true,   true),
+        (&[(8, 0), (3, 1)],    true,   true),
+        (&[(8, 0), (5, 0)],    true,   false),
+        (&[(5, 0)],            false,  false),
+        (&[],                  false,  false),
+    ];
+    for (messages, is_denied, is_allowed) in cases {
+        let of = |action: &str| judged(&rule(action), ping(messages)).judged[0].verdict;
+        assert_eq!(of("deny") == Verdict::Denied, is_denied, "{messages:?}");
+        assert_eq!(of("allow") == Verdict::Allowed, is_allowed, "{messages:?}");
+    }
+    // Of TCP it says nothing, and a contract that says the same in other words says the same.
+    assert_eq!(judged(&rule("deny"), web_to_db()).judged[0].verdict, Verdict::Unjudged);
+    let facts = |icmp: &str| {
+        let text = format!("[[rule]]\naction = \"deny\"\nicmp = {icmp}\n");
+        let changes = Contract::default().changes_to(&Contract::parse(&text, "c.toml").unwrap());
+        changes.into_iter().map(|change| change.fact).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        facts("[\"redirect\", 17]"),
+        [
+            "deny anybody -> anybody on icmp address-mask-request, severity high",
+            "deny anybody -> anybody on icmp redirect, severity high",
+        ]
+    );
+    assert_eq!(facts("[\"address-mask-request\", \"redirect\"]"), facts("[17, \"redirect\"]"));
+}
+
+#[test]
+fn a_finding_tells_what_an_address_outside_is_said_to_be() {
+    let deny = "[[rule]]\naction = \"deny\"\nto = \"external\"\n";
+    let summary = |to: usize| {
+        let call = talk(peer_of(&ENDS[0]), peer_of(&ENDS[to]), 443, 1, 0);
+        judged(deny, call).findings[0].summary.clone()
+    };
+    assert_eq!(summary(6), "1 connection, answered; it is denied; said to be api.example.com");
+    assert_eq!(summary(5), "1 connection, answered; it is denied");
+}
+
+#[test]
+fn the_place_of_a_decision_is_one_of_the_contracts_own() {
+    let contract = Contract::parse(DENY, "a.toml").unwrap();
+    #[rustfmt::skip]
+    let cases = [
+        ("a.toml:1 denies it",                     Some(("a.toml", 1))),
+        ("a.toml:12: host is deny by default",     Some(("a.toml", 12))),
+        ("b.toml:1 denies it",                     None),
+        ("a.toml: the service documents nothing",  None),
+        ("nothing says who may call",              None),
+    ];
+    for (decided_by, expected) in cases {
+        let expected = expected.map(|(file, line)| (file.to_owned(), line));
+        assert_eq!(contract.place_of(decided_by), expected, "{decided_by}");
     }
 }

@@ -47,7 +47,7 @@ impl<'a> Header<'a> {
             Content::Ipv4(bytes @ [0x60..=0x6f, ..]) | Content::Ipv6(bytes) => Self::ipv6(bytes, left_bytes),
             Content::Ipv4(bytes) => Self::ipv4(bytes, left_bytes),
             // Callers ask only for IP; a tunnel may carry anything and is then left closed.
-            Content::Arp | Content::Other => Err(ParseError::Malformed { layer: Layer::Tunnel }),
+            Content::Arp(_) | Content::Other => Err(ParseError::Malformed { layer: Layer::Tunnel }),
         }
     }
 

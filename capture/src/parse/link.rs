@@ -29,8 +29,8 @@ pub(crate) enum Content<'a> {
     Ipv4(&'a [u8]),
     /// IPv6, header first.
     Ipv6(&'a [u8]),
-    /// ARP or RARP.
-    Arp,
+    /// ARP or RARP, message first.
+    Arp(&'a [u8]),
     /// Anything else.
     Other,
 }
@@ -110,7 +110,7 @@ fn by_ethertype<'a>(
         match ethertype {
             IPV4 => return Ok(Content::Ipv4(rest)),
             IPV6 => return Ok(Content::Ipv6(rest)),
-            ARP | RARP => return Ok(Content::Arp),
+            ARP | RARP => return Ok(Content::Arp(rest)),
             VLAN | VLAN_PROVIDER | VLAN_DOUBLE => {
                 let tag =
                     SingleVlanHeaderSlice::from_slice(rest).map_err(|_| truncated(Layer::Vlan, 4, rest))?;

@@ -17,7 +17,11 @@ pub(crate) mod link;
 pub(crate) mod transport;
 pub(crate) mod tunnel;
 
-use portolan_flowtable::{Direction, InterfaceId, MacAddr, Network, NonIp, Observation, Packet, Rejected};
+use std::net::Ipv4Addr;
+
+use portolan_flowtable::{
+    ArpFacts, Direction, InterfaceId, MacAddr, Network, NonIp, Observation, Packet, Rejected,
+};
 
 use crate::frame::{Frame, LinkType};
 use crate::parse::ip::Header;
@@ -155,7 +159,7 @@ fn walk(frame: &Frame<'_>, options: &ParseOptions, into: &mut Observation) -> Re
     let located = link::locate(frame)?;
     let mut fingerprint = 0;
     let network = match located.content {
-        Content::Arp => Network::NonIp(NonIp::Arp),
+        Content::Arp(message) => Network::NonIp(NonIp::Arp(arp(message))),
         Content::Other => Network::NonIp(NonIp::Other),
         Content::Ipv4(bytes) | Content::Ipv6(bytes) => {
             let outermost = Header::read(located.content, frame.left_bytes(bytes))?;
@@ -168,6 +172,16 @@ fn walk(frame: &Frame<'_>, options: &ParseOptions, into: &mut Observation) -> Re
     observe(frame, &located, fingerprint, into);
     into.network = network;
     Ok(())
+}
+
+/// Reads an ARP message for IPv4 over Ethernet (RFC 826); `None` for any other, and for what is cut.
+fn arp(message: &[u8]) -> Option<ArpFacts> {
+    let &[0, 1, 8, 0, 6, 4, 0, operation @ (1 | 2), ref addresses @ ..] = message else { return None };
+    let ip = |at: usize| {
+        let octets: [u8; 4] = addresses.get(at..at + 4)?.try_into().ok()?;
+        Some(Ipv4Addr::from(octets))
+    };
+    Some(ArpFacts { is_request: operation == 1, sender: ip(6)?, target: ip(16)? })
 }
 
 /// Reads the transport header of a packet, or of the innermost packet it carries.
@@ -207,7 +221,7 @@ fn packet(
 pub(crate) fn inner<'a>(content: Content<'a>, frame: &Frame<'_>) -> Option<Header<'a>> {
     match content {
         Content::Ipv4(bytes) | Content::Ipv6(bytes) => Header::read(content, frame.left_bytes(bytes)).ok(),
-        Content::Arp | Content::Other => None,
+        Content::Arp(_) | Content::Other => None,
     }
 }
 

@@ -424,3 +424,37 @@ fn frame(bytes: &[u8], link: LinkType, original_bytes: u32) -> Frame<'_> {
         original_bytes,
     }
 }
+
+#[test]
+fn arp_says_who_asks_for_whom_where_it_is_whole_and_of_ipv4_over_ethernet() {
+    let message = |operation: u8| -> Vec<u8> {
+        let ends = [[2, 0, 0, 0, 0, 7].as_slice(), &[10, 0, 0, 7], &[0; 6], &[10, 0, 0, 9]].concat();
+        [[0, 1, 8, 0, 6, 4, 0, operation].as_slice(), &ends].concat()
+    };
+    let facts = |is_request| {
+        Some(ArpFacts { is_request, sender: [10, 0, 0, 7].into(), target: [10, 0, 0, 9].into() })
+    };
+    let other = |at: usize, octet: u8| {
+        let mut bytes = message(1);
+        bytes[at] = octet;
+        bytes
+    };
+    #[rustfmt::skip]
+    let cases = [
+        ("a request",          0x06, message(1),                facts(true)),
+        ("an answer",          0x06, message(2),                facts(false)),
+        ("padded",             0x06, [message(1), vec![0; 18]].concat(), facts(true)),
+        ("RARP",               0x35, message(3),                None),
+        ("InfiniBand",         0x06, other(1, 32),              None),
+        ("IPv6 addresses",     0x06, other(5, 16),              None),
+        ("cut by an octet",    0x06, message(1)[..27].to_vec(), None),
+        ("cut to nothing",     0x06, Vec::new(),                None),
+    ];
+    for (name, ethertype, message, expected) in cases {
+        let kind = if ethertype == 0x35 { 0x80 } else { 0x08 };
+        let bytes = [[0xff; 12].as_slice(), &[kind, ethertype], &message].concat();
+        let network =
+            parse(&frame(&bytes, LinkType::ETHERNET, 60), &ParseOptions::default()).map(|seen| seen.network);
+        assert_eq!(network, Ok(Network::NonIp(NonIp::Arp(expected))), "{name}");
+    }
+}

@@ -41,7 +41,7 @@ pub(crate) fn inside<'a>(header: &Header<'a>) -> Option<Content<'a>> {
     };
     match content {
         Content::Ipv4(bytes) | Content::Ipv6(bytes) => (!bytes.is_empty()).then_some(content),
-        Content::Arp | Content::Other => None,
+        Content::Arp(_) | Content::Other => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portolan_exporter::{DocumentedEdge, FlowRecord, Publication, Vitals};
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{
-    AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Snapshot, Tally, Thefts, Timestamp,
+    AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Snapshot, Sought, Tally, Thefts, Timestamp,
 };
 use portolan_graphs::{Graph, Group};
 use portolan_policy::baseline::Baseline;
@@ -47,6 +47,8 @@ pub struct Turn {
     pub overflow_most: Option<(AttachmentId, Tally)>,
     /// Hardware addresses that others than their holders sent from.
     pub thefts: Thefts,
+    /// Who asked for addresses of its own network in vain.
+    pub sought: Sought,
     /// What happened to containers since the turn before.
     pub happenings: Happenings,
     /// Whether the source has ended, so that nothing can be answered any more.
@@ -236,6 +238,10 @@ impl Chart {
             let count = grouped(turn.thefts.beyond());
             losses.remarks.push(format!("{count} frames from stolen hardware addresses are in no finding"));
         }
+        if turn.sought.beyond > 0 {
+            let count = grouped(turn.sought.beyond);
+            losses.remarks.push(format!("{count} ARP requests of too many senders are in no finding"));
+        }
         let completeness =
             judge_completeness(&self.options.source, &losses, &turn.ledger, self.flows.unseen());
         let occasion = Occasion {
@@ -247,6 +253,7 @@ impl Chart {
         };
         let (mut snapshot, flows) = self.named(occasion);
         snapshot.thefts = turn.thefts.rows().iter().map(|theft| theft.named(&self.names)).collect();
+        snapshot.sweeps = turn.sought.rows.iter().map(|row| row.named(&self.names)).collect();
         let (residual_frames, residual_bytes) = turn.ledger.residual(self.conversations.sum());
         let limits = if turn.is_last { ScanLimits::at_end() } else { ScanLimits::default() };
         let baseline = self.baseline.as_ref().map(Learner::baseline);

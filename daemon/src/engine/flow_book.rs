@@ -185,9 +185,18 @@ impl Tried {
     }
 
     /// Returns those of a flow's conversation; `None` where its conversation was folded into another.
+    ///
+    /// How its sender stands to its address may have turned out otherwise since its conversation was drawn: then those of
+    /// the only conversation between the same ends count.
     fn of_flow(&self, flow: &Flow, reader: &Reader<'_>) -> Option<DryRun> {
         let (initiator, responder, port) = reader.ends(flow);
-        self.0.get(&(party(&initiator), party(&responder), port, flow.claim)).copied()
+        let (from, to) = (party(&initiator), party(&responder));
+        let of = |claim| self.0.get(&(from.clone(), to.clone(), port, claim)).copied();
+        of(flow.claim).or_else(|| {
+            let claims = [Claim::Own, Claim::Unlisted, Claim::Spoofed, Claim::Backscatter];
+            let mut others = claims.into_iter().filter_map(of);
+            others.next().filter(|_| others.next().is_none())
+        })
     }
 }
 

@@ -8,8 +8,8 @@ use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::dns_names::Speaker;
 use portolan_flowtable::{
     AttachmentId, DeltaSink, Directory, FlowTable, Holder, InterfaceId, InterfaceTable, Ledger, Limits,
-    Network, NotCounted, Observation, Packet, Rejected, Role, ScopeId, ServicePort, Sighting, Tally, Thefts,
-    Timestamp,
+    Network, NotCounted, Observation, Packet, Rejected, Role, ScopeId, ServicePort, Sighting, Sought, Tally,
+    Thefts, Timestamp,
 };
 use portolan_identity::RosterDirectory;
 
@@ -332,6 +332,11 @@ impl Meter {
     /// Returns the hardware addresses that others than their holders sent from.
     pub fn thefts(&self) -> &Thefts {
         self.table.thefts()
+    }
+
+    /// Returns who asked for addresses of its own network in vain, up to the last tick.
+    pub fn sought(&self) -> Sought {
+        self.table.neighbours().sought()
     }
 
     /// Returns when frames were missed that had arrived, up to the last tick.

@@ -6,7 +6,7 @@ use portolan_flowtable::directory::Holder;
 use portolan_flowtable::flow::{Claim, End};
 use portolan_flowtable::naming::Reader;
 use portolan_flowtable::{AttachmentId, Delta, Flow, Names, ScopeId, ServicePort, Timestamp};
-use portolan_policy::rhythm::{Rhythm, RhythmLimits};
+use portolan_policy::rhythm::{Rhythm, RhythmLimits, may_be_guess};
 
 /// Most flows that open within a second, by the time of capture, and are told one by one; further ones are counted. A replay
 /// closes once a minute and a live run with each tick: both leave out as many.
@@ -21,6 +21,8 @@ const REMEMBERED: i64 = 60;
 pub(super) struct Pace {
     rhythm: Rhythm,
     opened: Vec<Opened>,
+    /// Connections that are over and may have been guesses of a password.
+    guesses: Vec<Opened>,
     /// How many opened in each second.
     seconds: BTreeMap<i64, u32>,
     sent: BTreeMap<AttachmentId, u64>,
@@ -70,6 +72,14 @@ impl Pace {
                 *all = all.saturating_add(bytes);
             }
         }
+        let is_guess = |flow: &Flow| is_told(flow) && may_be_guess(flow);
+        if is_guess(flow) && !before.is_some_and(|before| before.id == flow.id && is_guess(before)) {
+            if self.guesses.len() < HELD_MAX {
+                self.guesses.push(Opened::of(flow));
+            } else {
+                self.left_out = self.left_out.saturating_add(1);
+            }
+        }
         // Who opened it may be known a while after it was: it is told once.
         let was_told = before.is_some_and(|before| before.id == flow.id && is_told(before));
         if was_told || !is_told(flow) {
@@ -103,6 +113,15 @@ impl Pace {
                 let (initiator, responder, port) =
                     reader.ends_of(scope, [&initiator, &responder], port, span);
                 self.rhythm.opened(&initiator, &responder, port, span.0, limits);
+            }
+        }
+        if !self.guesses.is_empty() {
+            let reader = Reader::new(names);
+            self.guesses.sort_unstable_by_key(|over| (over.span.1, over.id));
+            for Opened { scope, ends: [initiator, responder], port, span, id: _ } in self.guesses.drain(..) {
+                let (initiator, responder, port) =
+                    reader.ends_of(scope, [&initiator, &responder], port, span);
+                self.rhythm.guessed(&initiator, &responder, port, span.1, limits);
             }
         }
         let closed = second_of(at);

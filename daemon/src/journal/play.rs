@@ -6,7 +6,8 @@ use std::sync::Arc;
 use portolan_exporter::{Publication, escape};
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{
-    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Tally, Thefts, Timestamp,
+    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Sought, Tally, Thefts,
+    Timestamp,
 };
 use portolan_identity::{Picture, PictureRecord};
 use portolan_policy::Alert;
@@ -89,6 +90,7 @@ struct Closed {
     occupancy: (usize, usize),
     overflow_most: Option<(AttachmentId, Tally)>,
     thefts: Thefts,
+    sought: Sought,
     shortfalls: Shortfalls,
 }
 
@@ -318,9 +320,9 @@ impl Player {
         }
         stage.chart.hear(&stage.meter.take_overheard());
         let (occupancy, overflow_most) = (stage.meter.occupancy(), stage.meter.overflow_most());
-        let thefts = stage.meter.thefts().clone();
+        let (thefts, sought) = (stage.meter.thefts().clone(), stage.meter.sought());
         let shortfalls = stage.meter.shortfalls().clone();
-        self.closed = Some(Closed { ledger, occupancy, overflow_most, thefts, shortfalls });
+        self.closed = Some(Closed { ledger, occupancy, overflow_most, thefts, sought, shortfalls });
     }
 
     fn turn(&mut self, row: &TurnRow, chart: &mut Chart) -> Result<Turned, Failure> {
@@ -375,6 +377,7 @@ impl Player {
             occupancy: closed.occupancy,
             overflow_most: closed.overflow_most,
             thefts: closed.thefts,
+            sought: closed.sought,
             happenings: Happenings { list: row.happenings.clone(), left_out: row.happenings_left_out },
             is_last: false,
         };

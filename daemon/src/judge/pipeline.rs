@@ -148,7 +148,7 @@ impl Answer {
                     flip.decided_by
                 ),
                 subject: format!("{edge} ({containers})"),
-                place: None,
+                place: flip.place.clone().map(|(file, line)| (file, line, 1)),
                 about: [("edge", edge)].into_iter().chain(ends).collect(),
                 id: None,
             }

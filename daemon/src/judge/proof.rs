@@ -65,8 +65,13 @@ const SPOOFED: Sample = sample!("spoofed-source", "capture.pcapng");
 const DEBUGGER: Sample = sample!("undocumented-debug-port", "capture.pcapng", contract);
 const SCAN: Sample = sample!("port-scan", "capture.pcap");
 const SWEEP: Sample = sample!("host-sweep", "capture.pcapng");
+/// Twelve containers ask for each other, and for three that are gone.
+const NEIGHBOURS: Sample = sample!("neighbour-sweep-silent", "capture.pcapng");
 const FLOOD: Sample = sample!("syn-flood", "capture.pcap");
 const BURST: Sample = sample!("level-raised", "capture.pcapng", contract);
+const GUESSED: Sample = sample!("password-guessing", "capture.pcapng");
+/// As many short connections, of whom they are meant for.
+const MEANT: Sample = sample!("password-guessing-silent", "capture.pcapng");
 /// web asks db once a minute on 5300/udp, on two days.
 const STEADY: Sample = sample!("level-silent", "capture.pcapng", contract);
 
@@ -83,6 +88,11 @@ const fn on(sample: &'static Sample) -> Case {
 
 const fn told(contract: &'static str, also: fn(&mut Snapshot)) -> Case {
     Case { sample: &STEADY, contract: Some(contract), also }
+}
+
+/// The same of another capture, in which web and db talk as well.
+const fn told_elsewhere(contract: &'static str, also: fn(&mut Snapshot)) -> Case {
+    Case { sample: &BURST, contract: Some(contract), also }
 }
 
 const EXPECTS_CART: &str = "[[service]]\nservice = \"shop/db\"\ninitiators = \"shop/cart\"\n";
@@ -102,18 +112,19 @@ fn cases(kind: FindingKind) -> Option<(Case, Case)> {
         FindingKind::SpoofedSource | FindingKind::UnlistedSource => (on(&SPOOFED), on(&SILENT)),
         FindingKind::UndocumentedPort => (on(&DEBUGGER), on(&SILENT)),
         FindingKind::PortScan => (on(&SCAN), on(&SILENT)),
-        FindingKind::HostSweep => (on(&SWEEP), on(&SILENT)),
+        FindingKind::HostSweep => (on(&SWEEP), on(&NEIGHBOURS)),
         FindingKind::SynFlood => (on(&FLOOD), on(&SILENT)),
+        FindingKind::PasswordGuessing => (on(&GUESSED), on(&MEANT)),
         FindingKind::UnusualLevel => (on(&BURST), on(&STEADY)),
-        FindingKind::UnexpectedPeer => (told(EXPECTS_CART, |_| ()), told(EXPECTS_WEB, |_| ())),
+        FindingKind::UnexpectedPeer => (told(EXPECTS_CART, |_| ()), told_elsewhere(EXPECTS_WEB, |_| ())),
         FindingKind::UndocumentedListener => {
-            (told(DOCUMENTS, |it| listen(it, 9229)), told(DOCUMENTS, |it| listen(it, 5300)))
+            (told(DOCUMENTS, |it| listen(it, 9229)), told_elsewhere(DOCUMENTS, |it| listen(it, 5300)))
         }
         FindingKind::UnusedExposure => (
             told("", |it| publish(it, Ipv4Addr::UNSPECIFIED)),
-            told("", |it| publish(it, Ipv4Addr::LOCALHOST)),
+            told_elsewhere("", |it| publish(it, Ipv4Addr::LOCALHOST)),
         ),
-        FindingKind::StolenMac => (told("", steal), told("", |_| ())),
+        FindingKind::StolenMac => (told("", steal), told_elsewhere("", |_| ())),
         FindingKind::Denied | FindingKind::NewEdge | FindingKind::ForbiddenEdge => return None,
     })
 }

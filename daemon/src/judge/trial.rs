@@ -31,6 +31,9 @@ pub(crate) struct Flip {
     pub(super) after: Verdict,
     /// What decides by the contracts that are tried.
     pub(super) decided_by: String,
+    /// File and line of what decides, where it is the contracts' own.
+    #[serde(skip)]
+    pub(super) place: Option<(String, usize)>,
 }
 
 /// What other contracts say of what was seen.
@@ -111,7 +114,7 @@ impl Tried {
         let again = contract.assess_within(snapshot, &ScanLimits::at_end());
         let both = assessment.judged.iter().zip(&again.judged);
         let changed = both.filter(|(before, after)| before.verdict != after.verdict);
-        self.flips.extend(changed.map(|(before, after)| flip(before, after)));
+        self.flips.extend(changed.map(|(before, after)| flip(before, after, contract)));
         self.judged += again.judged.len();
         for note in pipeline::notes(&again.snapshot.completeness).into_iter().chain(again.warnings) {
             if !self.notes.contains(&note) {
@@ -157,7 +160,7 @@ fn in_words(flips: &[Flip], judged: usize) -> String {
     text
 }
 
-fn flip(before: &Judged, after: &Judged) -> Flip {
+fn flip(before: &Judged, after: &Judged, contract: &Contract) -> Flip {
     let conversation = &after.conversation;
     Flip {
         initiator: conversation.initiator.service(),
@@ -169,5 +172,6 @@ fn flip(before: &Judged, after: &Judged) -> Flip {
         before: before.verdict,
         after: after.verdict,
         decided_by: after.decided_by.clone(),
+        place: contract.place_of(&after.decided_by),
     }
 }

@@ -18,6 +18,9 @@ use crate::edge::Edge;
 use crate::error::Failure;
 use crate::report::{bytes, span};
 
+/// Most claims of names told of one edge.
+const NAMES_MAX: usize = 8;
+
 /// All conversations of one edge.
 #[derive(Clone, Debug, Serialize)]
 struct Why {
@@ -39,6 +42,9 @@ struct Why {
     initiator_containers: BTreeSet<String>,
     responder_containers: BTreeSet<String>,
     networks: BTreeSet<String>,
+    /// What addresses outside are called, and by whom: claims.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    names: BTreeSet<String>,
     findings: Vec<Finding>,
     complete: Option<bool>,
     policy: String,
@@ -95,6 +101,7 @@ fn answers(members: &[usize], publication: &Publication) -> Vec<Why> {
                 initiator_containers: BTreeSet::new(),
                 responder_containers: BTreeSet::new(),
                 networks: BTreeSet::new(),
+                names: BTreeSet::new(),
                 findings: Vec::new(),
                 complete: None,
                 policy: assessment.contract.clone(),
@@ -144,6 +151,17 @@ impl Why {
         self.initiator_containers.insert(name(&conversation.initiator));
         self.responder_containers.insert(name(&conversation.responder));
         self.networks.insert(conversation.network.clone());
+        for peer in [&conversation.initiator, &conversation.responder] {
+            let said = peer
+                .names()
+                .iter()
+                .take(NAMES_MAX)
+                .map(|claim| format!("{} is {}, says {}", peer.address(), claim.name, claim.answered_by));
+            self.names.extend(said);
+        }
+        while self.names.len() > NAMES_MAX {
+            self.names.pop_last();
+        }
     }
 
     fn edge(&self) -> String {
@@ -195,6 +213,9 @@ fn in_words(why: &Why, publication: &Publication) -> String {
         list(&why.responder_containers, "nobody"),
         list(&why.networks, "no container network"),
     );
+    if !why.names.is_empty() {
+        let _ = writeln!(out, " claimed     {}", list(&why.names, ""));
+    }
     let _ =
         writeln!(out, " documented  port {}: {}", why.port, list(&why.documented_by, "nothing documents it"));
     let _ = writeln!(

@@ -9,8 +9,8 @@ use portolan_capture::{
     FilterPlan, Frame, LiveTap, ParseOptions, Polled, Tap, TapError, TapStatistics, dns, parse,
 };
 use portolan_flowtable::{
-    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Role, Tally, Thefts,
-    Timestamp,
+    AttachmentId, Blindness, Delta, DeltaSink, InterfaceTable, Ledger, NotCounted, Role, Sought, Tally,
+    Thefts, Timestamp,
 };
 use portolan_identity::Picture;
 use rtrb::Producer;
@@ -68,6 +68,8 @@ pub(super) struct Report {
     pub overflow_most: Option<(AttachmentId, Tally)>,
     /// Hardware addresses that others than their holders sent from.
     pub thefts: Thefts,
+    /// Who asked for addresses of its own network in vain.
+    pub sought: Sought,
     /// Why the tap ended, if it did.
     pub failure: Option<String>,
     /// Whether every delta found room in the ring.
@@ -369,6 +371,7 @@ impl Intake {
             occupancy: self.meter.occupancy(),
             overflow_most: self.meter.overflow_most(),
             thefts: self.meter.thefts().clone(),
+            sought: self.meter.sought(),
             failure: self.failure.as_ref().map(ToString::to_string),
             is_drained: self.meter.is_drained(),
             is_final,

@@ -461,6 +461,7 @@ impl Session {
             occupancy: report.occupancy,
             overflow_most: report.overflow_most,
             thefts: report.thefts.clone(),
+            sought: report.sought.clone(),
             happenings,
             is_last: false,
         };

@@ -323,6 +323,7 @@ fn subject(finding: &Finding, names: &ShortNames) -> String {
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::Beaconing
+        | FindingKind::PasswordGuessing
         | FindingKind::SynFlood => {
             format!("{initiator} -> {responder}{port}")
         }

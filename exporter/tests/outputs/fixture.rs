@@ -70,6 +70,7 @@ pub(crate) fn judged(initiator: Peer, responder: Peer, port: u16, bytes: u64) ->
             last_frame: 9,
             rtt_p50: Some(80_000),
             burst_unanswered: 0,
+            icmp: Default::default(),
             first_source_port: Some(Port(50_001)),
         },
         verdict: Verdict::Unjudged,

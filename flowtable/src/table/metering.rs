@@ -12,7 +12,7 @@ use crate::interfaces::Sighting;
 use crate::key::FlowKey;
 use crate::ledger::{NotCounted, Tally};
 use crate::missed::Missing;
-use crate::observation::{Network, NonIp, Observation, Packet, TcpFacts};
+use crate::observation::{ArpFacts, Network, NonIp, Observation, Packet, TcpFacts};
 use crate::progress;
 use crate::progress::State;
 use crate::sequence::{Marks, Numbers};
@@ -56,13 +56,29 @@ impl FlowTable {
             Sighting::Unknown => return self.hold(seen),
         };
         match &seen.network {
-            Network::NonIp(NonIp::Arp) => self.ledger.arp.count(seen.wire_bytes),
+            Network::NonIp(NonIp::Arp(said)) => {
+                self.ledger.arp.count(seen.wire_bytes);
+                if let Some(arp) = said {
+                    self.note_neighbour(seen, arp, scope, sender);
+                }
+            }
             Network::NonIp(NonIp::Other) => self.ledger.other_non_ip.count(seen.wire_bytes),
             Network::Ip(packet) => {
                 let ports = self.ports_of(scope, packet);
                 self.meter(&Metering { seen, packet, ports, scope, sender }, ahead.place, directory);
             }
         }
+    }
+
+    /// Kept out of the packets' way.
+    #[cold]
+    fn note_neighbour(&mut self, seen: &Observation, arp: &ArpFacts, scope: ScopeId, sender: Sender) {
+        let (attachment, is_host) = match sender {
+            Sender::Veth { attachment, is_fresh: _ } => (attachment, false),
+            Sender::Bridge => (AttachmentId(0), true),
+            Sender::Unknown => (AttachmentId(0), false),
+        };
+        self.neighbours.note(seen, arp, scope, attachment, is_host);
     }
 
     /// Meters a packet; `place` is its key's, where that was built before.

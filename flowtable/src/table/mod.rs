@@ -35,6 +35,7 @@ use crate::interfaces::{InterfaceId, InterfaceTable, Role};
 use crate::key::{Endpoint, FlowKey, Keyer};
 use crate::ledger::{Ledger, NotCounted, Rejected, Tally};
 use crate::missed::{Missed, Missing};
+use crate::neighbours::Neighbours;
 use crate::observation::{Observation, Packet};
 use crate::sequence::Marks;
 use crate::theft::Thefts;
@@ -102,6 +103,7 @@ pub struct FlowTable {
     listeners: Box<[u64]>,
     overflow: Box<[Tally]>,
     thefts: Thefts,
+    neighbours: Neighbours,
     missed: Missed,
     /// Counted frames and their flows, where somebody follows them.
     trace: Option<Vec<(u64, u64)>>,
@@ -143,6 +145,7 @@ impl FlowTable {
             listeners: vec![0; LISTENERS].into_boxed_slice(),
             overflow: vec![Tally::default(); OVERFLOW_ROWS].into_boxed_slice(),
             thefts: Thefts::new(),
+            neighbours: Neighbours::new(),
             missed: Missed::default(),
             trace: None,
         }
@@ -171,6 +174,11 @@ impl FlowTable {
     /// Returns slots.
     pub fn capacity(&self) -> usize {
         self.slots
+    }
+
+    /// Returns who asks for which addresses of its network in vain.
+    pub fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
     }
 
     /// Returns when frames were missed since this was last asked.
@@ -279,6 +287,7 @@ impl FlowTable {
     /// tap last lost frames: an attempt made before that is not called blocked, its delivery may have been lost.
     pub fn tick(&mut self, now: Timestamp, last_loss: Option<Timestamp>) {
         self.decide_attempts(now, last_loss);
+        self.neighbours.tick(now);
         self.sweep(now, self.hot.len().div_ceil(8));
     }
 

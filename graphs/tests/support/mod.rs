@@ -79,6 +79,7 @@ pub(crate) fn talk(initiator: Peer, responder: Peer, port: u16, answered: u64, r
         last_frame: 9,
         rtt_p50: (answered > 0).then_some(110_000),
         burst_unanswered: 0,
+        icmp: Default::default(),
         first_source_port: Some(Port(50_001)),
     }
 }
@@ -99,6 +100,7 @@ pub(crate) fn snapshot(workloads: Vec<Arc<Workload>>, conversations: Vec<Convers
         withheld: Tally::default(),
         conversations_folded: 0,
         thefts: Vec::new(),
+        sweeps: Vec::new(),
     }
 }
 

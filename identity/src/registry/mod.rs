@@ -19,7 +19,7 @@ use portolan_flowtable::lifecycle::{Change, Happening};
 use portolan_flowtable::{AttachmentId, InterfaceEntry, Listening, MacAddr, ScopeId, Timestamp, Workload};
 use tokio::sync::watch;
 
-use crate::inventory::{Container, DockerNetwork, Image};
+use crate::inventory::{Container, DockerNetwork, Image, SwarmService};
 use crate::lifecycle::LifecycleLog;
 use crate::links::{Link, LinkAddress, LinkPicture};
 use crate::listening::{ListeningPlace, Seen};
@@ -148,6 +148,8 @@ pub struct RosterBook {
     containers: DashMap<String, Arc<Known>>,
     networks: DashMap<String, Arc<DockerNetwork>>,
     images: DashMap<String, Arc<Image>>,
+    /// Services of the swarm by name, where the engine is a manager of one.
+    services: DashMap<String, Arc<SwarmService>>,
     joint: Mutex<Joint>,
     lifecycle: Mutex<LifecycleLog>,
     picture: watch::Sender<Arc<Picture>>,
@@ -160,7 +162,7 @@ impl std::fmt::Debug for RosterBook {
 }
 
 /// A workload and what it was made of.
-type Drawn = (Arc<Known>, Option<Arc<Image>>, Arc<Workload>);
+type Drawn = (Arc<Known>, Option<Arc<Image>>, Option<Arc<SwarmService>>, Arc<Workload>);
 
 /// What only the join touches.
 struct Joint {
@@ -229,6 +231,7 @@ impl RosterBook {
             containers: DashMap::new(),
             networks: DashMap::new(),
             images: DashMap::new(),
+            services: DashMap::new(),
             joint: Mutex::new(joint),
             lifecycle: Mutex::default(),
             picture: watch::Sender::new(Arc::new(Picture::default())),
@@ -402,6 +405,22 @@ impl RosterBook {
         self.images.contains_key(id)
     }
 
+    /// Takes over all services of the swarm; none where the engine manages none.
+    pub(crate) fn services_seen(&self, services: Vec<SwarmService>, now: Timestamp) {
+        let names: BTreeSet<&String> = services.iter().map(|service| &service.name).collect();
+        let is_same = |service: &SwarmService| {
+            self.services.get(&service.name).is_some_and(|known| known.value().as_ref() == service)
+        };
+        if names.len() == self.services.len() && services.iter().all(is_same) {
+            return;
+        }
+        self.services.retain(|name, _| names.contains(name));
+        for service in services.into_iter().take(OBJECTS_MAX) {
+            self.services.insert(service.name.clone(), Arc::new(service));
+        }
+        self.docker_changed(now);
+    }
+
     /// Notes a full listing: what is not in it, is gone. `asked_at` protects what came after the question.
     pub(crate) fn listed(&self, listed: &BTreeSet<String>, asked_at: Timestamp, now: Timestamp) {
         let known: Vec<_> = self.containers.iter().map(|entry| Arc::clone(entry.value())).collect();
@@ -506,7 +525,13 @@ impl RosterBook {
         let containers = self.containers.iter().map(|entry| (entry.key().clone(), Arc::clone(entry.value())));
         let networks = self.networks.iter().map(|entry| (entry.key().clone(), Arc::clone(entry.value())));
         let images = self.images.iter().map(|entry| (entry.key().clone(), Arc::clone(entry.value())));
-        Objects { containers: containers.collect(), networks: networks.collect(), images: images.collect() }
+        let services = self.services.iter().map(|entry| (entry.key().clone(), Arc::clone(entry.value())));
+        Objects {
+            containers: containers.collect(),
+            networks: networks.collect(),
+            images: images.collect(),
+            services: services.collect(),
+        }
     }
 
     fn publish(&self, joint: &mut Joint, objects: &Objects, now: Timestamp) {
@@ -543,6 +568,7 @@ struct Objects {
     containers: BTreeMap<String, Arc<Known>>,
     networks: BTreeMap<String, Arc<DockerNetwork>>,
     images: BTreeMap<String, Arc<Image>>,
+    services: BTreeMap<String, Arc<SwarmService>>,
 }
 
 /// Attributes of a container event that are Docker's own; all others are the container's labels.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use portolan_flowtable::{Timestamp, Workload};
+use portolan_flowtable::{DocumentSource, DocumentedPort, Timestamp, Workload};
 
 use super::{
     Attachment, Drawn, ENDED_ASKED, Joint, Known, MatchedBy, NAMED_WITHIN, Objects, SEARCH_AGAIN,
@@ -13,7 +13,7 @@ use super::{
 use crate::directory::link_local;
 use crate::inventory::unobservable;
 use crate::namespaces::Whereabouts;
-use crate::naming::workload;
+use crate::naming::{swarm_service, workload};
 
 impl Joint {
     /// Returns whether an attachment came just now and nobody knows anything of who is behind it.
@@ -211,21 +211,32 @@ impl Joint {
             |endpoint| objects.networks.get(&endpoint.network_id).map_or("", |network| &network.driver),
             |owner| objects.containers.get(owner).map(|known| known.record.name.clone()),
         );
-        let is_same = |(of, with, named): &&Drawn| {
+        let service =
+            swarm_service(record, image.map(Arc::as_ref)).and_then(|name| objects.services.get(name));
+        let is_same = |(of, with, by, named): &&Drawn| {
             Arc::ptr_eq(of, known)
                 && with.as_ref().map(Arc::as_ptr) == image.map(Arc::as_ptr)
+                && by.as_ref().map(Arc::as_ptr) == service.map(Arc::as_ptr)
                 && named.unobservable == unobservable
         };
-        if let Some((_, _, named)) = cached.filter(is_same) {
+        if let Some((_, _, _, named)) = cached.filter(is_same) {
             return Arc::clone(named);
         }
         let started_at = record.started_at.unwrap_or_default();
-        let named = Workload { unobservable, ..workload(record, image.map(Arc::as_ref), started_at) };
+        let mut named = Workload { unobservable, ..workload(record, image.map(Arc::as_ref), started_at) };
+        if let Some(service) = service {
+            named.documented.extend(service.ports.iter().map(|range| DocumentedPort {
+                first: range.first,
+                last: range.last,
+                protocol: range.protocol,
+                source: DocumentSource::Swarm { service: service.name.clone() },
+            }));
+        }
         let named = match cached {
-            Some((_, _, earlier)) if **earlier == named => Arc::clone(earlier),
+            Some((_, _, _, earlier)) if **earlier == named => Arc::clone(earlier),
             Some(_) | None => Arc::new(named),
         };
-        let entry = (Arc::clone(known), image.cloned(), Arc::clone(&named));
+        let entry = (Arc::clone(known), image.cloned(), service.cloned(), Arc::clone(&named));
         self.workloads.insert(record.id.clone(), entry);
         named
     }

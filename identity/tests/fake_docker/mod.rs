@@ -27,6 +27,8 @@ struct Memory {
     containers: BTreeMap<String, Value>,
     networks: Vec<Value>,
     images: Vec<Value>,
+    /// Services of its swarm; `None` where it manages none.
+    services: Option<Value>,
     /// Container ids answered with nonsense.
     lies: Vec<String>,
     requests: Vec<String>,
@@ -136,6 +138,11 @@ impl FakeDocker {
         change(&mut self.memory.lock().unwrap().containers);
     }
 
+    /// From now on manages a swarm with these services, or none.
+    pub(crate) fn manage(&self, services: Option<Value>) {
+        self.memory.lock().unwrap().services = services;
+    }
+
     /// From now on answers nonsense about this container.
     pub(crate) fn lie_about(&self, id: &str) {
         self.memory.lock().unwrap().lies.push(id.to_owned());
@@ -208,6 +215,10 @@ async fn answer(
             text(200, r#"{"Id": 7, "State": "yes", "NetworkSettings": [{"#.to_owned())
         }
         ["containers", id, "json"] => found(memory.containers.get(*id)),
+        ["services"] => match &memory.services {
+            Some(services) => text(200, services.to_string()),
+            None => text(503, json!({"message": "This node is not a swarm manager."}).to_string()),
+        },
         ["networks"] => text(200, Value::from(memory.networks.clone()).to_string()),
         ["networks", id] => found(memory.networks.iter().find(|network| network["Id"] == **id)),
         ["images", id, "json"] => found(memory.images.iter().find(|image| image["Id"] == **id)),

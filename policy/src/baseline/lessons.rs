@@ -203,6 +203,7 @@ fn is_hostile(kind: FindingKind) -> bool {
         | FindingKind::ForeignResolver
         | FindingKind::CleartextAdmin
         | FindingKind::Beaconing
+        | FindingKind::PasswordGuessing
         | FindingKind::UnusualLevel => false,
     }
 }

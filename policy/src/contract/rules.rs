@@ -9,16 +9,18 @@ use toml_edit::{Item, TableLike, Value};
 
 use super::{Place, Reader, Written, nearest, range};
 use crate::assessment::{FindingKind, Severity};
+use crate::icmp::IcmpPattern;
 use crate::rules::{Action, DefaultRule, Exemption, PolicyRule, Ports, Relation, Rules, Scope, Standard};
 
 /// Most rules of one file.
 const RULES_MAX: usize = 10_000;
-const RULE_KEYS: [&str; 12] = [
+const RULE_KEYS: [&str; 13] = [
     "action",
     "id",
     "from",
     "to",
     "ports",
+    "icmp",
     "direction",
     "severity",
     "owner",
@@ -131,8 +133,8 @@ impl Reader<'_> {
                 None
             }
         };
-        if !table.contains_key("from") && !table.contains_key("to") && !table.contains_key("ports") {
-            let message = "this rule speaks of everything: give from, to or ports, or set [defaults]";
+        if !["from", "to", "ports", "icmp"].iter().any(|key| table.contains_key(key)) {
+            let message = "this rule speaks of everything: give from, to, ports or icmp, or set [defaults]";
             self.report(span.clone(), message.to_owned(), None);
         }
         let mut remarks = BTreeMap::new();
@@ -173,6 +175,7 @@ impl Reader<'_> {
         };
         let (from, to) = (ends("from"), ends("to"));
         let ports = table.get("ports").map(|item| self.rule_ports(item)).unwrap_or_default();
+        let icmp = table.get("icmp").map(|item| self.icmp(item)).unwrap_or_default();
         let is_both = match table.get("direction") {
             None => false,
             Some(item) => match self.text_of(item, "direction").as_deref() {
@@ -191,7 +194,13 @@ impl Reader<'_> {
         };
         let expires = table.get("expires").and_then(|item| self.expires(item));
         // A list that is there and empty selects nobody; left out, it would select all.
-        for (key, list) in [("from", from.is_empty()), ("to", to.is_empty()), ("ports", ports.is_empty())] {
+        let lists = [
+            ("from", from.is_empty()),
+            ("to", to.is_empty()),
+            ("ports", ports.is_empty()),
+            ("icmp", icmp.is_empty()),
+        ];
+        for (key, list) in lists {
             if let Some(item) =
                 table.get(key).filter(|item| list && item.as_array().is_some_and(|it| it.is_empty()))
             {
@@ -202,7 +211,32 @@ impl Reader<'_> {
                 );
             }
         }
-        Scope { from, to, ports, is_both, expires }
+        Scope { from, to, ports, icmp, is_both, expires }
+    }
+
+    /// Reads kinds of ICMP messages.
+    fn icmp(&mut self, item: &Item) -> Vec<IcmpPattern> {
+        let mut patterns = Vec::new();
+        for value in self.values(item, "icmp") {
+            let text = match value {
+                Value::String(text) => text.value().clone(),
+                Value::Integer(number) => number.value().to_string(),
+                Value::Float(_)
+                | Value::Boolean(_)
+                | Value::Datetime(_)
+                | Value::Array(_)
+                | Value::InlineTable(_) => {
+                    let expected = "texts as in \"echo-request\" or \"3/1\"";
+                    self.wrong_type(value.span(), "icmp", expected, value.type_name());
+                    continue;
+                }
+            };
+            match IcmpPattern::parse(&text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err((message, hint)) => self.report(value.span(), message, hint),
+            }
+        }
+        patterns
     }
 
     fn rule_ports(&mut self, item: &Item) -> Vec<Ports> {
@@ -260,9 +294,11 @@ impl Reader<'_> {
                 continue;
             };
             let own_keys = kind.thresholds().iter().map(|threshold| threshold.name);
-            let keys: Vec<&str> = STANDARD_KEYS.into_iter().chain(own_keys).collect();
+            let ports_key = kind.names_ports().then_some("ports");
+            let keys: Vec<&str> = STANDARD_KEYS.into_iter().chain(own_keys).chain(ports_key).collect();
             self.check_keys(own, &keys, &format!("standard.{}", kind.name()));
             let thresholds = self.thresholds(kind, own);
+            let ports = own.get("ports").filter(|_| kind.names_ports()).map(|item| self.login_ports(item));
             let is_enabled = own.get("enabled").is_none_or(|item| match item.as_bool() {
                 Some(is_enabled) => is_enabled,
                 None => {
@@ -275,9 +311,33 @@ impl Reader<'_> {
                 None => Vec::new(),
             };
             let exempt = tables.into_iter().map(|(table, span)| self.exemption(kind, table, span)).collect();
-            all.push(Standard { place: self.place(item.span()), kind, is_enabled, thresholds, exempt });
+            all.push(Standard {
+                place: self.place(item.span()),
+                kind,
+                is_enabled,
+                thresholds,
+                ports,
+                exempt,
+            });
         }
         all
+    }
+
+    /// Reads the ports passwords are guessed at: of TCP, as nothing else opens and ends connections.
+    fn login_ports(&mut self, item: &Item) -> Vec<Ports> {
+        let ports = self.rule_ports(item);
+        let is_tcp = |ports: &Ports| match ports {
+            Ports::Range(_, _, protocol) | Ports::All(protocol) => *protocol == Protocol::TCP,
+        };
+        if let Some(other) = ports.iter().find(|ports| !is_tcp(ports)) {
+            let message = format!("\"ports\" of password_guessing are of TCP, not {other}");
+            self.report(item.span(), message, Some("22/tcp".to_owned()));
+        }
+        if item.as_array().is_some_and(|list| list.is_empty()) {
+            let message = "an empty \"ports\" speaks of nothing: leave it out for the ports that are known, or set enabled = false";
+            self.report(item.span(), message.to_owned(), None);
+        }
+        ports
     }
 
     fn thresholds(&mut self, kind: FindingKind, table: &dyn TableLike) -> BTreeMap<&'static str, u64> {

@@ -102,6 +102,7 @@ fn is_of_one_call(kind: FindingKind) -> bool {
         | FindingKind::UnlistedSource
         | FindingKind::StolenMac
         | FindingKind::Beaconing
+        | FindingKind::PasswordGuessing
         | FindingKind::UnusualLevel => false,
     }
 }
@@ -144,6 +145,7 @@ fn like(finding: &Finding, snapshot: &Snapshot) -> Option<Conversation> {
         last_frame: finding.last_frame,
         rtt_p50: None,
         burst_unanswered: 0,
+        icmp: Default::default(),
         first_source_port: None,
     })
 }

@@ -6,6 +6,7 @@ use portolan_flowtable::flow::Claim;
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{Conversation, Outcomes, Peer, Snapshot};
 
+use super::guesses::Door;
 use super::watch::{Beating, Rhythm, RhythmLimits, Series, Unusual};
 use crate::assess::{CONTAINERS_MAX, Key};
 use crate::assessment::{Finding, FindingKind, Severity, Verdict};
@@ -87,6 +88,64 @@ fn beacon(
         filter: format!("{} && {} && {}", address(initiator), address(responder), port_filters(&[*port])),
         span: Some((beating.first_at, beating.last_at)),
     }
+}
+
+/// Returns who guesses passwords, one pattern for each pair of ends and port. What a rule allows is meant; a database is
+/// guessed at by those alone whom it is not meant for.
+pub(crate) fn guessing(
+    rhythm: &Rhythm,
+    conversations: &[Conversation],
+    rulings: &[Ruling],
+    limits: &RhythmLimits,
+) -> Vec<Pattern> {
+    if rhythm.is_without_guess() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (number, (conversation, ruling)) in conversations.iter().zip(rulings).enumerate() {
+        let Conversation { initiator, responder, port, .. } = conversation;
+        let is_own = conversation.claim == Claim::Own && conversation.evidence.is_proof();
+        let is_open = is_own && !conversation.is_proxy_leg && ruling.verdict != Verdict::Allowed;
+        let Some(guessing) = rhythm.guessing(initiator, responder, *port).filter(|_| is_open) else {
+            continue;
+        };
+        let what = match limits.guess.door(*port) {
+            None => continue,
+            Some(Door::Named) => "a port named for logins",
+            Some(Door::Login(name)) => name,
+            Some(Door::Database(name)) if is_stranger(ruling) => name,
+            Some(Door::Database(_)) => continue,
+        };
+        found.push(Pattern {
+            kind: FindingKind::PasswordGuessing,
+            severity: Severity::Medium,
+            port: Some(*port),
+            responder: responder.service(),
+            conversations: vec![number],
+            folded: Vec::new(),
+            summary: format!(
+                "{} opened {} to {} {port} ({what}) in {}",
+                title(initiator),
+                words::count(guessing.connections, "short connection"),
+                title(responder),
+                words::span(guessing.last_at.since(guessing.first_at)),
+            ),
+            against: format!(
+                "guessing is {} short connections to a login port within {}",
+                limits.guess.connections,
+                words::span(limits.guess.window)
+            ),
+            filter: format!("{} && {} && {}", address(initiator), address(responder), port_filters(&[*port])),
+            span: Some((guessing.first_at, guessing.last_at)),
+        });
+    }
+    found
+}
+
+/// Returns whether somebody calls whom nobody meant to.
+fn is_stranger(ruling: &Ruling) -> bool {
+    let is_foreign = ruling.charges.iter().any(|charge| charge.kind == FindingKind::ForeignDatabase);
+    is_foreign || matches!(ruling.verdict, Verdict::UnexpectedPeer | Verdict::Denied)
 }
 
 /// Returns a finding for each service above its level, and the numbers of the conversations it took part in then.

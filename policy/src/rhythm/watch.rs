@@ -7,6 +7,7 @@ use portolan_flowtable::{Peer, Port, Protocol, ServicePort, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::beacon::{BEATS_MIN, Beacon, Period};
+use super::guesses::{GuessLimits, Guesses, Guessing};
 use super::level::{Excess, Level, LevelLimits};
 use super::measure::Measure;
 use crate::stable::StableHash;
@@ -33,17 +34,19 @@ pub const RHYTHM_FORM: u32 = 1;
 const BEATING: [u16; 2] = [53, 123];
 
 /// From where on something is a beacon, or unusual.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RhythmLimits {
     /// Intervals that must fit.
     pub beats: usize,
     /// When a level is unusual; the least amount is each measure's own.
     pub level: LevelLimits,
+    /// When short connections are guesses.
+    pub guess: GuessLimits,
 }
 
 impl Default for RhythmLimits {
     fn default() -> Self {
-        Self { beats: BEATS_MIN, level: LevelLimits::default() }
+        Self { beats: BEATS_MIN, level: LevelLimits::default(), guess: GuessLimits::default() }
     }
 }
 
@@ -158,6 +161,7 @@ pub(super) struct Unusual {
 pub struct Rhythm {
     series: BTreeMap<Series, Followed>,
     services: BTreeMap<String, Service>,
+    guesses: Guesses,
     minute: Option<i64>,
     turned_away: u64,
     /// Before these nobody has been silent for long enough to make room: nobody is looked for.
@@ -254,6 +258,20 @@ impl Rhythm {
         }
     }
 
+    /// Notes a flow that is over and [may have been a guess](super::may_be_guess), by the names of its ends and when it ended.
+    pub fn guessed(
+        &mut self,
+        initiator: &Peer,
+        responder: &Peer,
+        port: ServicePort,
+        at: Timestamp,
+        limits: &RhythmLimits,
+    ) {
+        if !self.guesses.add(initiator, responder, port, at, &limits.guess) {
+            self.turned_away = self.turned_away.saturating_add(1);
+        }
+    }
+
     /// Notes bytes that a service sent.
     pub fn sent(&mut self, service: &str, bytes: u64, at: Timestamp, limits: &RhythmLimits) {
         self.add(service, Measure::SentBytes, at, bytes, limits);
@@ -288,6 +306,21 @@ impl Rhythm {
     /// Returns the period of a series, where it was ever found to have one.
     pub(super) fn beating(&self, series: &Series) -> Option<&Beating> {
         self.series.get(series)?.found.as_ref()
+    }
+
+    /// Returns the guesses of one end at a port of another, where there were enough to say so.
+    pub(super) fn guessing(
+        &self,
+        initiator: &Peer,
+        responder: &Peer,
+        port: ServicePort,
+    ) -> Option<&Guessing> {
+        self.guesses.of(initiator, responder, port)
+    }
+
+    /// Returns whether nobody guesses.
+    pub(super) fn is_without_guess(&self) -> bool {
+        self.guesses.is_empty()
     }
 
     /// Returns whether no series has a period.

@@ -73,6 +73,7 @@ fn documented() -> impl Strategy<Value = DocumentedPort> {
         Just(DocumentSource::Image),
         Just(DocumentSource::Run),
         text().prop_map(|host| DocumentSource::Publish { host }),
+        text().prop_map(|service| DocumentSource::Swarm { service }),
         text().prop_map(|place| DocumentSource::Compose { place }),
         text().prop_map(|key| DocumentSource::Label { key }),
         text().prop_map(|place| DocumentSource::Roster { place }),
