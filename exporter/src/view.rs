@@ -51,13 +51,19 @@ struct Told<'a> {
 impl<'a> View<'a> {
     /// Draws it of a publication.
     pub fn of(publication: &'a Publication, group: Group, boxes: Boxes) -> Self {
-        let Publication { assessment, vitals, .. } = publication;
-        let snapshot = &assessment.snapshot;
+        let assessment = &publication.assessment;
         let map = match group {
             // It is drawn already.
             Group::Service => Map::of(publication.graph.clone(), assessment, boxes),
             Group::Container | Group::Project | Group::Network => Map::draw(assessment, group, boxes),
         };
+        Self::with(publication, map)
+    }
+
+    /// Puts a map that is drawn beside what a publication says.
+    pub(crate) fn with(publication: &'a Publication, map: Map) -> Self {
+        let Publication { assessment, vitals, .. } = publication;
+        let snapshot = &assessment.snapshot;
         let mut findings: Vec<&Finding> = assessment.findings.iter().collect();
         // Gravest first, of these the latest; the id settles the rest.
         findings.sort_by(|one, other| {
