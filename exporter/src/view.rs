@@ -2,7 +2,7 @@
 
 use portolan_flowtable::{Completeness, Tally, Timestamp};
 use portolan_graphs::{Boxes, Group, Map};
-use portolan_policy::{Finding, FindingKind};
+use portolan_policy::{Finding, FindingKind, Join};
 use serde::Serialize;
 
 use crate::publication::{FlowRecord, Publication};
@@ -34,6 +34,9 @@ pub struct View<'a> {
     findings_left_out: u64,
     findings_handled: usize,
     flows: usize,
+    /// What joins containers without a packet.
+    joins: &'a [Join],
+    joins_left_out: u64,
     map: Map,
 }
 
@@ -92,6 +95,8 @@ impl<'a> View<'a> {
             findings_left_out: assessment.findings_left_out.saturating_add(left_out),
             findings_handled: publication.handled.len(),
             flows: publication.flows.len(),
+            joins: &assessment.joins,
+            joins_left_out: assessment.joins_left_out,
             map,
         }
     }

@@ -51,3 +51,4 @@ pub use map::*;
 pub use merge::{
     ADDRESS_NOTES_MAX, Apart, Crossing, Fleet, HostView, Merged, MergedHost, Reason, SameHost, Sighting,
 };
+pub use style::{short_bytes, short_milliseconds};

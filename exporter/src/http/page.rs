@@ -19,6 +19,7 @@ pub(super) const SCRIPT: &str = concat!(
     include_str!("../../assets/filter.js"),
     include_str!("../../assets/picture.js"),
     include_str!("../../assets/panels.js"),
+    include_str!("../../assets/arrivals.js"),
     include_str!("../../assets/page.js"),
 );
 
