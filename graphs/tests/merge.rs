@@ -379,3 +379,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn in_a_picture_no_line_lies_upon_what_is_written() {
+    let merged = merged([db_01(), web_03()]);
+    let svg = merged.map(merged.graph(Group::Service), Boxes::Project).to_svg(0);
+    // The legend below has lines and words of its own.
+    let (map, _) = svg.split_once("</g>\n<path").expect("a legend");
+    let (last_line, first_text) = (map.rfind("marker-end"), map.find("<text"));
+    assert!(last_line.expect("lines") < first_text.expect("texts"), "{svg}");
+}

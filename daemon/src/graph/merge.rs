@@ -154,3 +154,90 @@ fn strange(path: &Path, bytes: &[u8], error: &serde_json::Error) -> Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use portolan_flowtable::Timestamp;
+
+    use super::*;
+
+    fn publication(host: &str, seconds: i64) -> Publication {
+        let mut publication = Publication::empty(host, "0.1.0", Timestamp(seconds * Timestamp::SECOND));
+        publication.vitals.host_addresses = vec!["10.0.0.3".parse().unwrap()];
+        publication
+    }
+
+    fn printed(files: Vec<PathBuf>, format: GraphFormat) -> Result<String, Failure> {
+        let mut out = Vec::new();
+        merge(&GraphMergeArgs { files, format, ..GraphMergeArgs::default() }, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn results_snapshots_folders_and_publications_are_taken_in_every_form() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |name: &str| folder.path().join(name);
+        result::write(&of("web-03.result"), &publication("web-03", 7)).unwrap();
+        std::fs::write(of("db-01.json"), serde_json::to_string(&publication("db-01", 8)).unwrap()).unwrap();
+        let options = snapshots::SnapshotOptions {
+            directory: of("kept"),
+            every: std::time::Duration::from_secs(1),
+            keep: 9,
+            max_bytes: u64::MAX,
+        };
+        let kept = snapshots::Snapshots::open(options).unwrap();
+        for seconds in [3, 9] {
+            kept.write(&publication("cart-02", seconds)).unwrap();
+        }
+        let files = vec![of("web-03.result"), of("db-01.json"), of("kept"), of("db-01.json")];
+        let json = printed(files.clone(), GraphFormat::Json).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let hosts: Vec<_> = json["hosts"].as_array().unwrap().iter().map(|host| &host["host"]).collect();
+        assert_eq!(hosts, ["cart-02", "db-01", "web-03"]);
+        assert_eq!(json["hosts"][0]["at"], "1970-01-01T00:00:09.000000000Z", "the newest of a folder");
+        let mut other = files.clone();
+        other.reverse();
+        for format in [
+            GraphFormat::Json,
+            GraphFormat::Dot,
+            GraphFormat::Mermaid,
+            GraphFormat::Graphml,
+            GraphFormat::Svg,
+            GraphFormat::Cytoscape,
+            GraphFormat::Html,
+        ] {
+            assert_eq!(printed(files.clone(), format).unwrap(), printed(other.clone(), format).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let later = serde_json::to_string(&publication("web-03", 60)).unwrap();
+        let strange = later.replace("\"0.1.0\"", "\"0.9.0\"").replace("\"judged\"", "\"judgments\"");
+        let nameless = serde_json::to_string(&publication("", 1)).unwrap();
+        let one = write("one.json", &serde_json::to_string(&publication("web-03", 7)).unwrap());
+        #[rustfmt::skip]
+        let cases = [
+            (write("graph.json", "{\"schema\":1,\"nodes\":[],\"edges\":[]}"), "graph.json: a graph, which says neither addresses nor published ports"),
+            (write("nine.result", "{\"portolan_result\":9}"),                   "nine.result: a result of form 9, this portolan reads form 1"),
+            (write("strange.json", &strange),                                   "written by portolan 0.9.0, and this is 0.1.0, which cannot read it"),
+            (write("shop.pcap", "not JSON"),                                    "shop.pcap: neither a result, nor a snapshot, nor a publication of a daemon"),
+            (write("later.json", &later),                                       "two different pictures of web-03, of 1970-01-01T00:00:07"),
+            (write("nameless.json", &nameless),                                 "nameless.json: does not say which host it is of"),
+            (folder.path().join("absent.json"),                                 "absent.json: cannot be read"),
+        ];
+        for (path, expected) in cases {
+            let failure = printed(vec![one.clone(), path], GraphFormat::Json).unwrap_err();
+            assert!(failure.message.contains(expected), "{expected}: {}", failure.message);
+            assert_eq!(failure.code, 1);
+        }
+    }
+}

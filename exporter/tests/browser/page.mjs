@@ -200,7 +200,7 @@ await check('keys alone reach services, boxes, findings and rows, and the focus 
 await check('boxes by network and replicas as nodes', async () => {
   const { page, wrong, close } = await open(shop.address);
   await page.locator('#boxes').selectOption('network');
-  await page.locator('#scene .box .name', { hasText: 'shop_front' }).waitFor();
+  await page.locator('#scene .heads .name', { hasText: 'shop_front' }).waitFor();
   await page.locator('#group').selectOption('container');
   await page.locator('#scene .title', { hasText: 'shop-cart-2' }).first().waitFor();
   assert.match(hash(page), /boxes=network&group=container/);
@@ -258,6 +258,13 @@ await check('another time is looked at, and two are compared', async () => {
   await page.locator('#state').filter({ hasText: 'as of' }).waitFor();
   assert.match(await page.locator('#findings-title').textContent(), /\(0\)/);
   assert.deepEqual(wrong, []);
+  await close();
+});
+
+await check('no line lies upon what is written', async () => {
+  const { page, close } = await open(shop.address);
+  const order = await page.evaluate(() => [...document.querySelectorAll('#scene text, #scene .edge')].map(own => (own.matches('.edge') ? 'line' : 'text')).join(' '));
+  assert.match(order, /^(line )+(text ?)+$/);
   await close();
 });
 
