@@ -269,9 +269,12 @@ impl<'a> Book<'a> {
     }
 }
 
-/// Notes about what stays apart, one for each host, address, port and reason.
+/// The host that saw it, what it called, and why it stays.
+type Cause = (String, IpAddr, ServicePort, Reason);
+
+/// Notes about what stays apart: of each cause what fits, and how many conversations.
 #[derive(Default)]
-struct Aparts(BTreeMap<(String, IpAddr, ServicePort, Reason), (BTreeSet<String>, u64)>);
+struct Aparts(BTreeMap<Cause, (BTreeSet<String>, u64)>);
 
 impl Aparts {
     fn note(
