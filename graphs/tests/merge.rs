@@ -389,3 +389,13 @@ fn in_a_picture_no_line_lies_upon_what_is_written() {
     let (last_line, first_text) = (map.rfind("marker-end"), map.find("<text"));
     assert!(last_line.expect("lines") < first_text.expect("texts"), "{svg}");
 }
+
+#[test]
+fn a_card_has_room_for_what_its_ports_say() {
+    let merged = merged([db_01(), web_03()]);
+    let map = merged.map(merged.graph(Group::Service), Boxes::Project);
+    let db = map.nodes.iter().find(|node| node.id == "db-01:shop/db").expect("a card");
+    let row = db.rows.iter().find(|row| row.word == "foreign database").expect("a row");
+    assert_eq!(row.label, "5432/tcp via host:5433");
+    assert!(db.width - 34 >= 7 * (row.label.len() + row.word.len()) as i64, "{}", db.width);
+}
