@@ -119,7 +119,8 @@ pub enum Command {
         portolan graph --at 2026-11-21T14:00:00Z --format svg > two-o-clock.svg\n  \
         portolan graph --from /var/lib/portolan/snapshots --at 1h\n  \
         portolan graph diff 1h now                     what came, what went, what is judged otherwise\n  \
-        portolan graph diff monday.result tuesday.result --format json")]
+        portolan graph diff monday.result tuesday.result --format json\n  \
+        portolan graph merge web-03.json db-01.json    several hosts as one")]
     Graph(Box<GraphArgs>),
     /// Print how the daemon is doing: completeness, accounts, identity
     #[command(
@@ -487,6 +488,35 @@ pub enum GraphCommand {
         portolan graph diff before.pcapng after.pcapng --roster inspect.json\n\n\
         Exits with 0, whether or not something differs; --exit-code turns a difference into 3.")]
     Diff(GraphDiffArgs),
+    /// Put the graphs of several hosts together, joined at published ports
+    #[command(
+        after_help = "Examples:\n  portolan graph merge web-03.json db-01.json --format svg > both.svg\n  \
+        portolan graph merge web-03/snapshots db-01/snapshots --format html > both.html\n  \
+        portolan graph merge *.result --service '*:shop/db' --format mermaid\n\n\
+        On each host, one of:\n  \
+        sudo curl -sS --unix-socket /run/portolan/portolan.sock http://localhost/api/v1/publication > web-03.json\n  \
+        sudo portolan look --for 5m --format json > web-03.json\n\n\
+        A call that both hosts saw counts once, as the caller's host saw it; with --format json what the called host saw\n\
+        stands beside it. What cannot be told stays with `external`, and is said on standard error."
+    )]
+    Merge(GraphMergeArgs),
+}
+
+/// `portolan graph merge`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct GraphMergeArgs {
+    /// One of each host: a result, a snapshot or a folder of them, a publication as the daemon answers it
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// How to print the graph
+    #[arg(long, short_alias = 'o', alias = "output", value_enum, default_value_t)]
+    pub format: GraphFormat,
+    /// What a node stands for
+    #[arg(long, value_enum, default_value_t)]
+    pub group: GroupBy,
+    /// Which edges; names bear their host's: web-03:shop/db.
+    #[command(flatten)]
+    pub select: crate::select::SelectArgs,
 }
 
 /// `portolan graph diff`.

@@ -1,5 +1,7 @@
 //! `portolan graph`: the graph in all its forms, at any time that was kept, and what differs between two.
 
+mod merge;
+
 use std::io::Write;
 use std::path::Path;
 
@@ -12,6 +14,7 @@ use crate::cli::judge::{Since, parse_since};
 use crate::cli::{AskedArgs, DiffForm, GraphArgs, GraphCommand, GraphDiffArgs, GraphFormat, GroupBy};
 use crate::error::Failure;
 use crate::live::clock;
+use crate::select::SelectArgs;
 
 /// What stands for the present.
 const NOW: &str = "now";
@@ -25,6 +28,7 @@ pub fn reads_files_alone(args: &GraphArgs) -> bool {
             diff.asked.from.is_some()
                 || [&diff.before, &diff.after].into_iter().all(|side| Path::new(side).exists())
         }
+        Some(GraphCommand::Merge(_)) => true,
         None => args.asked.from.is_some(),
     }
 }
@@ -35,25 +39,13 @@ pub fn reads_files_alone(args: &GraphArgs) -> bool {
 ///
 /// Returns why there is no answer.
 pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<u8, Failure> {
-    if let Some(GraphCommand::Diff(diff)) = &args.command {
-        return difference(diff, out);
+    match &args.command {
+        Some(GraphCommand::Diff(diff)) => return difference(diff, out),
+        Some(GraphCommand::Merge(merge)) => return merge::merge(merge, out).map(|()| 0),
+        None => {}
     }
     let group = group_of(args.group);
-    let is_map = match args.format {
-        GraphFormat::Html | GraphFormat::Svg | GraphFormat::Cytoscape => true,
-        GraphFormat::Json | GraphFormat::Dot | GraphFormat::Mermaid | GraphFormat::Graphml => false,
-    };
-    if is_map && matches!(group, Group::Project | Group::Network) {
-        return Err(Failure::usage(
-            "the map shows services or containers, in boxes by project: leave --group out, or say --group container",
-        ));
-    }
-    args.select.check()?;
-    if args.format == GraphFormat::Html && !args.select.is_everything() {
-        return Err(Failure::usage(
-            "a page holds everything, and filters by itself: leave the filters out, or take --format svg",
-        ));
-    }
+    check_form(args.format, group, &args.select)?;
     let publication = match args.at {
         Some(since) => at(&args.asked, instant(since))?,
         None => latest(&args.asked)?,
@@ -62,18 +54,40 @@ pub fn graph(args: &GraphArgs, out: &mut impl Write) -> Result<u8, Failure> {
     args.select.graph(&mut graph);
     let map = |graph| Map::of(graph, &publication.assessment, Boxes::Project);
     let unseen = publication.vitals.containers_unseen();
-    let failed =
-        |error: serde_json::Error| Failure::error(format!("cannot write the graph as JSON: {error}"));
     let text = match args.format {
-        GraphFormat::Json => escape::json(&graph.to_json().map_err(failed)?).into_owned(),
+        GraphFormat::Json => escape::json(&graph.to_json().map_err(unwritten)?).into_owned(),
         GraphFormat::Dot => graph.to_dot(),
         GraphFormat::Mermaid => graph.to_mermaid(),
         GraphFormat::Graphml => graph.to_graphml(),
         GraphFormat::Svg => map(graph).to_svg(unseen),
-        GraphFormat::Cytoscape => escape::json(&map(graph).to_cytoscape().map_err(failed)?).into_owned(),
-        GraphFormat::Html => portolan_exporter::http::self_contained(&publication).map_err(failed)?,
+        GraphFormat::Cytoscape => escape::json(&map(graph).to_cytoscape().map_err(unwritten)?).into_owned(),
+        GraphFormat::Html => portolan_exporter::http::self_contained(&publication).map_err(unwritten)?,
     };
     print(out, &text).map(|()| 0)
+}
+
+fn unwritten(error: serde_json::Error) -> Failure {
+    Failure::error(format!("cannot write the graph as JSON: {error}"))
+}
+
+/// Refuses what a form cannot show.
+fn check_form(format: GraphFormat, group: Group, select: &SelectArgs) -> Result<(), Failure> {
+    let is_map = match format {
+        GraphFormat::Html | GraphFormat::Svg | GraphFormat::Cytoscape => true,
+        GraphFormat::Json | GraphFormat::Dot | GraphFormat::Mermaid | GraphFormat::Graphml => false,
+    };
+    if is_map && matches!(group, Group::Project | Group::Network) {
+        return Err(Failure::usage(
+            "the map shows services or containers, in boxes by project: leave --group out, or say --group container",
+        ));
+    }
+    select.check()?;
+    if format == GraphFormat::Html && !select.is_everything() {
+        return Err(Failure::usage(
+            "a page holds everything, and filters by itself: leave the filters out, or take --format svg",
+        ));
+    }
+    Ok(())
 }
 
 fn difference(args: &GraphDiffArgs, out: &mut impl Write) -> Result<u8, Failure> {

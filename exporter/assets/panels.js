@@ -79,6 +79,7 @@ function describeEdge(view, edge, rate) {
       ['decided by', visible(edge.decided_by.join('; '))], ['connections', outcomesInWords(edge.connections)],
       ['sent', bytes(edge.sent.bytes)], ['received', bytes(edge.received.bytes)], ['rate', `${bytes(rate)}/s`],
       ['round trip', roundTrip(edge.rtt_p50)], ['network', visible(edge.network || 'several, or none')], ['via', edge.via ? visible(edge.via) : ''],
+      ['called there', namesInWords(edge)],
       ['since', clock(edge.first_at)], ['last seen', clock(edge.last_at, edge.first_at)],
       ['who called', edge.is_guess ? 'a guess: no connection was seen to open' : 'seen: the caller opened it']),
     make('h3', {}, 'Replicas'),
@@ -88,6 +89,31 @@ function describeEdge(view, edge, rate) {
     make('h3', {}, 'On the host'),
     ...commands(`portolan why ${quoted(`${edge.source} -> ${edge.target}:${port(edge.port)}`)}`, `portolan record --edge ${quoted(`${edge.source} -> ${edge.target}:${port(edge.port)}`)} -w edge.pcapng`),
   ];
+}
+
+/** What the end outside is called, as the other end was told: claims, not facts. */
+function namesInWords(edge) {
+  const names = edge.names || [];
+  const more = edge.names_left_out > 0 ? ` and ${counted(edge.names_left_out, 'further name', 'further names')}` : '';
+  return visible(names.join(', ')) + more;
+}
+
+const JOINED_BY = {
+  docker_socket: "Docker's socket", volume: 'volume', host_path: 'path of the host', network_namespace: 'network namespace of', pid_namespace: 'processes of',
+  ipc_namespace: 'shared memory of', privileged: 'privileged', capability: 'capability',
+};
+
+/** What joins a node with others without a packet: who else, and how. */
+function describeJoins(view, node) {
+  const names = new Set(node.replicas.map(replica => replica.name));
+  const isOwn = member => member.service === node.id || names.has(member.container);
+  const rows = (view.joins || []).filter(join => join.members.some(isOwn)).map(join => {
+    const others = join.members.filter(member => !isOwn(member)).map(member => `${member.container} (${member.how})`);
+    const more = join.members_left_out > 0 ? [`${grouped(join.members_left_out)} more`] : [];
+    const how = [...new Set(join.members.filter(isOwn).map(member => member.how))].join(', ');
+    return { cells: [`${JOINED_BY[join.kind] || join.kind} ${join.kind === 'privileged' ? '' : join.what}`.trim(), how, [...others, ...more].join(', ') || 'the host alone'] };
+  });
+  return rows.length > 0 ? [make('h3', {}, 'Joined without a packet'), table(['by', 'how', 'with'], rows)] : [];
 }
 
 function describeNode(view, number) {
@@ -101,10 +127,12 @@ function describeNode(view, number) {
     make('h2', { id: 'details-title' }, visible(node.id)),
     defined(['kind', node.kind === 'workload' ? 'service' : node.kind], ['note', node.note], ['image', visible(images)], ['networks', visible(node.networks.join(', '))],
       ['sent', bytes(node.sent_bytes)], ['received', bytes(node.received_bytes)],
+      ['called there', visible([...new Set([...into, ...out].flatMap(edge => (node.kind === 'external' && edge.names) || []))].join(', '))],
       ['serves', node.rows.map(row => `${row.label}${row.word ? ` (${row.word})` : ''}`).join(', ')]),
     ...(findings.length > 0 ? [make('h3', {}, 'Findings'), ...findings.map(finding => link(`${finding.severity} ${finding.kind_words}: ${who(finding)}`, 'finding', finding.id))] : []),
     ...(node.replicas.length > 0 ? [make('h3', {}, counted(node.replicas.length + node.replicas_left_out, 'replica', 'replicas')),
       table(['container', '#sent', '#received'], node.replicas.map(replica => ({ cells: [replica.name + (replica.unobservable ? ` (not observable: ${replica.unobservable})` : ''), bytes(replica.sent_bytes), bytes(replica.received_bytes)] })))] : []),
+    ...describeJoins(view, node),
     make('h3', {}, `Called by (${into.length})`), ...into.slice(0, 40).map(call),
     make('h3', {}, `Calls (${out.length})`), ...out.slice(0, 40).map(call),
     link('Show only this', 'only', node.id),

@@ -208,7 +208,8 @@ function definitions() {
 function drawPicture(scene, view, isOpen, rates) {
   const { map } = view;
   const stacked = stack(map, isOpen);
-  const [boxes, edges, cards] = [draw('g', {}), draw('g', {}), draw('g', {})];
+  // What is written is above all lines: names of boxes, then cards.
+  const [boxes, edges, heads, cards] = [draw('g', {}), draw('g', {}), draw('g', { class: 'heads' }), draw('g', {})];
   const drawn = { cards: new Map(), lines: [], boxes: new Map(), width: stacked.width, height: stacked.height };
   map.groups.forEach((group, number) => {
     const place = stacked.places[number];
@@ -217,10 +218,11 @@ function drawPicture(scene, view, isOpen, rates) {
     if (place.open) {
       const box = draw('g', { class: 'box', 'data-group': number },
         draw('rect', { x: place.x, y: place.y, width: place.width, height: place.height, rx: 10 }),
-        draw('text', { class: 'name', x: place.x + 18, y: place.y + 21 }, group.title),
-        draw('text', { class: 'count', x: place.x + place.width - 18, y: place.y + 21, 'text-anchor': 'end' }, counted(group.services, 'service', 'services')),
         draw('rect', { class: 'handle', x: place.x, y: place.y, width: place.width, height: 32 }));
       boxes.append(box);
+      heads.append(
+        draw('text', { class: 'name', x: place.x + 18, y: place.y + 21 }, group.title),
+        draw('text', { class: 'count', x: place.x + place.width - 18, y: place.y + 21, 'text-anchor': 'end' }, counted(group.services, 'service', 'services')));
       drawn.boxes.set(number, box);
     } else {
       const faulty = group.findings > 0 ? ' faulty' : '';
@@ -254,7 +256,7 @@ function drawPicture(scene, view, isOpen, rates) {
     edges.append(element);
     drawn.lines.push({ ...line, element, rate });
   }
-  scene.replaceChildren(boxes, edges, cards);
+  scene.replaceChildren(boxes, edges, heads, cards);
   return drawn;
 }
 

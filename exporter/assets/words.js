@@ -25,13 +25,18 @@ function visible(text) {
   return String(text).replace(hidden, found => `<U+${found.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}>`);
 }
 
+/** As `portolan_graphs::short_bytes` writes it: to the nearest, tenths below ten. Rates are no whole numbers. */
 function bytes(count) {
-  if (count < 1024) return `${Math.round(count)} B`;
-  for (const unit of ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB']) {
+  if (count < 1024) return `${Math.min(1023, Math.round(count))} B`;
+  const units = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
+  let place = 0;
+  count /= 1024;
+  while (place < units.length - 1 && Math.floor(count + 0.5) >= 1024) {
     count /= 1024;
-    if (count < 1024) return `${count < 10 ? (Math.floor(count * 10) / 10).toFixed(1) : Math.floor(count)} ${unit}`;
+    place += 1;
   }
-  return `${Math.floor(count)} EiB`;
+  const tenths = Math.floor(count * 10 + 0.5);
+  return `${tenths < 100 ? (tenths / 10).toFixed(1) : Math.floor(count + 0.5)} ${units[place]}`;
 }
 
 function grouped(count) {
@@ -43,7 +48,13 @@ function counted(count, one, many) {
 }
 
 function roundTrip(nanoseconds) {
-  return nanoseconds === null || nanoseconds === undefined ? '' : `${(nanoseconds / 1e6).toFixed(2)} ms`;
+  if (nanoseconds === null || nanoseconds === undefined) return '';
+  // As `portolan_graphs::short_milliseconds` writes it.
+  for (const [digits, unit, limit] of [[2, 1e4, 1000], [1, 1e5, 1000]]) {
+    const parts = Math.floor(nanoseconds / unit + 0.5);
+    if (parts < limit) return `${(parts / 10 ** digits).toFixed(digits)} ms`;
+  }
+  return `${Math.floor(nanoseconds / 1e6 + 0.5)} ms`;
 }
 
 /** Reads RFC 3339; JavaScript knows milliseconds. */

@@ -33,9 +33,12 @@ pub struct Metric {
     pub kind: Kind,
     /// One sentence a stranger understands at three in the morning.
     pub help: &'static str,
-    /// Label names, in the order of their values.
+    /// Label names, in the order of their values; [`HOST`] stands in front of them.
     pub labels: &'static [&'static str],
 }
+
+/// Label of every series, in front of those of its family: the host Portolan runs on.
+pub const HOST: &str = "host";
 
 /// Labels of every series of an edge; those with more have them behind.
 pub(crate) const EDGE: &[&str] =
@@ -80,7 +83,7 @@ catalogue! {
     EDGE_RTT = "portolan_edge_rtt_seconds" Gauge EDGE,
         "Median TCP handshake round trip of an edge in seconds, to a quarter octave.";
     SERVICE_CONTAINERS = "portolan_service_containers" Gauge &["service", "project"],
-        "Containers of a service: its replicas, running or ended within the last minute.";
+        "Containers of a service: its replicas, running or ended within the last 40 seconds.";
     LISTENER_INFO = "portolan_listener_info" Gauge &["service", "project", "port", "protocol", "class"],
         "Always 1: a service port, and whether it is documented and used.";
     FINDINGS = "portolan_findings" Gauge &["kind", "severity"],
@@ -318,6 +321,7 @@ Container ids, outside addresses, client ports and error texts are never labels.
 
 | label | values |
 |---|---|
+| `host` | on every series: the name of the host Portolan runs on, or of the capture (`vitals.host`, the `host` of events). Prometheus adds `instance`, the address it scraped: one host may be scraped at several, and one address may come to be another host. A target that has a label `host` of its own keeps it, and this one is then called `exported_host` (`honor_labels: true` turns that round) |
 | `client`, `server`, `service` | the name replicas share, without its project; `host`, `external` (everything outside), `multicast`, `unclaimed` (an address of a container network nobody holds), `ambiguous`; an address only in replays without a roster |
 | `client_project`, `server_project`, `project` | compose or stack project; empty where there is none |
 | `port`, `protocol` | the service port and `tcp`, `udp`, `sctp`, `icmp`, `icmp6` or `ip-N`; `port` is empty where the protocol has none, `ephemeral` where which end serves is a guess and the port is one that clients are given |
@@ -341,8 +345,8 @@ Names hold at most 128 characters. Control characters and characters that turn t
 
 - It begins with the first frame; an edge the contract or a published port documents begins at 0 before that, so that
   `increase()` sees the first connection.
-- It lives as long as both services have containers, and until 60 seconds after the last of one ended. An edge with an
-  unnamed end lives as long as its conversations are held.
+- It lives as long as both services have containers, and until 40 seconds after the last of one ended; scraped every 15 seconds or
+  more often, it is stale in Prometheus within a minute. An edge with an unnamed end lives as long as its conversations are held.
 - Counters never fall while it lives, whatever becomes of the conversations behind it.
 - At most 10,000 edges have series. The rest is added up in one edge whose six labels are `other` (projects empty).
   Of one client and server, at most 64 undocumented ports have series; the rest has `port=\"other\"`,

@@ -36,7 +36,7 @@ pub struct SeriesLimits {
     pub undocumented_ports_per_pair_max: usize,
     /// Service ports listed.
     pub listeners_max: usize,
-    /// How long an edge's series outlive its services' names, in seconds; containers that ended keep theirs a minute.
+    /// How long an edge's series outlive its services' names, in seconds; containers that ended keep theirs 40 seconds.
     pub linger_seconds: u32,
 }
 

@@ -8,7 +8,7 @@ use std::fmt::{Display, Write as _};
 use portolan_policy::{FindingKind, Severity};
 
 use crate::catalogue::{self, Metric};
-use crate::collect::{EdgeKey, EdgeMemory, EdgeSeries, SeriesLimits};
+use crate::collect::{self, EdgeKey, EdgeMemory, EdgeSeries, SeriesLimits};
 use crate::escape;
 use crate::own::OwnMetrics;
 use crate::publication::Publication;
@@ -30,7 +30,10 @@ pub fn render_with(publication: &Publication, memory: &EdgeMemory, own: &OwnMetr
 
 /// Renders the families that follow from the publication alone.
 pub(crate) fn render_published(publication: &Publication, memory: &EdgeMemory) -> String {
-    let mut page = Page { text: String::with_capacity(4096 + 1400 * memory.series().count()) };
+    let mut page = Page {
+        text: String::with_capacity(4096 + 1600 * memory.series().count()),
+        host: host_label(publication),
+    };
     write_edges(&mut page, memory);
     write_judgement(&mut page, publication, memory);
     write_accounts(&mut page, publication, memory);
@@ -75,6 +78,14 @@ fn write_edges(page: &mut Page, memory: &EdgeMemory) {
             rtt.edge(edge, &[], portolan_flowtable::Timestamp(nanoseconds).as_seconds());
         }
     }
+}
+
+/// Returns the label every series has, as it stands between the braces: whose they are, wherever they are kept.
+fn host_label(publication: &Publication) -> String {
+    let mut text = String::new();
+    let host = collect::label_text(&publication.vitals.host);
+    write_labels(&mut text, std::iter::once((&catalogue::HOST, host.as_str())));
+    text
 }
 
 /// Returns the labels all series of an edge have, as they stand between the braces.
@@ -182,18 +193,21 @@ fn write_accounts(page: &mut Page, publication: &Publication, memory: &EdgeMemor
 
 struct Page {
     text: String,
+    /// The label every series has.
+    host: String,
 }
 
 impl Page {
     /// Begins a family. Its header is written with its first sample: an empty family is absent.
     fn family(&mut self, metric: &'static Metric) -> Family<'_> {
-        Family { metric, text: &mut self.text, is_begun: false }
+        Family { metric, text: &mut self.text, host: &self.host, is_begun: false }
     }
 }
 
 struct Family<'a> {
     metric: &'static Metric,
     text: &'a mut String,
+    host: &'a str,
     is_begun: bool,
 }
 
@@ -202,6 +216,8 @@ impl Family<'_> {
     fn edge(&mut self, edge: &str, further: &[&str], value: impl Display) {
         self.begin();
         self.text.push('{');
+        self.text.push_str(self.host);
+        self.text.push(',');
         self.text.push_str(edge);
         let rest = self.metric.labels.get(catalogue::EDGE.len()..).unwrap_or_default();
         if !rest.is_empty() {
@@ -213,12 +229,13 @@ impl Family<'_> {
 
     fn sample(&mut self, values: &[&str], value: impl Display) {
         self.begin();
+        self.text.push('{');
+        self.text.push_str(self.host);
         if !self.metric.labels.is_empty() {
-            self.text.push('{');
+            self.text.push(',');
             write_labels(self.text, self.metric.labels.iter().zip(values.iter().copied()));
-            self.text.push('}');
         }
-        self.put(format_args!(" {value}\n"));
+        self.put(format_args!("}} {value}\n"));
     }
 
     fn begin(&mut self) {

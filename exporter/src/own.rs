@@ -13,6 +13,8 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
+use prometheus::proto::{LabelPair, MetricFamily};
+
 use crate::catalogue::{self, Metric};
 use crate::collect::{self, EdgeMemory};
 use crate::cost::Cost;
@@ -112,6 +114,16 @@ impl OwnMetrics {
     pub fn render(&self, publication: &Publication, memory: &EdgeMemory) -> String {
         let mut families = gauges(publication, memory).gather();
         families.extend(self.live.gather());
+        let host = collect::label_text(&publication.vitals.host);
+        for metric in families.iter_mut().flat_map(MetricFamily::mut_metric) {
+            let mut labels = vec![LabelPair::default()];
+            for label in &mut labels {
+                label.set_name(catalogue::HOST.to_owned());
+                label.set_value(host.clone());
+            }
+            labels.extend(metric.take_label());
+            metric.set_label(labels);
+        }
         TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| {
             // Everything above is named by constants; should the crate refuse one all the same, the edges matter more.
             format!("# {}\n", error.to_string().replace('\n', " "))

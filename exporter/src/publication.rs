@@ -266,6 +266,10 @@ pub struct Vitals {
     pub version: String,
     /// Name of the host, or of the capture.
     pub host: String,
+    /// Addresses by which others may reach the host: none of a container network, none of loopback. Empty where nobody
+    /// said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_addresses: Vec<std::net::IpAddr>,
     /// When this run began, in engine time.
     pub started_at: Timestamp,
     /// Ticks so far.

@@ -2,7 +2,7 @@
 
 use portolan_flowtable::{Completeness, Tally, Timestamp};
 use portolan_graphs::{Boxes, Group, Map};
-use portolan_policy::{Finding, FindingKind};
+use portolan_policy::{Finding, FindingKind, Join};
 use serde::Serialize;
 
 use crate::publication::{FlowRecord, Publication};
@@ -34,6 +34,9 @@ pub struct View<'a> {
     findings_left_out: u64,
     findings_handled: usize,
     flows: usize,
+    /// What joins containers without a packet.
+    joins: &'a [Join],
+    joins_left_out: u64,
     map: Map,
 }
 
@@ -51,13 +54,19 @@ struct Told<'a> {
 impl<'a> View<'a> {
     /// Draws it of a publication.
     pub fn of(publication: &'a Publication, group: Group, boxes: Boxes) -> Self {
-        let Publication { assessment, vitals, .. } = publication;
-        let snapshot = &assessment.snapshot;
+        let assessment = &publication.assessment;
         let map = match group {
             // It is drawn already.
             Group::Service => Map::of(publication.graph.clone(), assessment, boxes),
             Group::Container | Group::Project | Group::Network => Map::draw(assessment, group, boxes),
         };
+        Self::with(publication, map)
+    }
+
+    /// Puts a map that is drawn beside what a publication says.
+    pub(crate) fn with(publication: &'a Publication, map: Map) -> Self {
+        let Publication { assessment, vitals, .. } = publication;
+        let snapshot = &assessment.snapshot;
         let mut findings: Vec<&Finding> = assessment.findings.iter().collect();
         // Gravest first, of these the latest; the id settles the rest.
         findings.sort_by(|one, other| {
@@ -86,6 +95,8 @@ impl<'a> View<'a> {
             findings_left_out: assessment.findings_left_out.saturating_add(left_out),
             findings_handled: publication.handled.len(),
             flows: publication.flows.len(),
+            joins: &assessment.joins,
+            joins_left_out: assessment.joins_left_out,
             map,
         }
     }

@@ -228,7 +228,7 @@ pub struct Snapshot {
     pub completeness: Completeness,
     /// Whether somebody told who is who.
     pub has_roster: bool,
-    /// Containers known, running or ended within the last minute.
+    /// Containers known, running or ended within the last 40 s.
     pub workloads: Vec<Arc<Workload>>,
     /// What listens in each running container, by its id, where somebody looked or tried to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

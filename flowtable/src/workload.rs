@@ -234,7 +234,7 @@ pub struct Names {
     /// The host's own addresses, gateways included.
     pub host_addresses: Vec<IpAddr>,
     /// Every container known, observable or not, for counts and for documented-and-idle ports. Includes
-    /// containers that have ended within the last minute.
+    /// containers that have ended within the last 40 s.
     pub workloads: Vec<Arc<Workload>>,
     /// What listens in each running container, by its id, where somebody looked or tried to.
     pub listening: BTreeMap<String, Listening>,

@@ -18,8 +18,9 @@ pub(crate) type NodeAt = u32;
 enum Face<'a> {
     /// What is known of a container, by where it stands in memory, and the network it was met in where nodes are networks.
     Container(usize, &'a str),
-    Address(IpAddr),
-    Kind(NodeKind),
+    /// An address, and the host it was met on where there are several.
+    Address(IpAddr, &'a str),
+    Kind(NodeKind, &'a str),
 }
 
 /// Nodes by who was met.
@@ -48,21 +49,27 @@ impl<'a> Cast<'a> {
         }
     }
 
-    /// Returns the node of a peer.
-    pub(crate) fn meet(&mut self, peer: &'a Peer, network: &'a str) -> NodeAt {
+    /// Returns the node of a peer. Among several hosts, what is neither a container nor outside of all of them bears its
+    /// `host`'s name (empty for an only host); containers bear it already.
+    pub(crate) fn meet_on(&mut self, host: &'a str, peer: &'a Peer, network: &'a str) -> NodeAt {
         let face = match peer {
             Peer::Workload { workload, .. } => return self.introduce(workload, network),
-            Peer::Host { .. } => Face::Kind(NodeKind::Host),
-            Peer::External { .. } => Face::Kind(NodeKind::External),
-            Peer::Unclaimed { .. } => Face::Kind(NodeKind::Unclaimed),
-            Peer::Group { .. } => Face::Kind(NodeKind::Multicast),
-            Peer::Ambiguous { .. } => Face::Kind(NodeKind::Ambiguous),
-            Peer::Bare { address } => Face::Address(*address),
+            Peer::Host { .. } => Face::Kind(NodeKind::Host, host),
+            Peer::External { .. } => Face::Kind(NodeKind::External, ""),
+            Peer::Unclaimed { .. } => Face::Kind(NodeKind::Unclaimed, host),
+            Peer::Group { .. } => Face::Kind(NodeKind::Multicast, host),
+            Peer::Ambiguous { .. } => Face::Kind(NodeKind::Ambiguous, host),
+            Peer::Bare { address } => Face::Address(*address, host),
         };
         if let Some(known) = self.faces.get(&face) {
             return *known;
         }
-        let at = self.add(node_of(peer, self.group, network));
+        let mut node = node_of(peer, self.group, network);
+        if !host.is_empty() && node.kind != NodeKind::External {
+            node.id = prefixed(host, &node.id);
+            node.title.clone_from(&node.id);
+        }
+        let at = self.add(node);
         self.faces.insert(face, at);
         at
     }
@@ -195,9 +202,16 @@ const RESERVED: [&str; 6] = ["host", "external", "unclaimed", "multicast", "ambi
 
 /// Returns a workload's name so that it cannot pass for the host, the outside or an address: a container may be
 /// called `host`.
-fn guarded(name: &str) -> String {
+pub(crate) fn guarded(name: &str) -> String {
     let is_taken = RESERVED.contains(&name) || name.parse::<std::net::IpAddr>().is_ok() || name.is_empty();
     if is_taken { format!("workload:{name}") } else { name.to_owned() }
+}
+
+/// Returns a name as it is called among several hosts: `web-03:shop/web`.
+///
+/// What is in front of the first colon is the host, whatever hosts and services are called.
+pub(crate) fn prefixed(host: &str, name: &str) -> String {
+    format!("{}:{name}", host.replace('%', "%25").replace(':', "%3A"))
 }
 
 fn plain_node(id: &str, kind: NodeKind, title: &str) -> Node {

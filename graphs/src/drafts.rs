@@ -227,7 +227,7 @@ fn weighted_median(values: &mut [(i64, u64)]) -> Option<i64> {
     })
 }
 
-fn add_outcomes(sum: &mut Outcomes, more: &Outcomes) {
+pub(crate) fn add_outcomes(sum: &mut Outcomes, more: &Outcomes) {
     sum.answered = sum.answered.saturating_add(more.answered);
     sum.refused = sum.refused.saturating_add(more.refused);
     sum.unanswered = sum.unanswered.saturating_add(more.unanswered);

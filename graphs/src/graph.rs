@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cast::Cast;
 use crate::drafts::{Drafts, Key};
+use crate::merge::Hosts;
 
 /// What one node of a graph stands for.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -228,18 +229,28 @@ impl Graph {
     /// Draws with a limit of one's own for edges. What is beyond it, the quietest edges without a finding first,
     /// becomes one edge per protocol from `other` to `other`.
     pub fn draw_at_most(assessment: &Assessment, group: Group, edges_max: usize) -> Self {
+        Self::draw_hosts(assessment, group, edges_max, Hosts::default())
+    }
+
+    pub(crate) fn draw_hosts(
+        assessment: &Assessment,
+        group: Group,
+        edges_max: usize,
+        hosts: Hosts<'_>,
+    ) -> Self {
         let mut cast = Cast::new(group);
         let mut drafts = Drafts::default();
         let severities: BTreeMap<&str, Severity> =
             assessment.findings.iter().map(|finding| (finding.id.as_str(), finding.severity)).collect();
-        for judged in &assessment.judged {
+        for (number, judged) in assessment.judged.iter().enumerate() {
             if judged.verdict == Verdict::Backscatter {
                 continue;
             }
+            let (here, there) = hosts.of(number);
             let conversation = &judged.conversation;
             let key = Key {
-                source: cast.meet(&conversation.initiator, &conversation.network),
-                target: cast.meet(&conversation.responder, &conversation.network),
+                source: cast.meet_on(here, &conversation.initiator, &conversation.network),
+                target: cast.meet_on(there, &conversation.responder, &conversation.network),
                 port: conversation.port,
                 via: conversation.via.as_deref(),
             };

@@ -36,6 +36,7 @@ mod graph;
 mod graphml;
 mod json;
 mod map;
+mod merge;
 mod mermaid;
 mod strands;
 mod style;
@@ -47,3 +48,7 @@ pub use difference::*;
 pub use graph::*;
 pub use json::SCHEMA;
 pub use map::*;
+pub use merge::{
+    ADDRESS_NOTES_MAX, Apart, Crossing, Fleet, HostView, Merged, MergedHost, Reason, SameHost, Sighting,
+};
+pub use style::{short_bytes, short_milliseconds};

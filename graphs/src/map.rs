@@ -20,6 +20,7 @@ use portolan_policy::{Assessment, Finding};
 use serde::Serialize;
 
 use crate::graph::{Edge, Graph, Group, NodeKind};
+use crate::merge::Hosts;
 use details::Details;
 use stage::Stage;
 
@@ -219,7 +220,11 @@ impl Map {
 
     /// Draws the map of a graph that was drawn of this assessment.
     pub fn of(graph: Graph, assessment: &Assessment, boxes: Boxes) -> Self {
-        let mut details = Details::of(assessment, graph.group);
+        Self::of_hosts(graph, assessment, boxes, Hosts::default())
+    }
+
+    pub(crate) fn of_hosts(graph: Graph, assessment: &Assessment, boxes: Boxes, hosts: Hosts<'_>) -> Self {
+        let mut details = Details::of(assessment, graph.group, hosts);
         let findings: BTreeMap<&str, &Finding> =
             assessment.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect();
         let Graph { group, nodes, edges, edges_folded, from, at, completeness, joins: _, joins_left_out: _ } =

@@ -107,26 +107,42 @@ pub(crate) fn volume(edge: &Edge) -> String {
     format!("{}×, {}", short_count(connections), short_bytes(bytes))
 }
 
-/// Writes bytes as `412 B`, `1.2 MiB`.
-fn short_bytes(bytes: u64) -> String {
+/// Writes bytes as `412 B`, `1.2 MiB`: to the nearest, tenths below ten. Reports, pictures and the page write them so.
+pub fn short_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1_024 {
         return format!("{bytes} B");
     }
-    // Whole tenths of a unit, so that no rounding by floating point differs between machines.
-    let mut tenths = u128::from(bytes) * 10 / 1_024;
+    // Whole numbers, so that no rounding by floating point differs between machines.
+    let nearest = |of: u128, unit: u128| (2 * of + unit) / (2 * unit);
+    let bytes = u128::from(bytes);
+    let mut size: u128 = 1_024;
     let mut unit = "KiB";
     for next in UNITS.iter().skip(1) {
-        if tenths < 10_240 {
+        if nearest(bytes, size) < 1_024 {
             break;
         }
-        tenths /= 1_024;
+        size *= 1_024;
         unit = next;
     }
+    let tenths = nearest(bytes * 10, size);
     if tenths < 100 {
         format!("{}.{} {unit}", tenths / 10, tenths % 10)
     } else {
-        format!("{} {unit}", tenths / 10)
+        format!("{} {unit}", nearest(bytes, size))
+    }
+}
+
+/// Writes nanoseconds as `0.31 ms`, `12.5 ms`, `250 ms`: to the nearest, three digits; nothing below zero.
+pub fn short_milliseconds(nanoseconds: i64) -> String {
+    let nearest = |unit: u64| {
+        let of = u64::try_from(nanoseconds).unwrap_or(0);
+        of / unit + u64::from(of % unit >= unit / 2)
+    };
+    match (nearest(10_000), nearest(100_000)) {
+        (hundredths, _) if hundredths < 1_000 => format!("{}.{:02} ms", hundredths / 100, hundredths % 100),
+        (_, tenths) if tenths < 1_000 => format!("{}.{} ms", tenths / 10, tenths % 10),
+        _ => format!("{} ms", nearest(1_000_000)),
     }
 }
 
@@ -179,20 +195,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_short_and_exact_below_a_unit() {
-        let cases = [
-            (0, "0 B"),
-            (1_023, "1023 B"),
-            (1_024, "1.0 KiB"),
-            (10_239, "9.9 KiB"),
-            (10_240, "10 KiB"),
-            (1_048_575, "1023 KiB"),
-            (1_048_576, "1.0 MiB"),
-            (u64::MAX, "15 EiB"),
-        ];
-        for (bytes, expected) in cases {
-            assert_eq!(short_bytes(bytes), expected, "{bytes}");
+    fn figures_are_written_to_the_nearest_and_whatever_they_are() {
+        for row in include_str!("../tests/figures.tsv").lines().filter(|row| !row.starts_with('#')) {
+            let cells: Vec<&str> = row.split('\t').collect();
+            let written = match cells[0] {
+                "bytes" => short_bytes(cells[1].parse().unwrap()),
+                _ => short_milliseconds(cells[1].parse().unwrap()),
+            };
+            assert_eq!(written, cells[2], "{row}");
         }
+        assert_eq!(short_bytes(u64::MAX), "16 EiB");
+        assert_eq!(short_milliseconds(i64::MAX), "9223372036855 ms");
+        assert_eq!(short_milliseconds(-1), "0.00 ms");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::xml::escaped;
 const STYLE: &str = "\
 text{font:13px 'Liberation Sans','Helvetica Neue',Arial,sans-serif;fill:#18212d}\
 .b{font-weight:700}.n,.w{font-size:11px;fill:#566273}.p{font-size:12px}\
+.h{paint-order:stroke;stroke:#f8fafc;stroke-width:6px;stroke-linejoin:round}\
 .card{fill:#fff;stroke:#9aa5b3}.box{fill:#f8fafc;stroke:#d7dde5}\
 .external .card{stroke-width:3;stroke:#b4bcc8}.host .card{stroke:#566273;stroke-width:2}\
 .unclaimed .card,.ambiguous .card{stroke-dasharray:5 4;stroke:#566273}\
@@ -75,6 +76,10 @@ impl Map {
             draw_box(&mut text, group, number, &stacked);
         }
         self.draw_lines(&mut text, &stacked);
+        // What is written is above all lines.
+        for (number, group) in self.groups.iter().enumerate() {
+            draw_heading(&mut text, group, number, &stacked);
+        }
         for (number, group) in self.groups.iter().enumerate() {
             if let Some(card) = stacked.closed(number) {
                 draw_closed(&mut text, group, card);
@@ -184,12 +189,21 @@ fn placed_legend(width: i64) -> Vec<(i64, i64)> {
 fn draw_box(text: &mut String, group: &MapGroup, number: usize, stacked: &Stacked) {
     let Some(card) = stacked.open(number).filter(|_| group.services > 0) else { return };
     let Card { x, y, width, height } = card;
+    let _ = writeln!(
+        text,
+        "<rect class=\"box\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"10\"/>"
+    );
+}
+
+/// Writes a box's name; a line behind it leaves a gap around it.
+fn draw_heading(text: &mut String, group: &MapGroup, number: usize, stacked: &Stacked) {
+    let Some(card) = stacked.open(number).filter(|_| group.services > 0) else { return };
+    let Card { x, y, width, .. } = card;
     let plural = if group.services == 1 { "service" } else { "services" };
     let _ = writeln!(
         text,
-        "<rect class=\"box\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"10\"/>\
-         <text class=\"b\" x=\"{}\" y=\"{}\">{}</text>\
-         <text class=\"n\" text-anchor=\"end\" x=\"{}\" y=\"{}\">{} {plural}</text>",
+        "<g class=\"h\"><text class=\"b\" x=\"{}\" y=\"{}\">{}</text>\
+         <text class=\"n\" text-anchor=\"end\" x=\"{}\" y=\"{}\">{} {plural}</text></g>",
         x + 18,
         y + 21,
         escaped(&group.title),

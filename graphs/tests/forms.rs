@@ -238,7 +238,7 @@ fn dot_shows_each_verdict_by_colour_line_and_word() {
     let fault = r##"color="#c00000", fontcolor="#c00000", penwidth=2.6"##;
     assert_eq!(
         line("unexpected peer"),
-        format!(r##""shop/reports" -> "shop/db" [label="unexpected peer\n5432/tcp\n3×, 13 KiB", {fault}];"##)
+        format!(r##""shop/reports" -> "shop/db" [label="unexpected peer\n5432/tcp\n3×, 14 KiB", {fault}];"##)
     );
     assert!(line("undocumented port").contains(fault));
     assert!(line("spoofed source").contains(fault));
@@ -248,7 +248,7 @@ fn dot_shows_each_verdict_by_colour_line_and_word() {
     assert!(line("host or docker-proxy").contains("dotted"));
     assert_eq!(
         line("\"shop/cart\" -> \"shop/db\""),
-        r#""shop/cart" -> "shop/db" [label="5432/tcp\n57×, 263 KiB"];"#
+        r#""shop/cart" -> "shop/db" [label="5432/tcp\n57×, 264 KiB"];"#
     );
     assert!(line("idle: 25/tcp").contains("dotted"));
     assert!(line("2026-11-20").contains("complete"));
@@ -282,7 +282,7 @@ fn what_a_project_says_to_itself_is_one_line() {
     let dot = graph.to_dot();
     let loops: Vec<&str> = dot.lines().filter(|line| line.contains("\"shop\" -> \"shop\"")).collect();
     assert_eq!(loops.len(), 1);
-    assert!(loops[0].contains(r"5432/tcp  60×, 277 KiB  unexpected peer\n9229/tcp"), "{}", loops[0]);
+    assert!(loops[0].contains(r"5432/tcp  60×, 278 KiB  unexpected peer\n9229/tcp"), "{}", loops[0]);
     assert!(loops[0].contains("penwidth"), "the gravest look wins: {}", loops[0]);
 }
 

@@ -91,6 +91,24 @@ impl RosterDirectory {
         &self.workloads
     }
 
+    /// Returns the host's own addresses that lie in no container network, sorted: neither gateways, nor loopback, nor
+    /// link-local ones.
+    pub fn host_addresses_outside(&self) -> Vec<IpAddr> {
+        let gateways = || self.ingredients.networks.values().flat_map(|(_, gateways)| gateways);
+        let is_outside = |address: &IpAddr| {
+            !address.is_loopback()
+                && !is_link_local(*address)
+                && !self.is_in_a_subnet(*address)
+                && !gateways().any(|gateway| gateway == address)
+        };
+        let mut outside: Vec<IpAddr> =
+            self.ingredients.host_addresses.iter().map(IpAddr::to_canonical).collect();
+        outside.retain(is_outside);
+        outside.sort_unstable();
+        outside.dedup();
+        outside
+    }
+
     /// Returns whether any network's subnets are known.
     pub fn has_subnets(&self) -> bool {
         !self.all_subnets.is_empty()

@@ -27,6 +27,7 @@ pub fn vitals(picture: &Picture, facts: &RunFacts) -> Vitals {
     Vitals {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: facts.host.clone(),
+        host_addresses: picture.directory.host_addresses_outside(),
         started_at: facts.started_at,
         in_ring_max: Some(facts.in_ring),
         containers: counts.containers,

@@ -366,7 +366,9 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             ..Vitals::default()
         };
         if let Some(roster) = &self.request.knowledge.roster {
-            let counts = roster.picture_at(at, 0).counts;
+            let picture = roster.picture_at(at, 0);
+            vitals.host_addresses = picture.directory.host_addresses_outside();
+            let counts = picture.counts;
             vitals.containers = counts.containers;
             vitals.containers_observable = counts.observable;
             vitals.containers_matched = counts.matched;

@@ -26,32 +26,12 @@ pub(super) fn paint(text: &str, colour: Colour, is_coloured: bool) -> String {
 
 /// Writes a number of bytes: `412 B`, `48 KiB`, `1.2 MiB`.
 pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if count < 1_024 {
-        return format!("{count} B");
-    }
-    #[expect(clippy::cast_precision_loss, reason = "two digits are printed")]
-    let mut amount = count as f64 / 1_024.0;
-    let mut unit = "KiB";
-    for larger in UNITS.into_iter().skip(1) {
-        if amount < 1_023.5 {
-            break;
-        }
-        amount /= 1_024.0;
-        unit = larger;
-    }
-    if amount < 9.95 { format!("{amount:.1} {unit}") } else { format!("{amount:.0} {unit}") }
+    portolan_graphs::short_bytes(count)
 }
 
 /// Writes nanoseconds as milliseconds: `0.31 ms`.
 pub fn milliseconds(nanoseconds: i64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
-    let amount = nanoseconds as f64 / 1e6;
-    match amount {
-        _ if amount < 10.0 => format!("{amount:.2} ms"),
-        _ if amount < 100.0 => format!("{amount:.1} ms"),
-        _ => format!("{amount:.0} ms"),
-    }
+    portolan_graphs::short_milliseconds(nanoseconds)
 }
 
 /// Writes a serde word as it stands in machine output: `unexpected_peer`.
@@ -103,19 +83,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_short_and_carry_their_unit() {
-        #[rustfmt::skip]
-        let cases = [
-            (0,             "0 B"),
-            (1_023,         "1023 B"),
-            (1_024,         "1.0 KiB"),
-            (49_152,        "48 KiB"),
-            (1_258_291,     "1.2 MiB"),
-            (1_048_064,     "1.0 MiB"),
-            (u64::MAX,      "16384 PiB"),
-        ];
-        for (count, expected) in cases {
-            assert_eq!(bytes(count), expected, "{count}");
+    fn amounts_are_written_as_pictures_and_the_page_write_them() {
+        let table = include_str!("../../../graphs/tests/figures.tsv");
+        for row in table.lines().filter(|row| !row.starts_with('#')) {
+            let cells: Vec<&str> = row.split('\t').collect();
+            let written = match cells[0] {
+                "bytes" => bytes(cells[1].parse().unwrap()),
+                _ => milliseconds(cells[1].parse().unwrap()),
+            };
+            assert_eq!(written, cells[2], "{row}");
         }
     }
 

@@ -69,14 +69,18 @@ fn a_pause_of_either_plane_is_seen_while_it_lasts_and_told_of_afterwards() {
         });
         let age = |daemon: &Daemon| {
             let metrics = daemon.get("/metrics");
-            let line =
-                metrics.lines().find_map(|line| line.strip_prefix("portolan_publication_age_seconds "));
-            line.expect("the age").parse::<f64>().expect("a number")
+            let line = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix("portolan_publication_age_seconds{")?.split_once("} "));
+            line.expect("the age").1.parse::<f64>().expect("a number")
         };
         assert!(age(&daemon) > 2.0, "{fault}");
         daemon.eventually("it goes on", |daemon| age(daemon) < 1.0);
         daemon.eventually("the stall is counted", |daemon| {
-            daemon.get("/metrics").lines().any(|line| line == "portolan_stalls_total 1")
+            daemon
+                .get("/metrics")
+                .lines()
+                .any(|line| line.starts_with("portolan_stalls_total{") && line.ends_with(" 1"))
         });
         assert!(series(&daemon.get("/metrics"), "portolan_capture_completeness").len() == 3, "{fault}");
         let ended = daemon.end();

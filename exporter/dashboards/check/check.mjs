@@ -1,9 +1,10 @@
 // See README.md. Usage: node check.mjs ANSWERS
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { chromium } from "playwright-core";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const answers = process.argv[2] && resolve(process.argv[2]);
@@ -39,19 +40,34 @@ for (const name of boards) {
   else console.log(`types  ${name}: a Dashboard of @grafana/schema`);
 }
 
-// 2. Transformations.
+// 2. Transformations, in a browser as Grafana runs them. The page asks nobody for anything.
 if (answers) {
   await build({
-    entryPoints: [join(here, "transform.mjs")], bundle: true, platform: "node", format: "cjs",
-    outfile: join(out, "transform.cjs"), mainFields: ["module", "main"], logLevel: "error",
+    entryPoints: [join(here, "transform.mjs")], bundle: true, platform: "browser", format: "iife", globalName: "check",
+    outfile: join(out, "transform.js"), logLevel: "error", define: { "process.env.NODE_ENV": '"production"' },
   });
-  for (const name of boards.filter((name) => name !== "map.json")) {
-    const said = execFileSync("node", ["-r", join(here, "window.cjs"), join(out, "transform.cjs"), join(here, "..", name), join(answers, name)], {
-      encoding: "utf8",
-    });
-    process.stdout.write(said);
-    faults += said.split("\n").filter((line) => line.startsWith("FAULT")).length;
+  const executablePath = process.env.CHROMIUM || ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
+  if (!executablePath) {
+    console.error("check: there is no Chromium here: apt-get install chromium, or set CHROMIUM to its path");
+    process.exit(1);
   }
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  const page = await browser.newPage();
+  page.on("pageerror", (error) => fault(`in the page: ${error.message}`));
+  page.on("request", (request) => fault(`asked: ${request.url()}`));
+  await page.setContent("<!doctype html><title>check</title>");
+  await page.addScriptTag({ path: join(out, "transform.js") });
+  console.log(`runs   @grafana/data in Chromium ${browser.version()}`);
+  for (const name of boards.filter((name) => name !== "map.json")) {
+    const read = (path) => JSON.parse(readFileSync(path, "utf8"));
+    const lines = await page.evaluate(
+      ([board, answers]) => check.transformed(board, answers),
+      [read(join(here, "..", name)), read(join(answers, name))],
+    );
+    for (const line of lines) console.log(line);
+    faults += lines.filter((line) => line.startsWith("FAULT")).length;
+  }
+  await browser.close();
 } else {
   console.log("no answers given: transformations were not run");
 }

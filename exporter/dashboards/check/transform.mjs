@@ -1,5 +1,4 @@
-// Runs the transformations of one dashboard's tables and node graph on Prometheus' answers.
-import { readFileSync } from "node:fs";
+// Runs the transformations of one dashboard's tables and node graph on Prometheus' answers; check.mjs bundles it for a browser.
 import { FieldType, getFieldDisplayName, standardTransformers, standardTransformersRegistry, toDataFrame, transformDataFrame } from "@grafana/data";
 import { lastValueFrom } from "rxjs";
 
@@ -23,9 +22,10 @@ function frame(refId, result, isAlone) {
   });
 }
 
-async function main() {
-  const [board, answers] = process.argv.slice(2).map((path) => JSON.parse(readFileSync(path, "utf8")));
-  const fault = (words) => console.log(`FAULT  ${board.title}: ${words}`);
+/** Returns a line for each thing that was transformed, and one that begins with FAULT for each thing that is wrong. */
+export async function transformed(board, answers) {
+  const lines = [];
+  const fault = (words) => lines.push(`FAULT  ${board.title}: ${words}`);
   let tables = 0;
   for (const panel of board.panels.filter((panel) => panel.transformations)) {
     const own = answers.filter((answer) => answer.panel === panel.id && answer.result.length);
@@ -54,9 +54,9 @@ async function main() {
       const ids = new Set(values(nodes, "id"));
       const lost = [...values(edges, "source"), ...values(edges, "target")].filter((end) => !ids.has(end));
       if (lost.length) fault(`${panel.title}: ends without a node: ${lost}`);
-      console.log(`graph  ${board.title}: ${ids.size} nodes (${columns(nodes)}), ${values(edges, "id").length} edges (${columns(edges)})`);
+      lines.push(`graph  ${board.title}: ${ids.size} nodes (${columns(nodes)}), ${values(edges, "id").length} edges (${columns(edges)})`);
     }
   }
-  console.log(`tables ${board.title}: ${tables} transformed by @grafana/data`);
+  lines.push(`tables ${board.title}: ${tables} transformed by @grafana/data`);
+  return lines;
 }
-main().then(() => process.exit(0), (error) => { console.log(`FAULT  ${error.stack}`); process.exit(1); });

@@ -44,7 +44,7 @@ use crate::snapshots::Snapshots;
 
 pub use doors::WebConfigError;
 pub use orders::{ORDERS, Order, OrderAnswer, OrderDoor};
-pub use page::self_contained;
+pub use page::{self_contained, self_contained_with};
 pub use routes::{GraphForms, Status, plain_graph_forms};
 
 /// Port of the daemon's pages and metrics.

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use portolan_graphs::{Boxes, Group};
+use portolan_graphs::{Boxes, Group, Map};
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
@@ -19,6 +19,7 @@ pub(super) const SCRIPT: &str = concat!(
     include_str!("../../assets/filter.js"),
     include_str!("../../assets/picture.js"),
     include_str!("../../assets/panels.js"),
+    include_str!("../../assets/arrivals.js"),
     include_str!("../../assets/page.js"),
 );
 
@@ -50,8 +51,20 @@ struct Held<'a> {
 ///
 /// None that a publication can cause.
 pub fn self_contained(publication: &Publication) -> Result<String, serde_json::Error> {
-    let views =
-        [Group::Service, Group::Container].map(|group| View::of(publication, group, Boxes::Project)).into();
+    let views = [Group::Service, Group::Container].map(|group| View::of(publication, group, Boxes::Project));
+    page_of(views.into(), publication)
+}
+
+/// Returns the same page with maps that were drawn otherwise than of the publication: of several hosts.
+///
+/// # Errors
+///
+/// None that a publication can cause.
+pub fn self_contained_with(publication: &Publication, maps: Vec<Map>) -> Result<String, serde_json::Error> {
+    page_of(maps.into_iter().map(|map| View::with(publication, map)).collect(), publication)
+}
+
+fn page_of(views: Vec<View<'_>>, publication: &Publication) -> Result<String, serde_json::Error> {
     let held = serde_json::to_string(&Held { views, flows: flows_of(publication) })?;
     // Hostile characters first; then nothing in it can end the element.
     let held = escape::json(&held).replace('<', "\\u003c");

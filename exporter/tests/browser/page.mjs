@@ -1,7 +1,7 @@
 // The page in a headless Chromium, clicked through. Called by scripts/browser.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
 const { MODULES, CHROMIUM, SERVE, PORTOLAN, RESULT, ALONE, PICTURES } = process.env;
@@ -200,7 +200,7 @@ await check('keys alone reach services, boxes, findings and rows, and the focus 
 await check('boxes by network and replicas as nodes', async () => {
   const { page, wrong, close } = await open(shop.address);
   await page.locator('#boxes').selectOption('network');
-  await page.locator('#scene .box .name', { hasText: 'shop_front' }).waitFor();
+  await page.locator('#scene .heads .name', { hasText: 'shop_front' }).waitFor();
   await page.locator('#group').selectOption('container');
   await page.locator('#scene .title', { hasText: 'shop-cart-2' }).first().waitFor();
   assert.match(hash(page), /boxes=network&group=container/);
@@ -235,7 +235,21 @@ await check('another time is looked at, and two are compared', async () => {
   await page.locator('#against').selectOption(earliest);
   await page.locator('#finding-list').filter({ hasText: 'difference' }).waitFor();
   const changes = (await texts(page, '#finding-list li')).join('\n');
-  assert.match(changes, /added/);
+  assert.match(changes, /\+ edge added: (documented|unexpected peer|undocumented port)/);
+  const came = await page.evaluate(() => {
+    const { nodes, edges } = view.map;
+    const without = id => ({ ...view, map: { ...view.map, nodes: nodes.filter(node => node.id !== id), edges: edges.filter(edge => edge.target !== id).map(edge => ({ ...edge, verdict_words: 'unjudged', word: '' })) } });
+    const list = (before, after) => { compared = compare(before, after); return listChanges().map(item => item.textContent); };
+    const before = compared;
+    const told = [list(without('shop/db'), view), list(view, without('shop/db'))];
+    compared = before;
+    return told;
+  });
+  assert.ok(came[0].includes('+ service addedshop/db'), came[0].join('\n'));
+  assert.ok(came[0].includes('+ edge added: unexpected peershop/reports -> shop/db:5432/tcp'));
+  assert.ok(came[1].includes('− service gone shop/db'), came[1].join('\n'));
+  assert.ok(came[1].includes('− edge gone: unexpected peer shop/reports -> shop/db:5432/tcp'));
+  assert.ok(came[0].some(line => line.startsWith('≠ unjudged; then undocumented port')));
   assert.match(hash(page), /vs=/);
   assert.ok(await page.locator('#scene .edge.added').count() > 0);
   await picture(page, 'compare');
@@ -244,6 +258,37 @@ await check('another time is looked at, and two are compared', async () => {
   await page.locator('#state').filter({ hasText: 'as of' }).waitFor();
   assert.match(await page.locator('#findings-title').textContent(), /\(0\)/);
   assert.deepEqual(wrong, []);
+  await close();
+});
+
+await check('no line lies upon what is written', async () => {
+  const { page, close } = await open(shop.address);
+  const order = await page.evaluate(() => [...document.querySelectorAll('#scene text, #scene .edge')].map(own => (own.matches('.edge') ? 'line' : 'text')).join(' '));
+  assert.match(order, /^(line )+(text ?)+$/);
+  await close();
+});
+
+await check('figures are written as reports write them', async () => {
+  const { page, close } = await open(shop.address);
+  const rows = readFileSync(new URL('../../../graphs/tests/figures.tsv', import.meta.url), 'utf8').split('\n').filter(row => row && !row.startsWith('#')).map(row => row.split('\t'));
+  const written = await page.evaluate(rows => rows.map(([kind, figure]) => (kind === 'bytes' ? bytes : roundTrip)(Number(figure))), rows);
+  assert.deepEqual(written, rows.map(row => row[2]));
+  await close();
+});
+
+await check('details say what the outside is called, and what joins containers without a packet', async () => {
+  const { page, close } = await open(shop.address);
+  const told = await page.evaluate(() => {
+    const edge = { ...view.map.edges[0], names: ['api.example', 'evil\u202e.example'], names_left_out: 2 };
+    const node = { id: 'shop/web', replicas: [{ name: 'web-1' }] };
+    const members = [{ service: 'shop/web', container: 'web-1', how: 'read' }, { service: 'shop/cart', container: 'cart-1', how: 'read and write' }];
+    const joins = [{ kind: 'volume', what: 'uploads', members }, { kind: 'docker_socket', what: '/run/docker.sock', members: members.slice(0, 1) }, { kind: 'volume', what: 'other', members: members.slice(1) }];
+    const words = parts => parts.map(part => part.textContent).join(' ');
+    return [words(describeEdge(view, edge, 0)), words(describeJoins({ joins }, node))];
+  });
+  assert.match(told[0], /called thereapi\.example, evil<U\+202E>\.example and 2 further names/);
+  assert.match(told[1], /volume uploadsreadcart-1 \(read and write\)Docker's socket \/run\/docker\.sockreadthe host alone/);
+  assert.doesNotMatch(told[1], /other/);
   await close();
 });
 

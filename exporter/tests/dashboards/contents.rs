@@ -177,7 +177,7 @@ fn node_graph() -> serde_json::Value {
         "verdict": "detail__verdict", "documented_by": "detail__documented_by", "network": "detail__network",
     });
     let hidden = json!({
-        "Time": true, "job": true, "instance": true, "client": true, "client_project": true, "server": true,
+        "Time": true, "job": true, "instance": true, "host": true, "client": true, "client_project": true, "server": true,
         "server_project": true, "port": true, "protocol": true, "service_port": true,
     });
     json!({

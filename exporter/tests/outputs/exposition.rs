@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use crate::fixture::{
-    HOSTILE, empty, external, finding, judged, listener, loaded, parse, publication, service, without_part,
+    HOSTILE, empty, external, finding, host_label, judged, listener, loaded, parse, publication, service,
+    without_part,
 };
 use portolan_exporter::exposition::render_with;
 use portolan_exporter::{
@@ -51,6 +52,7 @@ fn what_is_exported_is_what_the_catalogue_lists() {
         assert!(!of_family.is_empty(), "{} is listed and not exported", metric.name);
         for (name, labels) in of_family {
             let mut listed = metric.labels.to_vec();
+            listed.push(catalogue::HOST);
             listed.sort_unstable();
             let own =
                 labels.keys().filter(|label| !(metric.kind == catalogue::Kind::Histogram && *label == "le"));
@@ -60,6 +62,26 @@ fn what_is_exported_is_what_the_catalogue_lists() {
     for (name, _) in samples.keys() {
         let is_its = |metric: &&catalogue::Metric| metric.name == name || metric.name == without_part(name);
         assert!(catalogue::ALL.iter().any(|metric| is_its(&metric)), "{name} is exported and not listed");
+    }
+}
+
+#[test]
+fn every_series_says_whose_it_is() {
+    for host in ["web-03", HOSTILE[2]] {
+        let mut publication = loaded();
+        host.clone_into(&mut publication.vitals.host);
+        let own = OwnMetrics::new();
+        own.request("metrics", 200);
+        own.raised_after(0.5);
+        own.costs(Cost { cpu_seconds: 1.5, resident_bytes: 4096.0 });
+        let samples =
+            parse(&render_with(&publication, &fed(limits(), std::slice::from_ref(&publication)), &own));
+        let hosts: std::collections::BTreeSet<_> =
+            samples.keys().map(|(_, labels)| labels.get(catalogue::HOST)).collect();
+        assert_eq!(hosts.len(), 1, "{hosts:?}");
+        let shown = hosts.first().copied().flatten().expect("on every series");
+        assert_eq!(shown == host, host == "web-03", "hostile ones are shown visibly: {shown}");
+        assert!(catalogue::ALL.iter().all(|metric| !metric.labels.contains(&catalogue::HOST)), "once");
     }
 }
 
@@ -142,7 +164,7 @@ fn edges_beyond_the_limit_are_added_up_in_other_and_nothing_is_lost() {
                 300 * 10 * u64::try_from(turn).unwrap()
             );
             assert_eq!(
-                samples[&("portolan_exporter_series_folded_total".to_owned(), BTreeMap::new())],
+                samples[&("portolan_exporter_series_folded_total".to_owned(), [host_label()].into())],
                 "200"
             );
         }

@@ -243,6 +243,11 @@ pub(crate) fn parse(text: &str) -> BTreeMap<(String, BTreeMap<String, String>), 
     samples
 }
 
+/// Returns the label every series has.
+pub(crate) fn host_label() -> (String, String) {
+    ("host".to_owned(), "web-03".to_owned())
+}
+
 /// Returns the family of a histogram's sample.
 pub(crate) fn without_part(name: &str) -> &str {
     ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name)

@@ -20,7 +20,7 @@ use portolan_policy::Verdict;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::fixture::{HOSTILE, START, at, empty, loaded, parse};
+use crate::fixture::{HOSTILE, START, at, empty, host_label, loaded, parse};
 
 /// A server on a free loopback port, and what keeps it alive.
 pub(crate) struct Host {
@@ -141,7 +141,9 @@ fn who_publishes_nothing_for_too_long_is_not_ready_and_its_age_is_shown() {
         let ready = host.client().ask("/-/ready").unwrap();
         assert_eq!((ready.status, ready.body.contains("a thread stalls")), (expected, expected == 503));
         let metrics = host.client().ask("/metrics").unwrap().body;
-        let age = metrics.lines().find_map(|line| line.strip_prefix("portolan_publication_age_seconds "));
+        let age = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("portolan_publication_age_seconds{host=\"web-03\"} "));
         assert!(age.is_some_and(|age| age.parse::<f64>().unwrap() > 0.0), "{metrics}");
         host.end();
     }
@@ -171,13 +173,14 @@ fn a_scrape_shows_the_latest_publication_and_counts_requests() {
     later.vitals.ticks = 77;
     host.publisher.send(Arc::new(later)).unwrap();
     let samples = parse(&host.client().get("/metrics").unwrap().body);
-    assert_eq!(samples[&("portolan_ticks_total".to_owned(), [].into())], "77");
+    assert_eq!(samples[&("portolan_ticks_total".to_owned(), [host_label()].into())], "77");
     assert!(
         samples
             .keys()
             .any(|(name, labels)| name == "portolan_edge_bytes_total" && labels["server"] == "cart")
     );
-    let labels = [("route".to_owned(), "metrics".to_owned()), ("code".to_owned(), "200".to_owned())];
+    let labels =
+        [host_label(), ("route".to_owned(), "metrics".to_owned()), ("code".to_owned(), "200".to_owned())];
     assert_eq!(samples[&("portolan_exporter_http_requests_total".to_owned(), labels.into())], "1");
     host.end();
 }
@@ -411,7 +414,7 @@ fn held_connections_keep_nobody_out() {
     }
     assert!(is_closed(&mut held[0]), "the oldest made room");
     let samples = parse(&host.client().get("/metrics").unwrap().body);
-    let labels = [("reason".to_owned(), "displaced".to_owned())];
+    let labels = [host_label(), ("reason".to_owned(), "displaced".to_owned())];
     let displaced: u64 = samples
         [&("portolan_exporter_http_connections_closed_total".to_owned(), labels.into())]
         .parse()
@@ -507,7 +510,7 @@ fn an_answer_nobody_takes_is_cut_at_last() {
     stream.write_all(b"GET /api/v1/findings HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert!(is_let_go(&mut stream));
     let samples = parse(&host.client().get("/metrics").unwrap().body);
-    let labels = [("reason".to_owned(), "deadline".to_owned())];
+    let labels = [host_label(), ("reason".to_owned(), "deadline".to_owned())];
     let family = "portolan_exporter_http_connections_closed_total".to_owned();
     assert_eq!(samples[&(family, labels.into())], "1");
     host.end();

@@ -9,6 +9,7 @@ use super::{Between, Replica};
 use crate::cast::Cast;
 use crate::drafts::edge_id;
 use crate::graph::Group;
+use crate::merge::Hosts;
 
 /// Lines listed that decided an edge's verdict.
 const DECIDED_MAX: usize = 4;
@@ -21,7 +22,7 @@ pub(super) struct Details {
 }
 
 impl Details {
-    pub(super) fn of(assessment: &Assessment, group: Group) -> Self {
+    pub(super) fn of(assessment: &Assessment, group: Group, hosts: Hosts<'_>) -> Self {
         let mut details =
             Self { replicas: BTreeMap::new(), between: BTreeMap::new(), decided_by: BTreeMap::new() };
         let mut cast = Cast::new(group);
@@ -29,14 +30,15 @@ impl Details {
             let at = cast.introduce(workload, "");
             details.add(cast.id(at), workload, 0, 0);
         }
-        for judged in &assessment.judged {
+        for (number, judged) in assessment.judged.iter().enumerate() {
             if judged.verdict == Verdict::Backscatter {
                 continue;
             }
+            let (here, there) = hosts.of(number);
             let talk = &judged.conversation;
             let (sent, received) = (talk.sent.bytes, talk.received.bytes);
-            let source = cast.meet(&talk.initiator, &talk.network);
-            let target = cast.meet(&talk.responder, &talk.network);
+            let source = cast.meet_on(here, &talk.initiator, &talk.network);
+            let target = cast.meet_on(there, &talk.responder, &talk.network);
             let (source, target) = (cast.id(source), cast.id(target));
             if let Some(workload) = talk.initiator.workload() {
                 details.add(source, workload, sent, received);

@@ -25,6 +25,8 @@ const BOX_HEADING: i64 = 34;
 pub(crate) const CLOSED_WIDTH: i64 = 216;
 const WIDTH_MIN: i64 = 112;
 const WIDTH_MAX: i64 = 228;
+/// The same for a card whose ports have much to say; what is wider is cut.
+const ROW_WIDTH_MAX: i64 = 330;
 /// Rows of a node; further ports share the last.
 const ROWS_MAX: usize = 9;
 /// Services up to which every box is open at first.
@@ -237,18 +239,21 @@ impl Stage {
     /// Places the nodes of each box.
     pub(super) fn place_nodes(&mut self) {
         for node in &mut self.nodes {
-            let rows = node.rows.iter().map(|row| {
+            let frame = if node.kind == NodeKind::Workload { 34 } else { 46 };
+            let rows = node.rows.iter_mut().map(|row| {
                 let gap = if row.word.is_empty() { 0 } else { 10 };
                 // What is wrong stands in bold.
                 let bold = if matches!(row.look, "fault" | "new") { 110 } else { 98 };
-                (width_of(&row.label) + width_of(&row.word)) * bold / 100 + gap
+                let word = width_of(&row.word) * bold / 100 + gap;
+                row.label = fitting(&row.label, ((ROW_WIDTH_MAX - frame - word) * 100 / bold).max(WIDTH_MIN));
+                width_of(&row.label) * bold / 100 + word
             });
+            let rows = rows.max().unwrap_or(0) + frame;
             // The heading leaves room for the marks of the replicas.
             let heading =
                 width_of(&node.label) * 108 / 100 + if node.containers_shown() > 1 { 30 } else { 0 };
-            let widest = rows.chain([heading, width_of(&node.note)]).max().unwrap_or(0);
-            node.width =
-                (widest + if node.kind == NodeKind::Workload { 34 } else { 46 }).clamp(WIDTH_MIN, WIDTH_MAX);
+            let heading = (heading.max(width_of(&node.note)) + frame).min(WIDTH_MAX);
+            node.width = heading.max(rows).max(WIDTH_MIN);
             let foot = if node.rows.is_empty() { 4 } else { FOOT };
             node.height = HEADING + ROW * node.rows.len() as i64 + foot;
         }

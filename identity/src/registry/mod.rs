@@ -32,6 +32,9 @@ use crate::subnet::Subnet;
 const LATE_FRAMES: i64 = 30 * Timestamp::SECOND;
 /// How long names outlive their container: conversations are published later than they happen.
 const NAMES_KEPT: i64 = 60 * Timestamp::SECOND;
+/// How long a container that ended is still listed, and its series live: with a scrape every 15 s they are stale in
+/// Prometheus within a minute. Its attachment keeps its name for longer: a late frame is nobody else's.
+const LISTED: i64 = 40 * Timestamp::SECOND;
 /// How long a veth may be without a bridge before it is taken for foreign: Docker enslaves it within milliseconds.
 const ENSLAVED_WITHIN: i64 = 2 * Timestamp::SECOND;
 /// How long an attachment waits for a record of its own start before an earlier or poorer one names it.
@@ -70,7 +73,7 @@ impl Known {
     }
 
     fn is_current(&self, now: Timestamp) -> bool {
-        self.ended_at.map_or(self.record.is_running, |ended| now.since(ended) < NAMES_KEPT)
+        self.ended_at.map_or(self.record.is_running, |ended| now.since(ended) < LISTED)
     }
 }
 

@@ -357,7 +357,15 @@ fn short_life(process: impl FnOnce(&mut TableRows, String), is_vacated: bool) {
     assert_eq!((job.qualified().as_str(), job.provenance), ("shop/job", Provenance::Compose));
     assert_eq!(job.image, "busybox:1");
     assert!(!job.labels.contains_key("exitCode"));
-    assert_eq!(picture.names.workloads.len(), 1, "it ended within the last minute");
+    assert_eq!(picture.names.workloads.len(), 1, "it ended within the last 40 s");
+    host.book.pass_time(seconds(43));
+    let picture = host.book.picture();
+    assert!(picture.names.workloads.is_empty(), "its series end");
+    assert_eq!(
+        picture.names.attachments[&attachment].qualified(),
+        "shop/job",
+        "late frames are still its own"
+    );
     host.book.pass_time(seconds(63));
     let picture = host.book.picture();
     assert!(picture.names.workloads.is_empty() && picture.names.attachments.is_empty());
