@@ -523,6 +523,7 @@ fn empty(views: &[&HostView]) -> Assessment {
             withheld: snapshots().fold(Tally::default(), |sum, it| sum + it.withheld),
             conversations_folded: snapshots().map(|it| it.conversations_folded).sum(),
             thefts: Vec::new(),
+            sweeps: Vec::new(),
         },
         judged: Vec::new(),
         findings: Vec::new(),
