@@ -458,7 +458,8 @@ fn totals_beyond_what_a_row_holds_are_exact() {
         observe(&mut table, &[seen]);
         bytes += u64::from(seen.wire_bytes);
         frames += 1;
-        if round % 7 == 0 {
+        // At first each time, so that no counter spills; then what spills is in a wide row already.
+        if round < 1_000 || round % 7 == 0 {
             table.drain(&mut deltas);
         }
     }
