@@ -145,13 +145,15 @@ impl<'a> Cast<'a> {
             count(key.source, sent, received);
             count(key.target, received, sent);
         }
-        let copied = |((node, sum), containers): ((&Node, Option<(u64, u64)>), &BTreeSet<&str>)| {
-            let (sent_bytes, received_bytes) = sum?;
-            let containers = u64::try_from(containers.len()).unwrap_or(u64::MAX);
-            Some(Node { containers, sent_bytes, received_bytes, ..node.clone() })
-        };
-        let mut nodes: Vec<Option<Node>> =
-            self.nodes.iter().zip(sums).zip(&self.containers).map(copied).collect();
+        let mut nodes: Vec<Option<Node>> = Vec::with_capacity(self.nodes.len());
+        for ((node, sum), containers) in self.nodes.iter().zip(sums).zip(&self.containers) {
+            nodes.push(sum.map(|(sent_bytes, received_bytes)| Node {
+                containers: u64::try_from(containers.len()).unwrap_or(u64::MAX),
+                sent_bytes,
+                received_bytes,
+                ..node.clone()
+            }));
+        }
         if self.group == Group::Service {
             let place = |service: &str| self.ids.get(&named(&guarded(service))).map(|at| *at as usize);
             for service in &assessment.undeclared {
