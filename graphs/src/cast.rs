@@ -1,7 +1,7 @@
 //! Who is met while a graph is drawn: each peer becomes a node once, however often it speaks.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use portolan_flowtable::{Peer, Workload};
@@ -14,7 +14,7 @@ use crate::graph::{Group, Node, NodeKind, OTHER};
 pub(crate) type NodeAt = u32;
 
 /// What tells peers apart before they are named.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Face<'a> {
     /// What is known of a container, by where it stands in memory, and the network it was met in where nodes are networks.
     Container(usize, &'a str),
@@ -27,9 +27,8 @@ enum Face<'a> {
 #[derive(Debug)]
 pub(crate) struct Cast<'a> {
     group: Group,
-    // Nobody goes through these two in their order, which is none.
-    faces: HashMap<Face<'a>, NodeAt>,
-    ids: HashMap<String, NodeAt>,
+    faces: BTreeMap<Face<'a>, NodeAt>,
+    ids: BTreeMap<(Beginning, String), NodeAt>,
     nodes: Vec<Node>,
     /// How each node's id begins: names are compared often, and lie far apart.
     beginnings: Vec<Beginning>,
@@ -41,8 +40,8 @@ impl<'a> Cast<'a> {
     pub(crate) fn new(group: Group) -> Self {
         Self {
             group,
-            faces: HashMap::new(),
-            ids: HashMap::new(),
+            faces: BTreeMap::new(),
+            ids: BTreeMap::new(),
             nodes: Vec::new(),
             beginnings: Vec::new(),
             containers: Vec::new(),
@@ -95,15 +94,16 @@ impl<'a> Cast<'a> {
     }
 
     fn add(&mut self, node: Node) -> NodeAt {
-        if let Some(at) = self.ids.get(&node.id) {
+        let id = named(&node.id);
+        if let Some(at) = self.ids.get(&id) {
             if let Some(known) = self.nodes.get_mut(*at as usize) {
                 join_networks(known, &node);
             }
             return *at;
         }
         let at = NodeAt::try_from(self.nodes.len()).unwrap_or(NodeAt::MAX);
-        self.ids.insert(node.id.clone(), at);
-        self.beginnings.push(beginning(&node.id));
+        self.beginnings.push(id.0);
+        self.ids.insert(id, at);
         self.nodes.push(node);
         self.containers.push(BTreeSet::new());
         at
@@ -152,15 +152,17 @@ impl<'a> Cast<'a> {
             count(key.source, sent, received);
             count(key.target, received, sent);
         }
-        let copied = |((node, sum), containers): ((&Node, Option<(u64, u64)>), &BTreeSet<&str>)| {
-            let (sent_bytes, received_bytes) = sum?;
-            let containers = u64::try_from(containers.len()).unwrap_or(u64::MAX);
-            Some(Node { containers, sent_bytes, received_bytes, ..node.clone() })
-        };
-        let mut nodes: Vec<Option<Node>> =
-            self.nodes.iter().zip(sums).zip(&self.containers).map(copied).collect();
+        let mut nodes: Vec<Option<Node>> = Vec::with_capacity(self.nodes.len());
+        for ((node, sum), containers) in self.nodes.iter().zip(sums).zip(&self.containers) {
+            nodes.push(sum.map(|(sent_bytes, received_bytes)| Node {
+                containers: u64::try_from(containers.len()).unwrap_or(u64::MAX),
+                sent_bytes,
+                received_bytes,
+                ..node.clone()
+            }));
+        }
         if self.group == Group::Service {
-            let place = |service: &str| self.ids.get(&guarded(service)).map(|at| *at as usize);
+            let place = |service: &str| self.ids.get(&named(&guarded(service))).map(|at| *at as usize);
             for service in &assessment.undeclared {
                 if let Some(Some(node)) = place(service).and_then(|at| nodes.get_mut(at)) {
                     node.is_undeclared = true;
@@ -183,10 +185,10 @@ impl<'a> Cast<'a> {
 /// The first bytes of an id, which compare as the id does where they differ.
 type Beginning = [u8; 16];
 
-fn beginning(id: &str) -> Beginning {
+fn named(id: &str) -> (Beginning, String) {
     let mut bytes = [0; 16];
     bytes.iter_mut().zip(id.bytes()).for_each(|(place, byte)| *place = byte);
-    bytes
+    (bytes, id.to_owned())
 }
 
 fn join_networks(known: &mut Node, more: &Node) {

@@ -1,7 +1,7 @@
 //! Edges in the making: conversations added up by who called whom at which port.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_flowtable::{Outcomes, ServicePort, Tally};
 use portolan_policy::{Judged, Severity};
@@ -10,7 +10,7 @@ use crate::cast::{Cast, NodeAt};
 use crate::graph::{Edge, NAMES_MAX, NodeKind, OTHER};
 
 /// What makes two conversations the same edge.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Key<'a> {
     pub(crate) source: NodeAt,
     pub(crate) target: NodeAt,
@@ -22,7 +22,7 @@ pub(crate) struct Key<'a> {
 /// of those shown.
 #[derive(Debug, Default)]
 pub(crate) struct Drafts<'a> {
-    places: HashMap<Key<'a>, usize>,
+    places: BTreeMap<Key<'a>, usize>,
     drafts: Vec<Draft>,
 }
 
