@@ -477,3 +477,17 @@ fn every_standard_rule_has_a_capture_it_speaks_on_and_is_silent_on_the_others() 
     let rules = json(&said(0, &["rules", "list", "--format", "json"]));
     assert_eq!(rules.as_array().expect("rules").len(), captures.len());
 }
+
+#[test]
+fn why_tells_what_an_address_outside_is_claimed_to_be_and_by_whom() {
+    let folder = shop().join("../dns-names");
+    let of = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let (capture, roster) = (of("capture.pcapng"), of("roster.toml"));
+    let asked = ["why", "web -> external:443", "--from", &capture, "--roster", &roster];
+    let text = said(0, &asked);
+    assert!(text.contains(" claimed     "), "{text}");
+    assert!(text.contains("203.0.113.9 is api.example.com, says 203.0.113.53"), "{text}");
+    // Nobody told cart what the address it calls is called.
+    let cart = said(0, &["why", "cart -> external:443", "--from", &capture, "--roster", &roster]);
+    assert!(!cart.contains("claimed"), "{cart}");
+}

@@ -25,6 +25,8 @@ use crate::rules::{Action, Ports, RuleUse, Scope};
 use crate::verdict::{Intent, Ruling};
 use crate::words;
 
+/// Most replicas of one service that are asked about.
+const REPLICAS_MAX: usize = 4;
 /// Most combinations that are judged; further ones are counted.
 pub const COMBINATIONS_MAX: usize = 1_000_000;
 /// Most looks at rules that takes: with more than 500 rules, fewer combinations are judged.
@@ -130,20 +132,26 @@ impl Contract {
         let ports = self.ports(&intent, snapshot, &ends);
         let most = COMBINATIONS_MAX.min(LOOKS_MAX / self.rules.list.len().max(1));
         let (mut judged, mut left_out) = (0_usize, 0_u64);
-        for (to, responder) in &ends {
+        for (to, responders) in &ends {
             for port in ports.get(to).into_iter().flatten() {
-                for (from, initiator) in ends.iter().filter(|(from, _)| *from != to) {
-                    if judged == most {
+                for (from, initiators) in ends.iter().filter(|(from, _)| *from != to) {
+                    if judged >= most {
                         left_out += 1;
                         continue;
                     }
-                    judged += 1;
                     let combination = (from.clone(), to.clone(), *port);
                     if allowed.contains_key(&combination) {
+                        judged += 1;
                         continue;
                     }
-                    let ruling = intent.judge(&supposed(initiator, responder, *port, snapshot.at));
-                    if let Some(place) = self.granted_by(&ruling) {
+                    // What one replica may, the service may.
+                    let pairs =
+                        responders.iter().flat_map(|to| initiators.iter().map(move |from| (from, to)));
+                    let place = pairs.into_iter().find_map(|(initiator, responder)| {
+                        judged += 1;
+                        self.granted_by(&intent.judge(&supposed(initiator, responder, *port, snapshot.at)))
+                    });
+                    if let Some(place) = place {
                         allowed.insert(combination, place);
                     }
                 }
@@ -155,7 +163,11 @@ impl Contract {
             grant.used += u64::from(used.contains(combination));
         }
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let services = ends.values().filter(|peer| peer.workload().is_some()).count();
+        let services = ends
+            .values()
+            .flat_map(|replicas| replicas.first())
+            .filter(|peer| peer.workload().is_some())
+            .count();
         let mut grants: Vec<Grant> =
             grants.into_iter().map(|(place, grant)| Grant { place, ..grant }).collect();
         grants.sort_by_cached_key(|grant| {
@@ -236,7 +248,7 @@ impl Contract {
         &self,
         intent: &Intent<'_>,
         snapshot: &Snapshot,
-        ends: &BTreeMap<String, Peer>,
+        ends: &BTreeMap<String, Vec<Peer>>,
     ) -> BTreeMap<String, BTreeSet<ServicePort>> {
         let mut ports: BTreeMap<String, BTreeSet<ServicePort>> = BTreeMap::new();
         for (name, service) in intent.services() {
@@ -257,8 +269,11 @@ impl Contract {
             let is_of = |list: &[Written], peer: &Peer| {
                 list.is_empty() || list.iter().any(|written| written.initiator.is(peer))
             };
-            for (name, peer) in ends {
-                if is_of(&rule.scope.to, peer) || (rule.scope.is_both && is_of(&rule.scope.from, peer)) {
+            let is_meant = |peer: &Peer| {
+                is_of(&rule.scope.to, peer) || (rule.scope.is_both && is_of(&rule.scope.from, peer))
+            };
+            for (name, replicas) in ends {
+                if replicas.iter().any(is_meant) {
                     ports.entry(name.clone()).or_default().extend(&named);
                 }
             }
@@ -274,20 +289,23 @@ fn is_denied(ruling: &Ruling) -> bool {
     ruling.verdict == Verdict::Denied
 }
 
-/// Returns one container of each service, the host and somebody outside, by name.
-fn ends(snapshot: &Snapshot) -> BTreeMap<String, Peer> {
+/// Returns the first containers of each service, the host and somebody outside, by name.
+fn ends(snapshot: &Snapshot) -> BTreeMap<String, Vec<Peer>> {
     let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let seen = snapshot.conversations.iter().flat_map(|it| [&it.initiator, &it.responder]);
     let mut workloads: Vec<&Arc<Workload>> =
         snapshot.workloads.iter().chain(seen.filter_map(Peer::workload)).collect();
     workloads.sort_by(|a, b| (&a.container, a.started_at).cmp(&(&b.container, b.started_at)));
-    let mut ends = BTreeMap::new();
+    workloads.dedup_by(|a, b| a.container == b.container);
+    let mut ends: BTreeMap<String, Vec<Peer>> = BTreeMap::new();
     for workload in workloads {
-        let peer = || Peer::Workload { workload: Arc::clone(workload), address };
-        ends.entry(workload.qualified()).or_insert_with(peer);
+        let replicas = ends.entry(workload.qualified()).or_default();
+        if replicas.len() < REPLICAS_MAX {
+            replicas.push(Peer::Workload { workload: Arc::clone(workload), address });
+        }
     }
     for peer in [Peer::Host { address }, Peer::External { address, names: Arc::default() }] {
-        ends.entry(peer.service()).or_insert(peer);
+        ends.entry(peer.service()).or_insert_with(|| vec![peer]);
     }
     ends
 }

@@ -8,6 +8,7 @@ mod support;
 use std::sync::Arc;
 
 use portolan_flowtable::{Conversation, Peer, Timestamp};
+use portolan_policy::baseline::{Baseline, Enough};
 use portolan_policy::rhythm::Rhythm;
 use portolan_policy::{Assessment, Beside, Contract, FindingKind, ScanLimits, Severity};
 use support::*;
@@ -158,4 +159,24 @@ fn ports_that_cannot_be_guessed_at_are_refused_with_their_place() {
     let named = "[standard.password_guessing]\nports = [\"2222\"]\n";
     let changes = Contract::default().changes_to(&Contract::parse(named, "c.toml").unwrap());
     assert_eq!(changes[0].fact, "standard rule password_guessing speaks of 2222/tcp");
+}
+
+#[test]
+fn who_guesses_teaches_a_baseline_nothing_whatever_else_it_says() {
+    let (tool, db) = (workload("tool-1", "ops/tool", &[]), workload("db-1", "shop/db", &[22, 80]));
+    let (guess, other) =
+        (talk(peer(&tool, 8), peer(&db, 3), 22, 20, 0), talk(peer(&tool, 8), peer(&db, 3), 80, 1, 0));
+    let contract = Contract::default();
+    for (times, edges) in [(19, 2), (20, 0)] {
+        let mut rhythm = Rhythm::default();
+        tried(&mut rhythm, &guess, times, 100, &contract);
+        let mut baseline = Baseline::new(Enough::default());
+        let mut seen = snapshot(vec![Arc::clone(&tool), Arc::clone(&db)], vec![guess.clone(), other.clone()]);
+        seen.at = Timestamp(START + 600 * SECOND);
+        let beside = Beside { baseline: Some(&baseline), rhythm: Some(&rhythm) };
+        let assessment = contract.assess_with(seen, &ScanLimits::default(), beside);
+        baseline.learn(&assessment);
+        let of_tool = baseline.profiles().iter().filter(|(key, _)| key.service == "ops/tool");
+        assert_eq!(of_tool.map(|(_, profile)| profile.edges.len()).sum::<usize>(), edges, "{times}");
+    }
 }

@@ -79,3 +79,16 @@ fn a_line_that_names_addresses_counts_where_it_was_used() {
     assert_eq!(line(&said, "c.toml:5"), (0, 0, 0));
     assert!(said.grants[1].is_over && !said.grants[0].is_over);
 }
+
+#[test]
+fn what_one_replica_may_its_service_may() {
+    let text =
+        "[[rule]]\naction = \"allow\"\nfrom = \"container:web-2\"\nto = \"container:db-3\"\nports = 5432\n";
+    let mut seen = day();
+    for (container, service) in [("web-2", "shop/web"), ("db-2", "shop/db"), ("db-3", "shop/db")] {
+        seen.workloads.push(workload(container, service, &[80]));
+    }
+    let said = Contract::parse(text, "c.toml").unwrap().tightness(&seen);
+    assert_eq!((said.used, said.allowed, said.services), (0, 1, 3));
+    assert_eq!(line(&said, "c.toml:1"), (0, 1, 0));
+}

@@ -203,7 +203,13 @@ impl Chart {
     /// many draws.
     ///
     /// `losses` and `ledger` are those so far: what was missed at a known time teaches nothing.
-    pub fn look(&mut self, at: Timestamp, thefts: &Thefts, losses: &Losses, ledger: &Ledger) {
+    pub fn look(
+        &mut self,
+        at: Timestamp,
+        (thefts, sought): (&Thefts, &Sought),
+        losses: &Losses,
+        ledger: &Ledger,
+    ) {
         let Some(learner) = self.baseline.as_mut().filter(|learner| learner.learns()) else { return };
         let occasion = Occasion {
             at,
@@ -214,8 +220,9 @@ impl Chart {
         };
         let mut snapshot = self.conversations.snapshot(occasion, &self.names);
         snapshot.thefts = thefts.rows().iter().map(|theft| theft.named(&self.names)).collect();
+        snapshot.sweeps = sought.rows.iter().map(|row| row.named(&self.names)).collect();
         let limits = ScanLimits::default();
-        let beside = Beside { baseline: Some(learner.baseline()), rhythm: None };
+        let beside = Beside { baseline: Some(learner.baseline()), rhythm: Some(self.pace.rhythm()) };
         let assessment = self.contract.assess_with(snapshot, &limits, beside);
         learner.learn(&assessment);
     }

@@ -266,7 +266,8 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
             let end = Timestamp((window(before) + 1).saturating_mul(WINDOW) - 1);
             let shortfalls = self.meter.shortfalls().clone();
             let losses = Losses { shortfalls, ..Losses::default() };
-            self.chart.look(end, self.meter.thefts(), &losses, &self.meter.ledger());
+            let (thefts, sought) = (self.meter.thefts(), self.meter.sought());
+            self.chart.look(end, (thefts, &sought), &losses, &self.meter.ledger());
         }
     }
 

@@ -152,7 +152,7 @@ impl Baseline {
 fn talks(assessment: &Assessment) -> BTreeMap<Talk, Growth> {
     let kinds: BTreeMap<&str, FindingKind> =
         assessment.findings.iter().map(|finding| (finding.id.as_str(), finding.kind)).collect();
-    // Whoever forges or scans teaches nothing, whatever else it says.
+    // Whoever forges, scans or guesses teaches nothing, whatever else it says.
     let suspects: BTreeSet<&str> = assessment
         .findings
         .iter()
@@ -190,7 +190,8 @@ fn is_hostile(kind: FindingKind) -> bool {
         | FindingKind::PortScan
         | FindingKind::HostSweep
         | FindingKind::SynFlood
-        | FindingKind::StolenMac => true,
+        | FindingKind::StolenMac
+        | FindingKind::PasswordGuessing => true,
         FindingKind::UnexpectedPeer | FindingKind::UndocumentedPort | FindingKind::UnlistedSource => false,
         FindingKind::NewEdge | FindingKind::ForbiddenEdge | FindingKind::Denied => false,
         // What is held against a call keeps that call out, below; its caller's others are lessons.
@@ -203,7 +204,6 @@ fn is_hostile(kind: FindingKind) -> bool {
         | FindingKind::ForeignResolver
         | FindingKind::CleartextAdmin
         | FindingKind::Beaconing
-        | FindingKind::PasswordGuessing
         | FindingKind::UnusualLevel => false,
     }
 }
