@@ -220,6 +220,33 @@ mod tests {
     }
 
     #[test]
+    fn others_reach_a_host_by_addresses_of_no_container_network() {
+        let scope = ScopeAddresses {
+            scope: ScopeId(1),
+            subnets: vec!["172.18.0.0/16".parse().unwrap()],
+            // Without a subnet it is a gateway all the same.
+            gateways: vec!["10.5.0.1".parse().unwrap()],
+        };
+        let own = [
+            "192.0.2.9",
+            "172.18.0.1",
+            "10.5.0.1",
+            "127.0.0.1",
+            "::1",
+            "fe80::1",
+            "169.254.7.1",
+            "2001:db8::9",
+            "::ffff:192.0.2.1",
+            "192.0.2.1",
+        ]
+        .map(|address| address.parse().unwrap());
+        let directory = RosterDirectory::new(1, &[scope], [], &own, HashMap::new());
+        let outside: Vec<String> =
+            directory.host_addresses_outside().iter().map(ToString::to_string).collect();
+        assert_eq!(outside, ["192.0.2.1", "192.0.2.9", "2001:db8::9"]);
+    }
+
+    #[test]
     fn every_address_has_an_answer() {
         let attachment = |number| Holder::Attachment(AttachmentId(number));
         for (scope, address, holder) in [
