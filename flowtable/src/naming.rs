@@ -1,13 +1,8 @@
 //! Names bind here: totals by address and attachment become conversations between named peers.
 
-use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use foldhash::quality::RandomState;
 
 use crate::conversation::{Conversation, Conversations, Outcomes, Party, Peer, Snapshot, Totals};
 use crate::directory::{AttachmentId, Holder, ScopeId, is_exempt_source};
@@ -51,50 +46,14 @@ struct Identity {
 
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 enum PeerKey {
-    Workload(Generation),
+    Workload(String, Timestamp),
     Address(u8, IpAddr, Option<AttachmentId>),
 }
 
-/// One generation of a container: whatever else two records say, they are of the same one.
-#[derive(Clone, Debug)]
-struct Generation(Arc<Workload>);
-
-impl Generation {
-    fn id(&self) -> (&str, Timestamp) {
-        (&self.0.container_id, self.0.started_at)
-    }
-}
-
-impl Eq for Generation {}
-
-impl PartialEq for Generation {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.id() == other.id()
-    }
-}
-
-impl Ord for Generation {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.id().cmp(&other.id())
-    }
-}
-
-impl PartialOrd for Generation {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Hash for Generation {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id().hash(state);
-    }
-}
-
 /// A conversation being put together from several totals.
-struct Draft<'a> {
+struct Draft {
     conversation: Conversation,
-    rtt: Option<Cow<'a, Quantiles>>,
+    rtt: Option<Quantiles>,
 }
 
 impl Conversations {
@@ -105,11 +64,7 @@ impl Conversations {
     /// asked the flow table fills them in.
     pub fn snapshot(&self, occasion: Occasion, names: &Names) -> Snapshot {
         let reader = Reader::new(names).with_claims(self.names());
-        // Drafts are large and may be many: they stay where they are, and numbers are sorted.
-        let mut drafts: Vec<Draft<'_>> = Vec::with_capacity(self.table.len());
-        let mut identities: Vec<Identity> = Vec::with_capacity(self.table.len());
-        let mut places: HashMap<Identity, usize, RandomState> =
-            HashMap::with_capacity_and_hasher(self.table.len(), RandomState::default());
+        let mut drafts: Vec<(Identity, Draft)> = Vec::with_capacity(self.table.len());
         let mut withheld = Tally::default();
         for totals in &self.table {
             // What a flow took along to another conversation leaves an empty one behind.
@@ -127,25 +82,22 @@ impl Conversations {
                 withheld += totals.sent + totals.received;
                 continue;
             }
-            match places.get(&identity).and_then(|place| drafts.get_mut(*place)) {
-                // Totals of one identity come in their order.
-                Some(known) => known.merge(&conversation, totals.rtt.as_ref()),
-                None => {
-                    places.insert(identity.clone(), drafts.len());
-                    identities.push(identity);
-                    drafts.push(Draft { conversation, rtt: totals.rtt.as_ref().map(Cow::Borrowed) });
-                }
-            }
+            drafts.push((identity, Draft { conversation, rtt: totals.rtt.clone() }));
         }
-        let mut order: Vec<(u64, usize)> =
-            drafts.iter().map(|draft| draft.conversation.first_frame).zip(0..).collect();
-        // The order of names breaks ties.
-        order.sort_unstable_by(|(one, a), (other, b)| {
-            one.cmp(other).then_with(|| identities.get(*a).cmp(&identities.get(*b)))
+        // Sorted in place and not in a map: there may be many, and a map takes nearly twice their room. Totals of one
+        // identity stay in their order.
+        drafts.sort_by(|(one, _), (other, _)| one.cmp(other));
+        drafts.dedup_by(|(identity, draft), (kept, into)| {
+            let is_same = identity == kept;
+            if is_same {
+                into.merge(&draft.conversation, draft.rtt.as_ref());
+            }
+            is_same
         });
-        let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
-        let finished = |(_, place): (u64, usize)| Some(drafts.get_mut(place)?.take()?.finish());
-        let conversations: Vec<Conversation> = order.into_iter().filter_map(finished).collect();
+        let mut conversations: Vec<Conversation> =
+            drafts.into_iter().map(|(_, draft)| draft.finish()).collect();
+        // The order of names breaks ties.
+        conversations.sort_by_key(|conversation| conversation.first_frame);
         Snapshot {
             at: occasion.at,
             from: self.first_at().unwrap_or(occasion.at),
@@ -185,7 +137,7 @@ impl Conversations {
     }
 }
 
-impl Draft<'_> {
+impl Draft {
     fn merge(&mut self, other: &Conversation, rtt: Option<&Quantiles>) {
         let mine = &mut self.conversation;
         mine.sent += other.sent;
@@ -211,12 +163,12 @@ impl Draft<'_> {
         mine.burst_unanswered = mine.burst_unanswered.max(other.burst_unanswered);
         mine.icmp.merge(&other.icmp);
         if let Some(rtt) = rtt {
-            self.rtt.get_or_insert_with(|| Cow::Owned(Quantiles::new())).to_mut().merge(rtt);
+            self.rtt.get_or_insert_with(Quantiles::new).merge(rtt);
         }
     }
 
     fn finish(mut self) -> Conversation {
-        self.conversation.rtt_p50 = self.rtt.as_deref().and_then(Quantiles::median);
+        self.conversation.rtt_p50 = self.rtt.as_ref().and_then(Quantiles::median);
         self.conversation
     }
 }
@@ -570,7 +522,9 @@ fn better_evidence(evidence: InitiatorEvidence, is_documented: bool) -> Initiato
 
 fn peer_key(peer: &Peer) -> PeerKey {
     match peer {
-        Peer::Workload { workload, .. } => PeerKey::Workload(Generation(Arc::clone(workload))),
+        Peer::Workload { workload, .. } => {
+            PeerKey::Workload(workload.container_id.clone(), workload.started_at)
+        }
         Peer::Host { address } => PeerKey::Address(0, *address, None),
         Peer::External { address, .. } => PeerKey::Address(1, *address, None),
         Peer::Unclaimed { address, attachment } => PeerKey::Address(2, *address, *attachment),
