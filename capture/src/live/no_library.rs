@@ -13,7 +13,7 @@ use crate::frame::Frame;
 pub(super) enum LibraryTap {}
 
 impl LibraryTap {
-    pub(super) fn open(_: u32, _: u32, _: &[FilterInstruction]) -> Result<Self, TapError> {
+    pub(super) fn open(_: u32, _: u32, _: u32, _: &[FilterInstruction]) -> Result<Self, TapError> {
         Err(TapError::WithoutLibrary { what: "the tap \"pcap\"", remedy: "use --tap ring" })
     }
 
