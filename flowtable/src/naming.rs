@@ -149,6 +149,7 @@ impl Draft {
             blocked: mine.connections.blocked + other.connections.blocked,
             pending: mine.connections.pending + other.connections.pending,
         };
+        mine.exchanged += other.exchanged;
         mine.open += other.open;
         mine.evidence = mine.evidence.min(other.evidence);
         mine.is_midstream |= other.is_midstream;

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use portolan_flowtable::End;
 use portolan_flowtable::conversation::OUTSIDE_PER_END_MAX;
+use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::flow::{Claim, Side};
 use portolan_flowtable::workload::Binding;
 use portolan_flowtable::{
-    AttachmentId, Completeness, Conversation, Conversations, Delta, EndReason, Flow, History, Holder,
-    InitiatorEvidence, Ledger, Names, Occasion, Outcome, Peer, Port, Protocol, ScopeId, Tally, Timestamp,
+    AttachmentId, Completeness, Conversation, Conversations, Delta, Direction, EndReason, Flow, FlowTable,
+    Fragment, History, Holder, InitiatorEvidence, InterfaceId, InterfaceTable, Ledger, Limits, MacAddr,
+    Names, Network, Observation, Occasion, Outcome, Packet, Peer, Port, Protocol, ScopeId, Tally, Timestamp,
     Workload,
 };
 
@@ -206,4 +208,51 @@ fn a_conversation_of_icmp_holds_the_messages_its_flows_began_with() {
     let snapshot = conversations.snapshot(occasion, &Names::default());
     let kinds: Vec<_> = snapshot.conversations.iter().map(|it| it.icmp.kinds.clone()).collect();
     assert_eq!(kinds, [[5, 8].map(|kind| IcmpKind { kind, code: 1 })]);
+}
+
+#[test]
+fn exchanges_by_either_address_of_a_container_add_up() {
+    let frame = |frame: u64, source: End, destination: End| Observation {
+        at: Timestamp(10 * Timestamp::SECOND),
+        is_timed: true,
+        frame,
+        interface: InterfaceId(1),
+        direction: Direction::Incoming,
+        source_mac: MacAddr([2; 6]),
+        wire_bytes: 60,
+        fingerprint: 0,
+        network: Network::Ip(Packet {
+            source: source.address,
+            destination: destination.address,
+            protocol: Protocol::UDP,
+            ports: source.port.zip(destination.port),
+            tcp: None,
+            icmp: None,
+            fragment: Fragment::Whole,
+            vlan: None,
+            is_tunnel: false,
+        }),
+    };
+    let (caller, called) = (container(1, 40_000), container(2, 53));
+    let mut table = FlowTable::new(Limits::default(), 1);
+    let frames = [frame(1, caller, called), frame(2, called, caller)];
+    table.observe(&frames, &InterfaceTable::plain(), &BareDirectory);
+    let mut deltas: Vec<Delta> = Vec::new();
+    table.drain(&mut deltas);
+    deltas[0].flow.ends = [caller, called];
+    let mut by_another = deltas[0];
+    (by_another.slot, by_another.flow.id) = (deltas[0].slot + 1, 2);
+    by_another.flow.ends[0].address = held(9);
+
+    let mut conversations = Conversations::new();
+    conversations.apply(&deltas[0]);
+    conversations.apply(&by_another);
+    let workload = |name: &str| Arc::new(Workload { container_id: name.to_owned(), ..Workload::default() });
+    let names = Names {
+        has_roster: true,
+        attachments: HashMap::from([(AttachmentId(1), workload("one")), (AttachmentId(2), workload("two"))]),
+        ..Names::default()
+    };
+    let exchanged: Vec<u64> = snapshot(&conversations, &names).iter().map(|it| it.exchanged).collect();
+    assert_eq!(exchanged, [2]);
 }
