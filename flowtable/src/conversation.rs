@@ -156,6 +156,11 @@ impl Outcomes {
 }
 
 /// All flows of one initiator to one service port of one responder.
+///
+/// A flow whose ends or claim turn out to be others takes along what it added. While other flows stay, the first and
+/// last times and frames, the best evidence, `burst_unanswered`, `is_tunnel` and `icmp` are those of all flows that
+/// were ever handed over as part of it, since what comes next to an extreme is not kept. What all flows left begins
+/// anew.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conversation {
     /// Who opened it: the attachment that sent, whatever address it claimed.
@@ -304,7 +309,8 @@ pub(crate) struct Totals {
     pub(crate) exchanged: u64,
     pub(crate) open: u64,
     pub(crate) evidence: InitiatorEvidence,
-    pub(crate) is_midstream: bool,
+    /// Flows joined after their opening: fewer once a SYN comes late.
+    pub(crate) midstream: u64,
     pub(crate) is_tunnel: bool,
     pub(crate) first_at: Timestamp,
     pub(crate) last_at: Timestamp,
@@ -326,8 +332,32 @@ struct FlowState {
     conversation: u32,
     initiator: Side,
     outcome: Outcome,
-    has_rtt: bool,
-    has_exchanged: bool,
+    told: Told,
+}
+
+const _: () = assert!(size_of::<FlowState>() == 16, "there is one for each slot of the flow table");
+
+/// What of a flow a conversation counts, besides how it fared.
+#[derive(Clone, Copy, Debug)]
+struct Told(u8);
+
+impl Told {
+    const RTT: u8 = 1;
+    const EXCHANGED: u8 = 1 << 1;
+    const MIDSTREAM: u8 = 1 << 2;
+
+    fn of(flow: &Flow) -> Self {
+        let bit = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        Self(
+            bit(flow.rtt.is_some(), Self::RTT)
+                | bit(has_exchanged(flow), Self::EXCHANGED)
+                | bit(flow.is_midstream, Self::MIDSTREAM),
+        )
+    }
+
+    fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
 }
 
 impl Conversations {
@@ -407,8 +437,7 @@ impl Conversations {
                 conversation,
                 initiator: flow.initiator,
                 outcome: flow.outcome,
-                has_rtt: flow.rtt.is_some(),
-                has_exchanged: has_exchanged(flow),
+                told: Told::of(flow),
             },
         );
         if delta.ended.is_some()
@@ -426,8 +455,7 @@ impl Conversations {
                 conversation: 0,
                 initiator: Side::A,
                 outcome: Outcome::Pending,
-                has_rtt: false,
-                has_exchanged: false,
+                told: Told(0),
             };
             self.flows.resize(slot + 1, nobody);
         }
@@ -494,43 +522,49 @@ impl Conversations {
     /// Takes a flow's contribution out of a conversation it turned out not to belong to.
     fn withdraw(&mut self, state: &FlowState, delta: &Delta) {
         let Some(totals) = self.table.get_mut(state.conversation as usize) else { return };
-        let earlier = before(delta);
-        // Sides do not change; which of them is the initiator's may have.
-        let [a, b] = earlier;
-        let (sent, received) = match state.initiator {
-            Side::A => (a, b),
-            Side::B => (b, a),
-        };
-        // A flow between two equal ends may have swapped sides without leaving: what one side lacks, the other has.
-        let (lack_sent, lack_received) = (sent - totals.sent, received - totals.received);
-        totals.sent = totals.sent - sent - lack_received;
-        totals.received = totals.received - received - lack_sent;
+        let (sent, received) = state.contributed(delta);
+        totals.sent = totals.sent - sent;
+        totals.received = totals.received - received;
         uncount(&mut totals.connections, state.outcome);
-        totals.exchanged = totals.exchanged.saturating_sub(u64::from(state.has_exchanged));
+        totals.forget(state.told);
+        if let (true, Some(rtt), Some(quantiles)) =
+            (state.told.has(Told::RTT), delta.flow.rtt, &mut totals.rtt)
+        {
+            quantiles.uncount(rtt);
+        }
         totals.open = totals.open.saturating_sub(1);
     }
 
     fn add(&mut self, conversation: u32, delta: &Delta, known: Option<FlowState>) {
         let Some(totals) = self.table.get_mut(conversation as usize) else { return };
         let flow = &delta.flow;
+        if known.is_none() && totals.is_empty() {
+            // Nothing is left of what began it.
+            *totals = Totals::new(totals.key, flow);
+        }
         let growth = if known.is_some() { delta.grown } else { total(flow) };
         let (sent, received) = flow.directed(growth);
         totals.sent += sent;
         totals.received += received;
         if let Some(state) = known {
+            if state.initiator != flow.initiator {
+                // Between two equal ends, or folded, it swaps its sides and stays.
+                let (sent, received) = state.contributed(delta);
+                totals.sent = totals.sent - sent + received;
+                totals.received = totals.received - received + sent;
+            }
             uncount(&mut totals.connections, state.outcome);
+            totals.forget(state.told);
         } else {
             totals.open += 1;
         }
         count(&mut totals.connections, flow.outcome);
-        let had_exchanged = known.is_some_and(|state| state.has_exchanged);
-        totals.exchanged = totals.exchanged.saturating_sub(u64::from(had_exchanged));
         totals.exchanged += u64::from(has_exchanged(flow));
+        totals.midstream += u64::from(flow.is_midstream);
         if delta.ended.is_some() {
             totals.open = totals.open.saturating_sub(1);
         }
         totals.evidence = totals.evidence.min(flow.evidence);
-        totals.is_midstream |= flow.is_midstream;
         totals.is_tunnel |= flow.is_tunnel;
         if flow.first_frame < totals.first_frame {
             totals.first_frame = flow.first_frame;
@@ -539,12 +573,24 @@ impl Conversations {
         totals.first_at = totals.first_at.min(flow.first_at);
         totals.last_at = totals.last_at.max(flow.last_at);
         totals.last_frame = totals.last_frame.max(flow.last_frame);
-        if let (Some(rtt), false) = (flow.rtt, known.is_some_and(|state| state.has_rtt)) {
+        if let (Some(rtt), false) = (flow.rtt, known.is_some_and(|state| state.told.has(Told::RTT))) {
             totals.rtt.get_or_insert_with(Quantiles::new).count(rtt);
         }
         totals.note_burst(flow, known);
         if let (None, Some(kind), Some(code)) = (known, flow.icmp_type, flow.icmp_code) {
             totals.icmp.get_or_insert_default().insert(IcmpKind { kind, code });
+        }
+    }
+}
+
+impl FlowState {
+    /// Returns what the flow sent and received before it grew by `delta`, as it was counted. Sides do not change; which
+    /// of them is the initiator's may have.
+    fn contributed(&self, delta: &Delta) -> (Tally, Tally) {
+        let [a, b] = before(delta);
+        match self.initiator {
+            Side::A => (a, b),
+            Side::B => (b, a),
         }
     }
 }
@@ -559,7 +605,7 @@ impl Totals {
             exchanged: 0,
             open: 0,
             evidence: flow.evidence,
-            is_midstream: false,
+            midstream: 0,
             is_tunnel: false,
             first_at: flow.first_at,
             last_at: flow.last_at,
@@ -571,6 +617,17 @@ impl Totals {
             bursts: [(i64::MIN, 0); 4],
             burst_most: 0,
         }
+    }
+
+    /// Returns whether no flow is part of it: what a flow takes along to another conversation may leave an empty one.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.attempted() == 0 && self.sent.frames + self.received.frames == 0
+    }
+
+    /// Takes back what is counted again with every delta of a flow.
+    fn forget(&mut self, told: Told) {
+        self.exchanged = self.exchanged.saturating_sub(u64::from(told.has(Told::EXCHANGED)));
+        self.midstream = self.midstream.saturating_sub(u64::from(told.has(Told::MIDSTREAM)));
     }
 
     /// Counts attempts of one second that were not answered: SYN floods.

@@ -67,8 +67,7 @@ impl Conversations {
         let mut drafts: Vec<(Identity, Draft)> = Vec::with_capacity(self.table.len());
         let mut withheld = Tally::default();
         for totals in &self.table {
-            // What a flow took along to another conversation leaves an empty one behind.
-            if totals.connections.attempted() == 0 && totals.sent.frames + totals.received.frames == 0 {
+            if totals.is_empty() {
                 continue;
             }
             let (identity, conversation) = reader.read(totals);
@@ -123,7 +122,7 @@ impl Conversations {
         let reader = Reader::new(names);
         let mut members: BTreeMap<Identity, (u64, Vec<u32>)> = BTreeMap::new();
         for (number, totals) in (0_u32..).zip(&self.table) {
-            if totals.connections.attempted() == 0 && totals.sent.frames + totals.received.frames == 0 {
+            if totals.is_empty() {
                 continue;
             }
             let (identity, conversation) = reader.read(totals);
@@ -149,6 +148,7 @@ impl Draft {
             blocked: mine.connections.blocked + other.connections.blocked,
             pending: mine.connections.pending + other.connections.pending,
         };
+        mine.exchanged += other.exchanged;
         mine.open += other.open;
         mine.evidence = mine.evidence.min(other.evidence);
         mine.is_midstream |= other.is_midstream;
@@ -348,7 +348,7 @@ impl<'a> Reader<'a> {
             connections: totals.connections,
             exchanged: totals.exchanged,
             open: totals.open,
-            is_midstream: totals.is_midstream,
+            is_midstream: totals.midstream > 0,
             is_proxy_leg,
             is_tunnel: totals.is_tunnel,
             first_at: totals.first_at,

@@ -22,6 +22,14 @@ impl Quantiles {
         }
     }
 
+    /// Takes back one duration that was counted.
+    pub(crate) fn uncount(&mut self, nanoseconds: i64) {
+        if let Some(count) = self.counts.get_mut(bucket(nanoseconds)).filter(|count| **count > 0) {
+            *count -= 1;
+            self.total -= 1;
+        }
+    }
+
     /// Adds another's counts.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.counts.iter_mut().zip(other.counts.iter()) {

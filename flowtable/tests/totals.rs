@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use portolan_flowtable::End;
 use portolan_flowtable::conversation::OUTSIDE_PER_END_MAX;
+use portolan_flowtable::directory::BareDirectory;
 use portolan_flowtable::flow::{Claim, Side};
 use portolan_flowtable::workload::Binding;
 use portolan_flowtable::{
-    AttachmentId, Completeness, Conversation, Conversations, Delta, EndReason, Flow, History, Holder,
-    InitiatorEvidence, Ledger, Names, Occasion, Outcome, Peer, Port, Protocol, ScopeId, Tally, Timestamp,
+    AttachmentId, Completeness, Conversation, Conversations, Delta, Direction, EndReason, Flow, FlowTable,
+    Fragment, History, Holder, InitiatorEvidence, InterfaceId, InterfaceTable, Ledger, Limits, MacAddr,
+    Names, Network, Observation, Occasion, Outcome, Packet, Peer, Port, Protocol, ScopeId, Tally, Timestamp,
     Workload,
 };
 
@@ -206,4 +208,140 @@ fn a_conversation_of_icmp_holds_the_messages_its_flows_began_with() {
     let snapshot = conversations.snapshot(occasion, &Names::default());
     let kinds: Vec<_> = snapshot.conversations.iter().map(|it| it.icmp.kinds.clone()).collect();
     assert_eq!(kinds, [[5, 8].map(|kind| IcmpKind { kind, code: 1 })]);
+}
+
+/// A delta by which a flow grew by one frame from `side` to what `flow` says.
+fn grown_from(delta: &Delta, side: Side) -> Delta {
+    let mut grown = *delta;
+    grown.grown = [Tally::default(); 2];
+    grown.grown[side.index()] = GROWN[0];
+    grown.flow.frames[side.index()] += 1;
+    grown.flow.bytes[side.index()] += 60;
+    grown
+}
+
+#[test]
+fn what_every_flow_left_begins_with_the_flow_that_comes_next() {
+    let nobody = end(held(4), 80, Holder::Unclaimed);
+    let mut opened = delta(1, 0, 10, [container(3, 40_000), nobody], Outcome::Answered);
+    (opened.flow.is_midstream, opened.flow.is_tunnel, opened.flow.rtt) = (true, true, Some(5_000_000));
+    let mut moved = grown_from(&opened, Side::A);
+    moved.flow.ends[1].holder = Holder::Attachment(AttachmentId(4));
+    let mut next = delta(2, 1, 20, [container(3, 40_001), nobody], Outcome::Pending);
+    next.flow.evidence = InitiatorEvidence::FirstSender;
+
+    let mut conversations = Conversations::new();
+    for delta in [&opened, &moved, &next] {
+        conversations.apply(delta);
+    }
+    let mut alone = Conversations::new();
+    for delta in [&next, &moved] {
+        alone.apply(delta);
+    }
+    alone.apply(&delta(3, 2, 1, [container(1, 1), container(2, 2)], Outcome::Pending));
+    let of_next = |conversations: &Conversations| {
+        let all = snapshot(conversations, &Names::default());
+        all.into_iter().find(|it| it.responder == Peer::Unclaimed { address: held(4), attachment: None })
+    };
+    let found = of_next(&conversations).map(|it| (it.first_frame, it.first_at, it.first_source_port));
+    assert_eq!(found, Some((2, next.flow.first_at, Some(Port(40_001)))));
+    assert_eq!(of_next(&conversations), of_next(&alone));
+}
+
+#[test]
+fn a_flow_that_leaves_takes_its_round_trip_and_its_missing_opening_along() {
+    let nobody = end(held(4), 80, Holder::Unclaimed);
+    let mut opened = delta(1, 0, 10, [container(3, 40_000), nobody], Outcome::Answered);
+    (opened.flow.is_midstream, opened.flow.rtt) = (true, Some(5_000_000));
+    let mut moved = grown_from(&opened, Side::A);
+    moved.flow.ends[1].holder = Holder::Attachment(AttachmentId(4));
+    let stays = delta(2, 1, 20, [container(3, 40_001), nobody], Outcome::Pending);
+
+    let mut conversations = Conversations::new();
+    for delta in [&opened, &stays, &moved] {
+        conversations.apply(delta);
+    }
+    let all = snapshot(&conversations, &Names::default());
+    let told = |it: &Conversation| (it.connections.attempted(), it.is_midstream, it.rtt_p50.is_some());
+    assert_eq!(all.iter().map(told).collect::<Vec<_>>(), [(1, false, false), (1, true, true)]);
+}
+
+#[test]
+fn a_syn_that_comes_late_opens_its_flow_whenever_that_was_handed_over() {
+    let ends = [container(1, 40_000), container(2, 80)];
+    let mut joined = delta(1, 0, 10, ends, Outcome::Pending);
+    joined.flow.is_midstream = true;
+    let mut called = grown_from(&joined, Side::A);
+    called.flow.is_midstream = false;
+    let come_to = |deltas: &[&Delta]| {
+        let mut conversations = Conversations::new();
+        deltas.iter().for_each(|delta| conversations.apply(delta));
+        snapshot(&conversations, &Names::default())
+    };
+    let in_two = come_to(&[&joined, &called]);
+    assert!(!in_two[0].is_midstream, "who never ends midstream passes for no scan");
+    assert_eq!(in_two, come_to(&[&called]));
+}
+
+#[test]
+fn a_flow_that_swaps_its_equal_ends_takes_what_was_sent_along() {
+    let mut answer = delta(1, 0, 10, [container(1, 80), container(1, 80)], Outcome::Pending);
+    (answer.flow.initiator, answer.flow.evidence) = (Side::B, InitiatorEvidence::SynAck);
+    let mut called = grown_from(&answer, Side::A);
+    (called.flow.initiator, called.flow.evidence) = (Side::A, InitiatorEvidence::Handshake);
+    let come_to = |deltas: &[&Delta]| {
+        let mut conversations = Conversations::new();
+        deltas.iter().for_each(|delta| conversations.apply(delta));
+        snapshot(&conversations, &Names::default())
+    };
+    let in_two = come_to(&[&answer, &called]);
+    assert_eq!(in_two[0].sent, Tally { frames: 2, bytes: 120 });
+    assert_eq!(in_two, come_to(&[&called]));
+}
+
+#[test]
+fn exchanges_by_either_address_of_a_container_add_up() {
+    let frame = |frame: u64, source: End, destination: End| Observation {
+        at: Timestamp(10 * Timestamp::SECOND),
+        is_timed: true,
+        frame,
+        interface: InterfaceId(1),
+        direction: Direction::Incoming,
+        source_mac: MacAddr([2; 6]),
+        wire_bytes: 60,
+        fingerprint: 0,
+        network: Network::Ip(Packet {
+            source: source.address,
+            destination: destination.address,
+            protocol: Protocol::UDP,
+            ports: source.port.zip(destination.port),
+            tcp: None,
+            icmp: None,
+            fragment: Fragment::Whole,
+            vlan: None,
+            is_tunnel: false,
+        }),
+    };
+    let (caller, called) = (container(1, 40_000), container(2, 53));
+    let mut table = FlowTable::new(Limits::default(), 1);
+    let frames = [frame(1, caller, called), frame(2, called, caller)];
+    table.observe(&frames, &InterfaceTable::plain(), &BareDirectory);
+    let mut deltas: Vec<Delta> = Vec::new();
+    table.drain(&mut deltas);
+    deltas[0].flow.ends = [caller, called];
+    let mut by_another = deltas[0];
+    (by_another.slot, by_another.flow.id) = (deltas[0].slot + 1, 2);
+    by_another.flow.ends[0].address = held(9);
+
+    let mut conversations = Conversations::new();
+    conversations.apply(&deltas[0]);
+    conversations.apply(&by_another);
+    let workload = |name: &str| Arc::new(Workload { container_id: name.to_owned(), ..Workload::default() });
+    let names = Names {
+        has_roster: true,
+        attachments: HashMap::from([(AttachmentId(1), workload("one")), (AttachmentId(2), workload("two"))]),
+        ..Names::default()
+    };
+    let exchanged: Vec<u64> = snapshot(&conversations, &names).iter().map(|it| it.exchanged).collect();
+    assert_eq!(exchanged, [2]);
 }
