@@ -88,9 +88,9 @@ impl FilterPlan {
     /// Interfaces one program can leave out; two instructions each.
     pub const DROPPED_MAX: usize = 1_500;
 
-    /// Interfaces that [`FilterPlan::receivers`] may name: their program has to find room in what the kernel gives a
-    /// socket for options (`net.core.optmem_max`, 20 KiB before Linux 6.7).
-    pub const RECEIVERS_MAX: usize = 512;
+    /// Interfaces that [`FilterPlan::receivers`] may name: their program has to find room, beside the one it replaces, in
+    /// what the kernel gives a socket for options (`net.core.optmem_max`, 20 KiB before Linux 6.7).
+    pub const RECEIVERS_MAX: usize = 256;
 
     /// Bytes kept of port 53 by default: what resolvers are told to send at most is less (RFC 6891, section 6.2.5), and
     /// a sender who puts bulk data on this port must not fill the ring with it.
@@ -347,7 +347,7 @@ mod tests {
             (other(ETHERTYPE_ARP, 0, 0),    false),
             (other(0x8100, 0, 0),           true),
         ];
-        for count in [1, 2, 8, 9, 17, 100, 512] {
+        for count in [1, 2, 8, 9, 17, 100, 256] {
             let receivers: BTreeSet<u32> = (0..count).map(|number| 7 + 3 * number).collect();
             let plan = FilterPlan {
                 dns_snaplen: 4_096,

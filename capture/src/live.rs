@@ -199,20 +199,27 @@ impl LiveTap {
 
     /// Leaves out these interfaces from now on, besides those it was opened without, and what goes out by `receivers`
     /// ([`FilterPlan::receivers`]); hears all others again, without a gap for those it goes on to hear. Does nothing where
-    /// that is so already.
+    /// that is so already. Where the kernel has no room for so long a program, receivers are heard: a filter spares
+    /// work, and is no reason to end.
     ///
     /// # Errors
     ///
-    /// Returns what the kernel says of the filter.
+    /// Returns what the kernel says of the filter without receivers.
     pub fn leave_out(&mut self, dropped: &[InterfaceId], receivers: &[InterfaceId]) -> Result<(), TapError> {
         let mut all = self.without.clone();
         all.extend(dropped.iter().filter(|interface| !self.without.contains(interface)));
         if self.plan.dropped == all && self.plan.receivers == receivers {
             return Ok(());
         }
-        self.plan.dropped = all;
-        self.plan.receivers = receivers.to_vec();
-        self.attach_filter(&self.plan.program())
+        let mut plan = FilterPlan { dropped: all, receivers: receivers.to_vec(), ..self.plan.clone() };
+        if self.attach_filter(&plan.program()).is_err() {
+            let without = FilterPlan { receivers: Vec::new(), ..plan.clone() };
+            self.attach_filter(&without.program())?;
+            // What was asked for stands in the plan: the same question is not asked again until roles change.
+            plan = FilterPlan { receivers: receivers.to_vec(), ..without };
+        }
+        self.plan = plan;
+        Ok(())
     }
 
     /// Stops the intake: from now on the kernel drops every frame, and counts none of them. What is in the ring can

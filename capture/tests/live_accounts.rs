@@ -198,6 +198,36 @@ fn interfaces_left_out_are_not_heard_and_a_filter_is_replaced_without_loss() {
 
 #[test]
 #[ignore = "needs root"]
+fn what_a_container_receives_is_left_to_the_kernel_unless_it_has_no_room_for_the_filter() {
+    let Some(lab) =
+        enter("what_a_container_receives_is_left_to_the_kernel_unless_it_has_no_room_for_the_filter")
+    else {
+        return;
+    };
+    let mut receivers: Vec<InterfaceId> = (100_000..100_255).map(InterfaceId).collect();
+    receivers.push(index("near0"));
+    for (room, heard_of_200) in [("131072", 0), ("5000", 200)] {
+        // Of this namespace alone (Linux 6.8); where it cannot be set, there is no room to be short of.
+        if std::fs::write("/proc/sys/net/core/optmem_max", room).is_err() {
+            continue;
+        }
+        let mut tap = LiveTap::open(&lab.options(8 << 20)).unwrap();
+        tap.leave_out(&[], &receivers).unwrap();
+        lab.send_to_far(200, 100);
+        let mut heard = 0;
+        let mut each = |frame: &Frame<'_>| {
+            let seen = parse(frame, &ParseOptions::default()).unwrap();
+            if let Network::Ip(packet) = seen.network {
+                heard += u64::from(packet.ports.is_some_and(|(_, port)| port.0 == PORT));
+            }
+        };
+        let statistics = tap.settle(200, &mut each).unwrap();
+        assert_eq!((heard, statistics.unsettled()), (heard_of_200, 0), "{room}: {statistics:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
 fn the_loopback_can_be_left_out_and_a_call_ends_a_wait() {
     let Some(lab) = enter("the_loopback_can_be_left_out_and_a_call_ends_a_wait") else { return };
     let options = LiveOptions { dropped: vec![index("lo")], ..lab.options(1 << 20) };

@@ -249,6 +249,8 @@ impl Intake {
     /// Tells the kernel to keep what need not be read: what interfaces carry that are known to be no container's, and what
     /// reaches a container, which was counted where it came from. On a busy host that is most of all frames. Whatever is
     /// not known yet passes, a veth that appears the next moment among them, as the kernel gives no index twice.
+    ///
+    /// A recording gets what reaches a container too: read without its journal, it tells by that who stands where.
     fn leave_out(&mut self, picture: &Picture) {
         if self.is_single {
             return;
@@ -257,8 +259,9 @@ impl Intake {
             let rows = picture.interfaces.rows().filter(move |(_, row)| row.role == role);
             rows.map(|(interface, _)| interface)
         };
+        let receivers_max = if self.recorder.is_some() { 0 } else { FilterPlan::RECEIVERS_MAX };
         let foreign: Vec<_> = of(Role::Foreign).take(FOREIGN_MAX).collect();
-        let receivers: Vec<_> = of(Role::Container).take(FilterPlan::RECEIVERS_MAX).collect();
+        let receivers: Vec<_> = of(Role::Container).take(receivers_max).collect();
         if let Err(error) = self.tap.leave_out(&foreign, &receivers) {
             self.failure.get_or_insert(error);
         }
