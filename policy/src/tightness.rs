@@ -295,7 +295,8 @@ fn ends(snapshot: &Snapshot) -> BTreeMap<String, Vec<Peer>> {
     let seen = snapshot.conversations.iter().flat_map(|it| [&it.initiator, &it.responder]);
     let mut workloads: Vec<&Arc<Workload>> =
         snapshot.workloads.iter().chain(seen.filter_map(Peer::workload)).collect();
-    workloads.sort_by(|a, b| (&a.container, a.started_at).cmp(&(&b.container, b.started_at)));
+    // A name that was given again is the later container's.
+    workloads.sort_by(|a, b| (&a.container, b.started_at).cmp(&(&b.container, a.started_at)));
     workloads.dedup_by(|a, b| a.container == b.container);
     let mut ends: BTreeMap<String, Vec<Peer>> = BTreeMap::new();
     for workload in workloads {
