@@ -168,7 +168,7 @@ impl Default for Identity {
 pub struct Indicators {
     /// Whether Docker is asked for it.
     pub enabled: bool,
-    /// How often, as `60s`.
+    /// Pause between two rounds, as `60s`.
     pub every: String,
 }
 
