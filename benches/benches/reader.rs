@@ -104,6 +104,7 @@ fn draw(chart: &mut Chart, ledger: Ledger) {
         thefts: Thefts::default(),
         sought: Sought::default(),
         happenings: Happenings::default(),
+        indicators: None,
         is_last: false,
     };
     let (publication, _) = chart.turn(turn, Vitals::default());

@@ -53,6 +53,7 @@ fn turn(ledger: Ledger, flows: u32) -> Turn {
         thefts: Thefts::default(),
         sought: Sought::default(),
         happenings: Happenings::default(),
+        indicators: None,
         is_last: false,
     }
 }

@@ -19,6 +19,10 @@ pub const SOCKET: &str = "/run/portolan/portolan.sock";
 /// Shortest time from one snapshot to the next.
 const SNAPSHOTS_EVERY_MIN: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// Pause between two rounds in which containers are asked what they use.
+const INDICATORS_EVERY: std::ops::RangeInclusive<std::time::Duration> =
+    std::time::Duration::from_secs(10)..=std::time::Duration::from_secs(300);
+
 /// Everything that can be configured, one table a room.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,6 +33,8 @@ pub struct Config {
     pub flowtable: Flowtable,
     /// Docker and links.
     pub identity: Identity,
+    /// What containers use besides the network.
+    pub indicators: Indicators,
     /// Contracts.
     pub policy: Policy,
     /// What is learned from the traffic.
@@ -153,6 +159,30 @@ pub struct Identity {
 impl Default for Identity {
     fn default() -> Self {
         Self { docker_socket: "/var/run/docker.sock".into(), proc_root: "/proc".into(), bridges: Vec::new() }
+    }
+}
+
+/// What containers use besides the network.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Indicators {
+    /// Whether Docker is asked for it.
+    pub enabled: bool,
+    /// Pause between two rounds, as `60s`.
+    pub every: String,
+}
+
+impl Default for Indicators {
+    fn default() -> Self {
+        Self { enabled: false, every: "60s".to_owned() }
+    }
+}
+
+impl Indicators {
+    /// Returns the pause between two rounds; `None` where Docker is not asked.
+    pub fn every(&self) -> Option<std::time::Duration> {
+        // What is no span was refused when it was read.
+        self.enabled.then(|| parse_span(&self.every).ok()).flatten()
     }
 }
 
@@ -391,6 +421,14 @@ impl Config {
                 self.capture.ring_mib
             ));
         }
+        let every = &self.indicators.every;
+        match parse_span(every) {
+            Ok(span) if !INDICATORS_EVERY.contains(&span) => {
+                return wrong(format!("indicators.every ({every}) must lie between 10s and 5m"));
+            }
+            Ok(_) => {}
+            Err(error) => return wrong(format!("indicators.every: {error}")),
+        }
         let Baseline { novelty_permille, hours, .. } = self.baseline;
         if !(1..=1_000).contains(&novelty_permille) {
             return wrong(format!(
@@ -595,11 +633,25 @@ mod tests {
             ("[snapshots]\nevery = \"5s\"\n",             "portolan.toml: snapshots.every (5s) must be 10s or more"),
             ("[snapshots]\nevery = \"often\"\n",          "portolan.toml: snapshots.every: \"often\" is not a time"),
             ("[snapshots]\nkeep = 0\n",                 "portolan.toml: snapshots.keep (0) must lie between 1 and 100000"),
+            ("[indicators]\nevery = \"1s\"\n",             "portolan.toml: indicators.every (1s) must lie between 10s and 5m"),
+            ("[indicators]\nevery = \"1h\"\n",             "portolan.toml: indicators.every (1h) must lie between 10s and 5m"),
             ("[flowtable]\nlinger_seconds = 9999\n",    "portolan.toml: flowtable.linger_seconds (9999) must not exceed tcp_idle_seconds (1800)"),
         ];
         for (text, expected) in cases {
             let message = Config::from_toml(text, "portolan.toml").unwrap_err().message;
             assert!(message.starts_with(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn docker_is_asked_what_containers_use_where_that_is_wanted_and_as_often() {
+        let every = |text: &str| Config::from_toml(text, "portolan.toml").unwrap().indicators.every();
+        assert_eq!(every(""), None);
+        assert_eq!(every("[indicators]\nevery = \"10s\"\n"), None);
+        assert_eq!(every("[indicators]\nenabled = true\n"), Some(std::time::Duration::from_secs(60)));
+        assert_eq!(
+            every("[indicators]\nenabled = true\nevery = \"5m\"\n"),
+            Some(std::time::Duration::from_secs(300))
+        );
     }
 }

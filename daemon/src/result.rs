@@ -79,6 +79,8 @@ struct Tail<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     lifecycle: &'a [LifeRow],
     lifecycle_left_out: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    indicators: &'a Option<portolan_flowtable::indicators::Round>,
 }
 
 /// Writes a result as JSON to `out`, which may be a terminal: what would steer it is escaped. With more than one of
@@ -98,10 +100,11 @@ pub fn print(out: &mut impl Write, publication: &Publication, threads: usize) ->
         handled,
         lifecycle,
         lifecycle_left_out,
+        indicators,
     } = publication;
     let head = Head { portolan_result: SCHEMA, assessment, graph, vitals };
     let lifecycle_left_out = *lifecycle_left_out;
-    let tail = Tail { documented_edges, baseline, handled, lifecycle, lifecycle_left_out };
+    let tail = Tail { documented_edges, baseline, handled, lifecycle, lifecycle_left_out, indicators };
     std::thread::scope(|scope| {
         let (to, written) = std::sync::mpsc::sync_channel(CHUNKS_WAITING);
         // Where no thread is to be had, this one does it all.
@@ -241,6 +244,7 @@ pub fn read(path: &Path) -> Result<Option<Publication>, Failure> {
 #[cfg(test)]
 mod tests {
     use portolan_flowtable::Timestamp;
+    use portolan_flowtable::indicators::Round;
 
     use super::*;
 
@@ -297,6 +301,7 @@ mod tests {
                 );
             }
             publication.lifecycle_left_out = 3;
+            publication.indicators = Some(Round { unanswered: 1, ..Round::default() });
             publication.lifecycle = vec![serde_json::from_str(life).unwrap()];
         }
     }

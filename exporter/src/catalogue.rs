@@ -43,6 +43,8 @@ pub const HOST: &str = "host";
 /// Labels of every series of an edge; those with more have them behind.
 pub(crate) const EDGE: &[&str] =
     &["client", "client_project", "server", "server_project", "port", "protocol"];
+/// Labels of every series of a container.
+const CONTAINER: &[&str] = &["container", "service", "project"];
 const EDGE_DIRECTION: &[&str] =
     &["client", "client_project", "server", "server_project", "port", "protocol", "direction"];
 const EDGE_OUTCOME: &[&str] =
@@ -84,6 +86,18 @@ catalogue! {
         "Median TCP handshake round trip of an edge in seconds, to a quarter octave.";
     SERVICE_CONTAINERS = "portolan_service_containers" Gauge &["service", "project"],
         "Containers of a service: its replicas, running or ended within the last 40 seconds.";
+    CONTAINER_MEMORY = "portolan_container_memory_bytes" Gauge CONTAINER,
+        "Memory a container uses in bytes, page cache that can be given up at once left out; absent where Docker is not asked.";
+    CONTAINER_CPU = "portolan_container_cpu_seconds_total" Counter CONTAINER,
+        "Processor time a container used since its start, all processors together, in seconds.";
+    CONTAINER_BLOCK_READ = "portolan_container_block_read_bytes_total" Counter CONTAINER,
+        "Bytes a container read from block devices since its start; absent where its engine does not say.";
+    CONTAINER_BLOCK_WRITTEN = "portolan_container_block_written_bytes_total" Counter CONTAINER,
+        "Bytes a container wrote to block devices since its start; absent where its engine does not say.";
+    CONTAINER_PIDS = "portolan_container_pids" Gauge CONTAINER,
+        "Processes and threads of a container.";
+    INDICATORS_CONTAINERS = "portolan_indicators_containers" Gauge &["state"],
+        "Running containers by whether they could be asked in the latest round what they use; absent where Docker is not asked.";
     LISTENER_INFO = "portolan_listener_info" Gauge &["service", "project", "port", "protocol", "class"],
         "Always 1: a service port, and whether it is documented and used.";
     FINDINGS = "portolan_findings" Gauge &["kind", "severity"],
@@ -205,6 +219,8 @@ pub enum Breadth {
     Words,
     /// One or a few for each service or service port.
     Services,
+    /// One for each container.
+    Containers,
     /// One or a few for each edge.
     Edges,
 }
@@ -216,6 +232,7 @@ impl Breadth {
             Self::One => "one",
             Self::Words => "words",
             Self::Services => "services",
+            Self::Containers => "containers",
             Self::Edges => "edges",
         }
     }
@@ -226,6 +243,8 @@ impl Metric {
     pub fn breadth(&self) -> Breadth {
         if self.labels.contains(&"client") {
             Breadth::Edges
+        } else if self.labels.contains(&"container") {
+            Breadth::Containers
         } else if self.labels.contains(&"service") {
             Breadth::Services
         } else if self.labels.is_empty() || matches!(self.labels, ["hash"] | ["version"]) {
@@ -310,6 +329,7 @@ const LABELS: &str = "
 | `one` | 1 |
 | `words` | one for each value of its labels, all of them from closed sets; the same on every host, whatever happens there |
 | `services` | one for each service, service port or state of either; at most 10,000, the rest under `other` (baselines: 1,024, the rest left out) |
+| `containers` | one for each running container that answered in the latest round of `[indicators]`, at most 256; those beyond are counted in `portolan_indicators_containers` |
 | `edges` | one to four for each edge: directions, outcomes; at most 10,000 edges, the rest under `other` (below) |
 
 An edge has 11 series: 2 each of bytes and frames, 4 of connections, 1 each of judgement, first sight and round trip. A
@@ -324,10 +344,11 @@ Container ids, outside addresses, client ports and error texts are never labels.
 | `host` | on every series: the name of the host Portolan runs on, or of the capture (`vitals.host`, the `host` of events). Prometheus adds `instance`, the address it scraped: one host may be scraped at several, and one address may come to be another host. A target that has a label `host` of its own keeps it, and this one is then called `exported_host` (`honor_labels: true` turns that round) |
 | `client`, `server`, `service` | the name replicas share, without its project; `host`, `external` (everything outside), `multicast`, `unclaimed` (an address of a container network nobody holds), `ambiguous`; an address only in replays without a roster |
 | `client_project`, `server_project`, `project` | compose or stack project; empty where there is none |
+| `container` | the container's name; the few that would look the same as another's are left out |
 | `port`, `protocol` | the service port and `tcp`, `udp`, `sctp`, `icmp`, `icmp6` or `ip-N`; `port` is empty where the protocol has none, `ephemeral` where which end serves is a guess and the port is one that clients are given |
 | `kind` | the kinds of findings; `portolan rules list` names and explains them |
 | `severity` | `info`, `low`, `medium`, `high` |
-| `state` | of containers: `known`, `observable`, `matched` (to their interface), `unobservable`; of completeness: `complete`, `incomplete`, `unknown`; of a baseline's edges: `learned`, `candidate`, `forbidden` |
+| `state` | of containers: `known`, `observable`, `matched` (to their interface), `unobservable`; of completeness: `complete`, `incomplete`, `unknown`; of a baseline's edges: `learned`, `candidate`, `forbidden`; of containers asked what they use: `read`, `unanswered`, `left_out` (beyond the most that are asked) |
 | `reason` | of frames that could not be read, were not counted, or hold no IP packet; of connections closed: `displaced`, `deadline` |
 | `route`, `code` | which page, and the HTTP status |
 | `network` | container networks the edge was seen in, separated by commas |
@@ -428,6 +449,7 @@ mod tests {
             "flow records",
             "messages",
             "names",
+            "pids",
             "requests",
             "stalls",
             "ticks",

@@ -3,8 +3,10 @@
 //! Counts of frames and bytes are written from the publication's own `u64`, because a client library's `f64`
 //! loses exactness above 2^53; the daemon's own few figures go through the `prometheus` crate.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
+use portolan_flowtable::indicators::Indicators;
 use portolan_policy::{FindingKind, Severity};
 
 use crate::catalogue::{self, Metric};
@@ -119,6 +121,7 @@ fn write_judgement(page: &mut Page, publication: &Publication, memory: &EdgeMemo
     for ((project, service), count) in memory.containers(&publication.assessment.snapshot) {
         containers.sample(&[&service, &project], count);
     }
+    write_indicators(page, publication);
     let mut listeners = page.family(&catalogue::LISTENER_INFO);
     for (service, project, port, protocol, class) in memory.listeners() {
         listeners.sample(&[service, project, port, protocol, class], 1);
@@ -136,6 +139,36 @@ fn write_judgement(page: &mut Page, publication: &Publication, memory: &EdgeMemo
     for (kind, severity) in kinds_and_severities() {
         raised.sample(&[kind.name(), severity.name()], memory.raised(kind, severity));
     }
+}
+
+/// What containers use. Names that look the same are one label set: the first has it.
+fn write_indicators(page: &mut Page, publication: &Publication) {
+    let Some(round) = &publication.indicators else { return };
+    let mut rows: BTreeMap<[String; 3], &Indicators> = BTreeMap::new();
+    for reading in &round.readings {
+        let labels = [&reading.container, &reading.service, &reading.project];
+        rows.entry(labels.map(|name| collect::label_text(name))).or_insert(&reading.indicators);
+    }
+    let mut family = |metric: &'static Metric, value: fn(&Indicators) -> Option<String>| {
+        let mut family = page.family(metric);
+        for ([container, service, project], indicators) in &rows {
+            if let Some(value) = value(indicators) {
+                family.sample(&[container, service, project], value);
+            }
+        }
+    };
+    family(&catalogue::CONTAINER_MEMORY, |it| it.memory_bytes.map(|bytes| bytes.to_string()));
+    family(&catalogue::CONTAINER_CPU, |it| {
+        let nanoseconds = it.cpu_nanoseconds?;
+        Some(format!("{}.{:09}", nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000))
+    });
+    family(&catalogue::CONTAINER_BLOCK_READ, |it| it.block_read_bytes.map(|bytes| bytes.to_string()));
+    family(&catalogue::CONTAINER_BLOCK_WRITTEN, |it| it.block_written_bytes.map(|bytes| bytes.to_string()));
+    family(&catalogue::CONTAINER_PIDS, |it| it.pids.map(|pids| pids.to_string()));
+    let mut containers = page.family(&catalogue::INDICATORS_CONTAINERS);
+    containers.sample(&["read"], round.readings.len());
+    containers.sample(&["unanswered"], round.unanswered);
+    containers.sample(&["left_out"], round.left_out);
 }
 
 fn kinds_and_severities() -> impl Iterator<Item = (FindingKind, Severity)> {

@@ -1,5 +1,6 @@
 //! What a tick publishes: one immutable value that scrape, graph, events, page and command line all read.
 
+use portolan_flowtable::indicators::Round;
 use portolan_flowtable::lifecycle::Happening;
 use portolan_flowtable::{
     Completeness, ConnState, DnsCounts, EndReason, IcmpError, Ledger, ServicePort, Snapshot, Tally, Timestamp,
@@ -37,6 +38,9 @@ pub struct Publication {
     /// Happenings that found no room.
     #[serde(default)]
     pub lifecycle_left_out: u64,
+    /// What containers used when they were asked last; `None` where nobody asks, or too long ago to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indicators: Option<Round>,
 }
 
 /// Something that happened to a container.
@@ -129,6 +133,7 @@ impl Publication {
             handled: Vec::new(),
             lifecycle: Vec::new(),
             lifecycle_left_out: 0,
+            indicators: None,
         }
     }
 }

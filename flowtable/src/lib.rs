@@ -26,6 +26,7 @@ pub mod dns_names;
 pub mod flow;
 pub mod history;
 pub mod icmp;
+pub mod indicators;
 pub mod interfaces;
 mod key;
 pub mod ledger;

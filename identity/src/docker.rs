@@ -358,12 +358,12 @@ impl<'a> Session<'a> {
 }
 
 /// Returns whether `id` may stand in a request's path: an id goes into the next question as it came.
-fn is_id(id: &str) -> bool {
+pub(crate) fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 128 && id.bytes().all(|letter| letter.is_ascii_alphanumeric())
 }
 
 /// Turns a typed answer back into the JSON it came as, to be read by the same code as roster files.
-fn object(answer: &impl Serialize) -> Option<Map<String, Value>> {
+pub(crate) fn object(answer: &impl Serialize) -> Option<Map<String, Value>> {
     match serde_json::to_value(answer) {
         Ok(Value::Object(object)) => Some(object),
         Ok(_) | Err(_) => None,

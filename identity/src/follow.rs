@@ -8,6 +8,7 @@ use portolan_flowtable::Timestamp;
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::docker::follow_once;
+use crate::indicators::follow_indicators;
 use crate::links::{LinkError, LinkFollower};
 use crate::listening::look;
 use crate::registry::RosterBook;
@@ -25,6 +26,8 @@ pub struct FollowOptions {
     pub answer_within: Duration,
     /// Longest pause between two attempts to reach Docker; the first is a fifth of a second.
     pub retry_within: Duration,
+    /// Pause between two rounds in which all running containers are asked what they use; `None` never asks.
+    pub indicators_every: Option<Duration>,
 }
 
 impl Default for FollowOptions {
@@ -35,6 +38,7 @@ impl Default for FollowOptions {
             probe_every: Duration::from_secs(5),
             answer_within: Duration::from_secs(5),
             retry_within: Duration::from_secs(5),
+            indicators_every: None,
         }
     }
 }
@@ -77,7 +81,8 @@ pub async fn follow(options: FollowOptions, book: Arc<RosterBook>) -> Result<(),
     let docker = follow_docker(&options, &book);
     let passing = pass_time(&book);
     let listening = look_for_listeners(&options, &book);
-    tokio::join!(docker, passing, listening);
+    let indicating = follow_indicators(&options, &book);
+    tokio::join!(docker, passing, listening, indicating);
     drop(links);
     Ok(())
 }

@@ -19,6 +19,7 @@
 mod directory;
 mod docker;
 mod follow;
+mod indicators;
 mod inventory;
 mod lifecycle;
 pub mod links;

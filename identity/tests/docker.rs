@@ -26,6 +26,11 @@ struct Following {
 impl Following {
     /// Follows the socket in a directory of its own, impatiently.
     fn new() -> Self {
+        Self::asking(None)
+    }
+
+    /// The same, asking what containers use so often.
+    fn asking(indicators_every: Option<Duration>) -> Self {
         let directory = TempDir::new().unwrap();
         let book = RosterBook::new(&[], Path::new("/proc"));
         let options = FollowOptions {
@@ -35,6 +40,7 @@ impl Following {
             probe_every: Duration::from_millis(100),
             answer_within: Duration::from_secs(1),
             retry_within: Duration::from_millis(200),
+            indicators_every,
         };
         let following = Arc::clone(&book);
         let task = tokio::spawn(async move { follow(options, following).await.unwrap() });
@@ -281,4 +287,44 @@ async fn ports_of_a_swarm_service_are_documented_where_the_engine_manages_it_and
     docker.manage(Some(json!([])));
     docker.tell("service", "remove", "9mnpnzenvg8p8tdbtq4wvbkcz", &json!({"name": "shop_web"}));
     following.until("the service's end", |picture| documented(picture).len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_containers_are_asked_what_they_use_and_a_lie_is_counted() {
+    let following = Following::asking(Some(Duration::from_millis(20)));
+    let docker = following.engine("1.52", "engine-29.json");
+    docker.lie_about(SERVED);
+    docker.edit(|containers| {
+        let served = containers.get(SERVED).unwrap().clone();
+        let mut other = served.clone();
+        other["Id"] = json!(WEB);
+        containers.insert(WEB.to_owned(), other);
+        let mut ended = served;
+        ended["Id"] = json!(JOB);
+        ended["State"]["Running"] = json!(false);
+        ended["State"]["Status"] = json!("exited");
+        containers.insert(JOB.to_owned(), ended);
+    });
+    following.until("a listing", is_fresh).await;
+    let waiting = async {
+        loop {
+            let round = following.book.take_indicators();
+            if let Some(round) = round.filter(|round| !round.readings.is_empty()) {
+                break round;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let round = tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap();
+    let web = round.readings.iter().find(|reading| reading.container_id == WEB).unwrap();
+    assert_eq!(web.qualified(), "shop/web");
+    let used = web.indicators;
+    assert_eq!((used.memory_bytes, used.cpu_nanoseconds, used.pids), (Some(4_000), Some(12_000), Some(3)));
+    assert_eq!((used.block_read_bytes, used.block_written_bytes), (None, None));
+    let requests = docker.requests();
+    let asked = |id: &str| requests.iter().filter(|it| it.contains(&format!("/{id}/stats"))).count();
+    assert!(asked(WEB) > 0 && asked(JOB) == 0, "{requests:?}");
+    let stats: Vec<_> = requests.iter().filter(|it| it.contains("/stats")).collect();
+    let is_one_shot = |it: &&&String| it.starts_with("GET ") && it.ends_with("?stream=false&one-shot=true");
+    assert!(stats.iter().all(|it| is_one_shot(&it)), "{stats:?}");
 }

@@ -91,6 +91,12 @@ impl Contract {
         let undeclared =
             services.filter(|(_, service)| service.is_undeclared()).map(|(name, _)| name.clone()).collect();
         let mut warnings = warnings(self, &intent, &snapshot);
+        if let Some(count) = beside.rhythm.map(Rhythm::unread).filter(|count| *count > 0) {
+            let services = words::count(u64::try_from(count).unwrap_or(u64::MAX), "service");
+            warnings.push(format!(
+                "what the containers of {services} use found no room to be held against what is usual"
+            ));
+        }
         if let Some(count) = beside.rhythm.map(Rhythm::turned_away).filter(|count| *count > 0) {
             let calls = words::count(count, "call");
             warnings

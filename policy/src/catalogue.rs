@@ -185,9 +185,10 @@ impl FindingKind {
             Self::UnusualLevel => rule(
                 Severity::Low,
                 "a service does many times what is usual at that time of day",
-                "Data that is carried off, a flood of calls and a worm look like that; so does a good day.",
-                "Bytes sent, connections opened or received, peers or new peers called in a minute: over 4 times the median of \
-                 the same half hour of earlier days, 5 minutes in a row; from the fourth day on.",
+                "Data that is carried off, a flood of calls, a worm and a miner look like that; so does a good day.",
+                "Bytes sent, connections opened or received, peers or new peers called in a minute; live, where Docker is asked \
+                 for them, memory, processor time, block I/O and processes of its containers: over 4 times the median of the \
+                 same half hour of earlier days, 5 minutes in a row; from the fourth day on.",
                 "Look at what its busiest edges were then; exempt what bursts by design, with a reason.",
             ),
             Self::UnlistedSource => rule(

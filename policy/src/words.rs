@@ -21,6 +21,29 @@ pub(crate) fn span(nanoseconds: i64) -> String {
     }
 }
 
+/// Writes bytes as `412 B`, `210 MiB`, `1.2 GiB`: to the nearest, tenths below ten.
+pub(crate) fn bytes(bytes: u64) -> String {
+    if bytes < 1_024 {
+        return format!("{bytes} B");
+    }
+    // Whole numbers, so that no rounding by floating point differs between machines.
+    let nearest = |of: u128, unit: u128| (2 * of + unit) / (2 * unit);
+    let (bytes, mut size) = (u128::from(bytes), 1_024);
+    let mut unit = "KiB";
+    for next in ["MiB", "GiB", "TiB", "PiB", "EiB"] {
+        if nearest(bytes, size) < 1_024 {
+            break;
+        }
+        (size, unit) = (size * 1_024, next);
+    }
+    let tenths = nearest(bytes * 10, size);
+    if tenths < 100 {
+        format!("{}.{} {unit}", tenths / 10, tenths % 10)
+    } else {
+        format!("{} {unit}", nearest(bytes, size))
+    }
+}
+
 /// What is counted: connections where the protocol has them, flows otherwise.
 pub(crate) fn unit(protocol: Protocol) -> &'static str {
     if protocol == Protocol::TCP || protocol == Protocol::SCTP { "connection" } else { "flow" }

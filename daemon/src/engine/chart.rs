@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use portolan_exporter::{DocumentedEdge, FlowRecord, Publication, Vitals};
+use portolan_flowtable::indicators::Round;
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{
     AttachmentId, Conversations, Delta, Ledger, Names, Occasion, Snapshot, Sought, Tally, Thefts, Timestamp,
@@ -51,6 +52,8 @@ pub struct Turn {
     pub sought: Sought,
     /// What happened to containers since the turn before.
     pub happenings: Happenings,
+    /// What containers use, where they were asked since the turn before.
+    pub indicators: Option<Round>,
     /// Whether the source has ended, so that nothing can be answered any more.
     pub is_last: bool,
 }
@@ -72,6 +75,8 @@ pub struct Chart {
     pace: Pace,
     documented_edges: Vec<DocumentedEdge>,
     life: Life,
+    /// What containers used when they were asked last.
+    indicators: Option<Round>,
     ticks: u64,
     threads: usize,
 }
@@ -94,6 +99,7 @@ impl Chart {
             pace: Pace::default(),
             documented_edges,
             life: Life::default(),
+            indicators: None,
             ticks: 0,
             threads: 1,
         }
@@ -231,6 +237,10 @@ impl Chart {
     /// itself; what follows from the accounts is filled in here.
     pub fn turn(&mut self, turn: Turn, vitals: Vitals) -> (Publication, Vec<Alert>) {
         self.ticks += 1;
+        if let Some(round) = turn.indicators {
+            self.pace.indicated(&round);
+            self.indicators = Some(round);
+        }
         self.close(turn.at);
         let mut losses = turn.losses.clone();
         if let Some((attachment, tally)) = turn.overflow_most
@@ -307,6 +317,7 @@ impl Chart {
         let documented_edges = self.documented_edges.clone();
         self.life.turn(turn.at, turn.happenings, &assessment.snapshot.workloads);
         let (lifecycle, lifecycle_left_out) = (self.life.rows(), self.life.left_out());
+        self.indicators.take_if(|round| turn.at.since(round.at) > INDICATORS_KEPT);
         let publication = Publication {
             assessment,
             graph,
@@ -317,6 +328,7 @@ impl Chart {
             handled,
             lifecycle,
             lifecycle_left_out,
+            indicators: self.indicators.clone(),
         };
         (publication, alerts)
     }
@@ -344,6 +356,8 @@ impl Chart {
     }
 }
 
+/// How long what containers use is published behind the round it was read in: two of the longest pauses.
+const INDICATORS_KEPT: i64 = 600 * Timestamp::SECOND;
 /// Open flows from which on another thread is worth its start.
 const FLOWS_BESIDE: usize = 1_024;
 
@@ -361,4 +375,75 @@ fn documented_edges(contract: &Contract, names: &Names) -> Vec<DocumentedEdge> {
             documented_by: edge.documented_by,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_flowtable::Workload;
+    use portolan_flowtable::indicators::{Indicators, Reading};
+    use portolan_policy::FindingKind;
+
+    use super::*;
+    use crate::journal::TurnRow;
+
+    const MINUTE: i64 = 60 * Timestamp::SECOND;
+
+    fn row(minute: i64, memory: Option<u64>) -> TurnRow {
+        let at = Timestamp(minute * MINUTE);
+        let reading = |bytes| Reading {
+            at,
+            container_id: "c".to_owned(),
+            container: "web-1".to_owned(),
+            service: "web".to_owned(),
+            project: "shop".to_owned(),
+            indicators: Indicators { memory_bytes: Some(bytes), ..Indicators::default() },
+        };
+        let round = |bytes| Round { at, readings: vec![reading(bytes)], ..Round::default() };
+        TurnRow { at, indicators: memory.map(round), ..TurnRow::default() }
+    }
+
+    #[test]
+    fn what_containers_use_is_judged_and_published_as_a_journal_has_it() {
+        let options = ChartOptions { source: Source::Live, withhold: 0, flows_kept: 8 };
+        let web = Workload {
+            container: "web-1".to_owned(),
+            service: "web".to_owned(),
+            project: "shop".to_owned(),
+            ..Workload::default()
+        };
+        let names = Names { workloads: vec![Arc::new(web)], ..Names::default() };
+        let mut chart = Chart::new(options, Arc::new(names), Arc::new(Contract::default()));
+        let mut turn = |minute: i64, memory: Option<u64>| {
+            // As it is written down, and read again.
+            let text = serde_json::to_string(&row(minute, memory)).unwrap();
+            assert_eq!(text.contains("indicators"), memory.is_some(), "{text}");
+            let row: TurnRow = serde_json::from_str(&text).unwrap();
+            let turn = Turn {
+                at: row.at,
+                ledger: Ledger::default(),
+                losses: Losses::default(),
+                occupancy: (0, 8),
+                overflow_most: None,
+                thefts: Thefts::default(),
+                sought: Sought::default(),
+                happenings: Happenings::default(),
+                indicators: row.indicators,
+                is_last: false,
+            };
+            let (publication, alerts) = chart.turn(turn, Vitals::default());
+            let of_level = |alert: &&Alert| alert.finding.kind == FindingKind::UnusualLevel;
+            let said = alerts.iter().find(of_level).map(|alert| alert.finding.summary.clone());
+            (publication.indicators.map(|round| round.at.0 / MINUTE), said)
+        };
+        let day = 1_440;
+        for minute in 0..4 * day {
+            assert_eq!(turn(minute, Some(200 << 20)), (Some(minute), None));
+        }
+        let said: Vec<String> =
+            (4 * day..4 * day + 20).filter_map(|minute| turn(minute, Some(2_000 << 20)).1).collect();
+        assert_eq!(said, ["memory 2.0 GiB, typically 200 MiB"]);
+        let last = 4 * day + 19;
+        assert_eq!(turn(last + 10, None).0, Some(last));
+        assert_eq!(turn(last + 11, None).0, None);
+    }
 }

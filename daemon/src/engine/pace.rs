@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use portolan_flowtable::directory::Holder;
 use portolan_flowtable::flow::{Claim, End};
+use portolan_flowtable::indicators::Round;
 use portolan_flowtable::naming::Reader;
 use portolan_flowtable::{AttachmentId, Delta, Flow, Names, ScopeId, ServicePort, Timestamp};
 use portolan_policy::rhythm::{Rhythm, RhythmLimits, may_be_guess};
@@ -59,6 +60,11 @@ impl Pace {
     /// Goes on with what was usual before.
     pub(super) fn resume(&mut self, rhythm: Rhythm) {
         self.rhythm = rhythm;
+    }
+
+    /// Takes what containers use.
+    pub(super) fn indicated(&mut self, round: &Round) {
+        self.rhythm.indicated(round);
     }
 
     /// Takes one flow's growth; `before` is the flow as its last delta had it.

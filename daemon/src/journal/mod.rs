@@ -12,6 +12,7 @@ mod read;
 
 use std::path::{Path, PathBuf};
 
+use portolan_flowtable::indicators::Round;
 use portolan_flowtable::lifecycle::Happening;
 use portolan_flowtable::{Blindness, Limits, Tally, Timestamp};
 use portolan_identity::PicturePatch;
@@ -165,6 +166,9 @@ pub struct TurnRow {
     /// Further happenings, that found no room.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub happenings_left_out: u64,
+    /// What containers use, where they were asked since the turn before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indicators: Option<Round>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

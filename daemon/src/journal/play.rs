@@ -379,6 +379,7 @@ impl Player {
             thefts: closed.thefts,
             sought: closed.sought,
             happenings: Happenings { list: row.happenings.clone(), left_out: row.happenings_left_out },
+            indicators: row.indicators.clone(),
             is_last: false,
         };
         let (publication, alerts) = chart.turn(turn, vitals(&picture, &facts));

@@ -15,6 +15,7 @@ use portolan_capture::live::BLOCK_MILLISECONDS;
 use portolan_capture::{FilterPlan, LiveOptions, LiveTap};
 use portolan_exporter::Publication;
 use portolan_flowtable::directory::BareDirectory;
+use portolan_flowtable::indicators::Round;
 use portolan_flowtable::{Blindness, Delta, InterfaceId, InterfaceTable, Timestamp};
 use portolan_identity::{FollowOptions, Picture, RosterBook, follow};
 use portolan_policy::Alert;
@@ -185,6 +186,7 @@ impl Session {
         let follow_options = FollowOptions {
             docker_socket: Some(config.identity.docker_socket.clone()),
             proc_root: config.identity.proc_root.clone(),
+            indicators_every: config.indicators.every(),
             ..FollowOptions::default()
         };
         runtime.spawn(async move {
@@ -453,7 +455,8 @@ impl Session {
         };
         let (list, left_out) = self.book.take_happenings(at);
         let happenings = Happenings { list, left_out };
-        self.note_turn(at, &picture, report, &losses, &facts, &happenings);
+        let indicators = self.book.take_indicators();
+        self.note_turn(at, &picture, report, &losses, &facts, (&happenings, indicators.as_ref()));
         let turn = Turn {
             at,
             ledger: report.ledger,
@@ -463,6 +466,7 @@ impl Session {
             thefts: report.thefts.clone(),
             sought: report.sought.clone(),
             happenings,
+            indicators,
             is_last: false,
         };
         let (publication, alerts) = self.chart.turn(turn, vitals(&picture, &facts));
@@ -476,7 +480,7 @@ impl Session {
         report: &Report,
         losses: &Losses,
         facts: &RunFacts,
-        happenings: &Happenings,
+        (happenings, indicators): (&Happenings, Option<&Round>),
     ) {
         let Some(recording) = &mut self.recording else { return };
         let blind = (recording.blind != report.blind).then(|| report.blind.clone());
@@ -495,6 +499,7 @@ impl Session {
             is_capturing: facts.is_capturing,
             happenings: happenings.list.clone(),
             happenings_left_out: happenings.left_out,
+            indicators: indicators.cloned(),
         };
         // A writer that is gone is noticed by whoever waits for it.
         let _ = recording.notes.send(Note::Turn(Arc::clone(picture), Box::new(row)));

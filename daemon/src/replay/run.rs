@@ -399,8 +399,18 @@ impl<'r, 'a, 'w> Run<'r, 'a, 'w> {
         let (occupancy, overflow_most) = (self.meter.occupancy(), self.meter.overflow_most());
         let (thefts, sought) = (self.meter.thefts().clone(), self.meter.sought());
         let happenings = Happenings::default();
-        let turn =
-            Turn { at, ledger, losses, occupancy, overflow_most, thefts, sought, happenings, is_last: true };
+        let turn = Turn {
+            at,
+            ledger,
+            losses,
+            occupancy,
+            overflow_most,
+            thefts,
+            sought,
+            happenings,
+            indicators: None,
+            is_last: true,
+        };
         let (publication, alerts) = self.chart.turn(turn, vitals);
         if let Some(each_turn) = self.request.each_turn {
             let turned = TurnOf { publication: &publication, alerts: &alerts, heartbeat_seconds: 0 };

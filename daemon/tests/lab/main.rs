@@ -28,6 +28,7 @@ mod faults;
 mod findings;
 mod floods;
 mod forged;
+mod indicators;
 mod latency;
 mod limits;
 mod listeners;

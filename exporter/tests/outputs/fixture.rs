@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use portolan_exporter::Publication;
 use portolan_flowtable::flow::Claim;
+use portolan_flowtable::indicators::{Indicators, Reading, Round};
 use portolan_flowtable::{
     Conversation, DocumentSource, DocumentedPort, InitiatorEvidence, Outcomes, Peer, Port, Protocol,
     ServicePort, Tally, Timestamp, Workload,
@@ -194,6 +195,22 @@ pub(crate) fn loaded() -> Publication {
         publication.assessment.listeners.push(listener(name, name, 8080, source));
         publication.baseline.push(baseline_row(&format!("{name}/{name}"), "promoted"));
     }
+    let used = |name: &str| Reading {
+        at: START,
+        container_id: container_id(name, name),
+        container: name.to_owned(),
+        service: name.to_owned(),
+        project: name.to_owned(),
+        indicators: Indicators {
+            memory_bytes: Some(5_000),
+            cpu_nanoseconds: Some(1_500_000_000),
+            block_read_bytes: Some(1),
+            block_written_bytes: Some(2),
+            pids: Some(3),
+        },
+    };
+    let readings = HOSTILE.map(used).to_vec();
+    publication.indicators = Some(Round { at: START, readings, unanswered: 1, left_out: 2 });
     publication
 }
 

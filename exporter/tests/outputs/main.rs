@@ -17,4 +17,6 @@ mod http;
 #[cfg(test)]
 mod increments;
 #[cfg(test)]
+mod indicators;
+#[cfg(test)]
 mod orders;

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
+use portolan_flowtable::indicators::Round;
 use portolan_flowtable::lifecycle::{Change, Happening};
 use portolan_flowtable::{AttachmentId, InterfaceEntry, Listening, MacAddr, ScopeId, Timestamp, Workload};
 use tokio::sync::watch;
@@ -155,6 +156,8 @@ pub struct RosterBook {
     services: DashMap<String, Arc<SwarmService>>,
     joint: Mutex<Joint>,
     lifecycle: Mutex<LifecycleLog>,
+    /// The latest round of readings, until somebody takes it.
+    indicators: Mutex<Option<Round>>,
     picture: watch::Sender<Arc<Picture>>,
 }
 
@@ -237,6 +240,7 @@ impl RosterBook {
             services: DashMap::new(),
             joint: Mutex::new(joint),
             lifecycle: Mutex::default(),
+            indicators: Mutex::default(),
             picture: watch::Sender::new(Arc::new(Picture::default())),
         }
     }
@@ -362,6 +366,25 @@ impl RosterBook {
     /// wait.
     pub fn take_happenings(&self, now: Timestamp) -> (Vec<Happening>, u64) {
         self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+    }
+
+    /// Returns the containers that run, by id, with what is known of them.
+    pub(crate) fn running(&self) -> BTreeMap<String, Arc<Workload>> {
+        let ids = self.containers.iter().filter(|known| known.record.is_running && known.ended_at.is_none());
+        let ids: Vec<String> = ids.map(|known| known.key().clone()).collect();
+        let joint = self.joint();
+        let named = |id: String| Some((id.clone(), Arc::clone(&joint.workloads.get(&id)?.3)));
+        ids.into_iter().filter_map(named).collect()
+    }
+
+    /// Takes over a round of readings; one nobody took makes room for it.
+    pub(crate) fn indicators_seen(&self, round: Round) {
+        *self.indicators.lock().unwrap_or_else(PoisonError::into_inner) = Some(round);
+    }
+
+    /// Takes what containers use, once: `None` where no round ended since the last time.
+    pub fn take_indicators(&self) -> Option<Round> {
+        self.indicators.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Notes that Docker has this container no more.

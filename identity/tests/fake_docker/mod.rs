@@ -31,6 +31,8 @@ struct Memory {
     services: Option<Value>,
     /// Container ids answered with nonsense.
     lies: Vec<String>,
+    /// What every container uses.
+    stats: Value,
     requests: Vec<String>,
     subscriptions: usize,
     /// Events told before anybody subscribed: a real engine gives them to whoever asks `since`.
@@ -53,7 +55,11 @@ impl FakeDocker {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture),
         )
         .unwrap();
-        let mut memory = Memory { api: api.to_owned(), ..Memory::default() };
+        let stats = json!({
+            "memory_stats": {"usage": 5_000, "stats": {"inactive_file": 1_000}}, "pids_stats": {"current": 3},
+            "cpu_stats": {"cpu_usage": {"total_usage": 12_000}}, "blkio_stats": {"io_service_bytes_recursive": null},
+        });
+        let mut memory = Memory { api: api.to_owned(), stats, ..Memory::default() };
         for value in serde_json::Deserializer::from_str(&text).into_iter::<Value>() {
             for object in value.unwrap().as_array().unwrap() {
                 if object["State"].is_object() {
@@ -175,8 +181,10 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let _ = frozen.wait_for(|is_frozen| !is_frozen).await;
     let path = request.uri().path().to_owned();
+    let question = request.uri().query().map_or(String::new(), |query| format!("?{query}"));
     let mut memory = memory.lock().unwrap();
-    memory.requests.push(format!("{} {path}", request.method()));
+    let question = if path.ends_with("/stats") { question } else { String::new() };
+    memory.requests.push(format!("{} {path}{question}", request.method()));
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let parts = match parts.split_first() {
         Some((first, rest)) if first.starts_with("v1.") => rest.to_vec(),
@@ -215,6 +223,10 @@ async fn answer(
             text(200, r#"{"Id": 7, "State": "yes", "NetworkSettings": [{"#.to_owned())
         }
         ["containers", id, "json"] => found(memory.containers.get(*id)),
+        ["containers", id, "stats"] if memory.lies.iter().any(|lie| lie == id) => {
+            text(200, r#"{"memory_stats": {"usage": -1}}"#.to_owned())
+        }
+        ["containers", id, "stats"] => found(memory.containers.get(*id).map(|_| &memory.stats)),
         ["services"] => match &memory.services {
             Some(services) => text(200, services.to_string()),
             None => text(503, json!({"message": "This node is not a swarm manager."}).to_string()),

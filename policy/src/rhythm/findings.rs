@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portolan_flowtable::flow::Claim;
-use portolan_flowtable::units::grouped;
 use portolan_flowtable::{Conversation, Outcomes, Peer, Snapshot};
 
 use super::guesses::Door;
@@ -156,7 +155,9 @@ pub(crate) fn levels(
     limits: &RhythmLimits,
 ) -> Vec<(Finding, Vec<usize>)> {
     let found = rhythm.unusual().map(|(service, unusual)| {
-        let takes_part = |peer: &Peer| peer.workload().is_some_and(|of| of.qualified() == service);
+        // What was read of its containers rests on no packet.
+        let is_seen = unusual.measures.keys().any(|measure| !measure.is_read());
+        let takes_part = |peer: &Peer| is_seen && peer.workload().is_some_and(|of| of.qualified() == service);
         let members: Vec<usize> = conversations
             .iter()
             .enumerate()
@@ -191,21 +192,16 @@ fn level(
             .map(|(peer, of)| (of.container.clone(), address(peer)))
             .collect()
     };
-    let containers: BTreeSet<String> = all().flat_map(own).map(|(container, _)| container).collect();
+    let mut containers: BTreeSet<String> = all().flat_map(own).map(|(container, _)| container).collect();
+    let is_read = unusual.measures.keys().any(|measure| measure.is_read());
+    if is_read {
+        let own = snapshot.workloads.iter().filter(|of| of.qualified() == service);
+        containers.extend(own.map(|of| of.container.clone()));
+    }
     let addresses: BTreeSet<String> = all().flat_map(own).map(|(_, address)| address).collect();
     let (first_frame, last_frame) = frames(unusual, members, conversations);
-    let said: Vec<String> = unusual
-        .measures
-        .iter()
-        .map(|(measure, excess)| {
-            let verb = if excess.usual == 1 { "is" } else { "are" };
-            format!(
-                "{} in a minute where {} {verb} usual",
-                measure.in_words(excess.amount),
-                grouped(excess.usual)
-            )
-        })
-        .collect();
+    let said: Vec<String> =
+        unusual.measures.iter().map(|(measure, excess)| measure.in_words(excess)).collect();
     Finding {
         id: key.id(),
         kind: key.kind,
@@ -214,7 +210,8 @@ fn level(
         responder: key.responder,
         port: None,
         reached: words::reached(&Outcomes::default()).to_owned(),
-        summary: words::list(&said, said.len(), ""),
+        // What is read of containers has a comma of its own.
+        summary: said.join(if is_read { "; " } else { ", " }),
         against: format!(
             "more than {} times what is usual at that half hour, {} in a row",
             limits.level.times,

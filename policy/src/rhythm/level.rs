@@ -82,6 +82,41 @@ impl Level {
         found
     }
 
+    /// Takes what was read at an instant; of a minute the first reading counts. A minute without one is not known, and is
+    /// none of those in a row. Returns an unusual level, once, when it has lasted long enough.
+    pub fn read(&mut self, at: Timestamp, amount: u64, limits: &LevelLimits) -> Option<Excess> {
+        let minute = at.0.div_euclid(MINUTE);
+        let Some((current, held)) = self.minute else {
+            self.minute = Some((minute, amount));
+            return None;
+        };
+        if minute <= current {
+            return None;
+        }
+        let found = self.close(current, held, limits);
+        if minute > current + 1 {
+            self.above = 0;
+            if minute.div_euclid(MINUTES) != current.div_euclid(MINUTES) {
+                self.close_part(part_of(current));
+            }
+        }
+        self.minute = Some((minute, amount));
+        found
+    }
+
+    /// Ends what is above where nothing was read for as long as it takes to end it. Returns what the last reading made
+    /// unusual.
+    pub fn lapse(&mut self, at: Timestamp, limits: &LevelLimits) -> Option<Excess> {
+        let (current, held) = self.minute?;
+        if at.0.div_euclid(MINUTE) - current <= i64::from(limits.quiet_minutes) {
+            return None;
+        }
+        let found = self.close(current, held, limits);
+        self.close_part(part_of(current));
+        (self.minute, self.above, self.is_excess) = (None, 0, false);
+        found
+    }
+
     /// Returns whether the latest minute that was closed is one of an unusual level.
     pub fn is_above(&self) -> bool {
         self.is_excess && self.below == 0
@@ -135,6 +170,7 @@ impl Level {
         Some(Excess { from, amount, usual })
     }
 
+    /// Ends a half hour; one of which nothing is known leaves no level.
     fn close_part(&mut self, part: usize) {
         self.part.sort_unstable();
         let level = self.part.get(self.part.len() * BUSY_PERCENT / 100).or(self.part.last()).copied();

@@ -3,7 +3,8 @@
 //! # Where it sits
 //!
 //! Whoever applies deltas tells a [`Rhythm`] which flows opened and how much was sent, once a tick; an assessment asks it
-//! which of its conversations beat, and which services are above their level.
+//! which of its conversations beat, and which services are above their level. What containers use besides the
+//! network it is told by the round, whenever one is read.
 //!
 //! # Invariants
 //!
@@ -17,6 +18,7 @@ mod findings;
 mod guesses;
 mod level;
 mod measure;
+mod resources;
 mod watch;
 
 pub use beacon::{BEATS_MIN, Beacon, INTERVALS_MAX, Period};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use portolan_flowtable::indicators::Round;
 use portolan_flowtable::{Peer, Port, Protocol, ServicePort, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use super::beacon::{BEATS_MIN, Beacon, Period};
 use super::guesses::{GuessLimits, Guesses, Guessing};
 use super::level::{Excess, Level, LevelLimits};
 use super::measure::Measure;
+use super::resources::Resources;
 use crate::stable::StableHash;
 
 /// Most pairs of ends and port whose calls are followed for a period.
@@ -138,7 +140,7 @@ pub(super) struct Beating {
 /// What is known of one service.
 #[derive(Clone, Debug, Default)]
 struct Service {
-    levels: [Level; 5],
+    levels: [Level; 10],
     /// Peers it called in the minute being counted.
     peers: BTreeSet<u64>,
     /// Peers it ever called.
@@ -164,6 +166,9 @@ pub struct Rhythm {
     guesses: Guesses,
     minute: Option<i64>,
     turned_away: u64,
+    resources: Resources,
+    /// Services whose readings found no room, in the latest minute.
+    unread: usize,
     /// Before these nobody has been silent for long enough to make room: nobody is looked for.
     no_series_before: Timestamp,
     no_service_before: Timestamp,
@@ -207,7 +212,9 @@ impl Rhythm {
     pub fn record(&self) -> RhythmRecord {
         let services = self.services.iter().map(|(name, service)| {
             let levels = Measure::ALL.into_iter().zip(&service.levels);
-            let levels = levels.map(|(measure, level)| (measure, level.days())).collect();
+            let levels = levels.map(|(measure, level)| (measure, level.days()));
+            // Of what nobody reads there is nothing to write down.
+            let levels = levels.filter(|(measure, days)| !(measure.is_read() && days.is_empty())).collect();
             let (known, heard_at) = (service.known.clone(), service.heard_at);
             (name.clone(), ServiceRecord { levels, known, heard_at })
         });
@@ -277,6 +284,17 @@ impl Rhythm {
         self.add(service, Measure::SentBytes, at, bytes, limits);
     }
 
+    /// Takes what containers use, as a round of readings has it. It speaks for the minutes that begin behind it, until
+    /// the next one does.
+    pub fn indicated(&mut self, round: &Round) {
+        self.resources.take(round);
+    }
+
+    /// Returns how many services' readings found no room in the latest minute, and were held against nothing.
+    pub fn unread(&self) -> usize {
+        self.unread
+    }
+
     /// Notes calls that nobody could follow because there were too many at once.
     pub fn turn_away(&mut self, calls: u64) {
         self.turned_away = self.turned_away.saturating_add(calls);
@@ -293,12 +311,14 @@ impl Rhythm {
         if self.minute.replace(minute) == Some(minute) {
             return;
         }
+        self.read(at, limits);
         for service in self.services.values_mut() {
             service.peers.clear();
             service.heard_at.get_or_insert(at);
-            for measure in Measure::ALL {
+            for measure in Measure::TRAFFIC {
                 service.add(measure, at, 0, limits);
             }
+            service.lapse(at, limits);
             service.go_on(at);
         }
     }
@@ -363,6 +383,25 @@ impl Rhythm {
         }
     }
 
+    /// Takes what services use in the minute that begins. Whoever is silent makes no room for it.
+    fn read(&mut self, at: Timestamp, limits: &RhythmLimits) {
+        let mut unread = BTreeSet::new();
+        for (name, measure, amount) in self.resources.amounts(at) {
+            if !self.services.contains_key(name) {
+                if self.services.len() >= SERVICES_MAX {
+                    unread.insert(name);
+                    continue;
+                }
+                self.services.insert(name.to_owned(), Service::default());
+            }
+            if let Some(service) = self.services.get_mut(name) {
+                service.heard_at = service.heard_at.max(Some(at));
+                service.add(measure, at, amount, limits);
+            }
+        }
+        self.unread = unread.len();
+    }
+
     /// Lets every series go that was silent for long enough. Returns whether one was.
     fn make_room_for_series(&mut self, at: Timestamp) -> bool {
         if at < self.no_series_before {
@@ -394,7 +433,23 @@ impl Rhythm {
 impl Service {
     fn add(&mut self, measure: Measure, at: Timestamp, amount: u64, limits: &RhythmLimits) {
         let Some(level) = self.levels.get_mut(measure.index()) else { return };
-        let Some(excess) = level.add(at, amount, &measure.within(&limits.level)) else { return };
+        let within = measure.within(&limits.level);
+        let excess =
+            if measure.is_read() { level.read(at, amount, &within) } else { level.add(at, amount, &within) };
+        self.note(measure, at, excess, limits);
+    }
+
+    /// Ends what was above and is read no more.
+    fn lapse(&mut self, at: Timestamp, limits: &RhythmLimits) {
+        for measure in Measure::RESOURCES {
+            let level = self.levels.get_mut(measure.index());
+            let excess = level.and_then(|level| level.lapse(at, &measure.within(&limits.level)));
+            self.note(measure, at, excess, limits);
+        }
+    }
+
+    fn note(&mut self, measure: Measure, at: Timestamp, excess: Option<Excess>, limits: &RhythmLimits) {
+        let Some(excess) = excess else { return };
         // One that begins long behind the end of another is another.
         let quiet = i64::from(limits.level.quiet_minutes).saturating_mul(MINUTE);
         let other = self.unusual.take().filter(|unusual| excess.from.since(unusual.until) <= quiet);
