@@ -317,6 +317,9 @@ fn every_standard_rule_is_listed_and_explained() {
     assert!(said(0, &["rules", "show", "new_edge"]).contains("baseline"));
     let scan = said(0, &["rules", "show", "port_scan"]);
     assert!(scan.contains("ports = 10  ports of one responder tried in vain, from 2 to 65,535"), "{scan}");
+    let guessing = said(0, &["rules", "show", "password_guessing"]);
+    assert!(guessing.contains("\n                 ports = [...]  login ports"), "{guessing}");
+    assert!(!scan.contains("ports = [...]"), "{scan}");
     assert_eq!(portolan(&["rules", "show", "nothing"]).status.code(), Some(2));
 }
 
@@ -490,4 +493,31 @@ fn why_tells_what_an_address_outside_is_claimed_to_be_and_by_whom() {
     // Nobody told cart what the address it calls is called.
     let cart = said(0, &["why", "cart -> external:443", "--from", &capture, "--roster", &roster]);
     assert!(!cart.contains("claimed"), "{cart}");
+}
+
+#[test]
+fn why_names_the_rule_to_change_where_one_denies() {
+    let folder = std::env::temp_dir().join(format!("portolan-why-denied-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let why = |text: &str| {
+        let contract = folder.join("deny.toml");
+        fs::write(&contract, text).unwrap();
+        let contract = contract.to_string_lossy();
+        on_the_shop(0, &["why", "reports -> db:5432", "--from", "capture.pcapng", "--contract", &contract])
+    };
+    let denied = why("[[rule]]\naction = \"deny\"\nfrom = \"shop/reports\"\nto = \"shop/db\"\n");
+    assert!(denied.contains(" to allow    change or narrow the rule at "), "{denied}");
+    assert!(denied.contains("deny.toml:1: it denies") && !denied.contains("add to a contract"), "{denied}");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_sweep_by_arp_names_its_filter_and_no_cut_and_answers_without_a_roster_count() {
+    let of = |case: &str| shop().join(format!("../{case}/capture.pcapng")).to_string_lossy().into_owned();
+    let (swept, silent) = (of("neighbour-sweep"), of("neighbour-sweep-silent"));
+    assert!(said(0, &["replay", &silent]).contains("FINDINGS (0)"));
+    assert!(said(0, &["replay", &swept]).contains("FINDINGS (1)"));
+    let found = said(0, &["findings", "--from", &swept]);
+    assert!(found.contains("filter  arp.opcode==1 && arp.src.proto_ipv4==172.20.0.4"), "{found}");
+    assert!(!found.contains("portolan cut"), "{found}");
 }

@@ -16,7 +16,8 @@ use crate::observation::{ArpFacts, Observation};
 use crate::units::Timestamp;
 use crate::workload::Workload;
 
-/// Senders told apart; further ones take the place of who was silent for longest and has found nothing.
+/// Senders told apart; further ones take the place of who asked for few in vain and has asked nothing for a minute, or
+/// found nothing at all: who has been quiet for longest.
 pub const ASKERS_MAX: usize = 256;
 /// Addresses of one sender that are remembered; of more the latest are.
 pub const ASKED_MAX: usize = 64;
@@ -29,6 +30,8 @@ const PATIENCE: i64 = 50 * Timestamp::MILLISECOND;
 const PATIENCE_WITHOUT_ROOM: i64 = 10 * Timestamp::MILLISECOND;
 /// Fewest addresses without an answer that are kept as a finding might need them.
 const KEPT_MIN: usize = 2;
+/// Addresses without an answer that make a sweep where nobody says otherwise: a sender of as many keeps its row.
+pub const SWEEP_MIN: usize = 10;
 
 /// One sender, and the addresses it asked for in vain so far.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +59,17 @@ struct Asked {
     target: Ipv4Addr,
     at: Timestamp,
     frame: u64,
+}
+
+/// Why a sender may make room, the readiest first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Leave {
+    /// It found nothing, and is quiet.
+    Nothing,
+    /// It asked for few in vain, and is quiet: what it asks for from here on counts anew.
+    Few,
+    /// It has found nothing so far.
+    Lately,
 }
 
 const NOTHING: Asked = Asked { target: Ipv4Addr::UNSPECIFIED, at: Timestamp(0), frame: 0 };
@@ -134,15 +148,20 @@ impl Neighbours {
     ) {
         if !arp.is_request {
             // Whoever asked for the address of who answers was answered.
-            let asker = |row: &&mut Asker| row.scope == scope && row.address == arp.target;
+            // Networks of interfaces that nobody named are read off the frames, and one may look like several.
+            let is_here = |row: &Asker| {
+                row.scope == scope || (row.attachment == AttachmentId(0) && attachment == AttachmentId(0))
+            };
+            let asker = |row: &&mut Asker| is_here(row) && row.address == arp.target;
             for row in self.rows.iter_mut().filter(asker) {
                 row.count(seen.at);
                 row.forget(arp.sender);
             }
             return;
         }
-        // Who announces its own address asks nobody (RFC 5227).
-        if arp.sender == arp.target {
+        // Who announces its own address asks nobody, nor does who looks whether one is free before it takes it: its probes
+        // come from 0.0.0.0 (RFC 5227, 2.1.1).
+        if arp.sender == arp.target || arp.sender.is_unspecified() {
             return;
         }
         let is_named = is_host || attachment != AttachmentId(0);
@@ -160,9 +179,9 @@ impl Neighbours {
             return;
         }
         self.tick(seen.at);
-        let silent = self.rows.iter_mut().filter(|row| row.most < KEPT_MIN).min_by_key(|row| row.heard_at);
-        match silent {
-            Some(silent) => *silent = row,
+        let leaving = self.rows.iter_mut().filter_map(|row| Some((row.leave(seen.at)?, row)));
+        match leaving.min_by_key(|(leave, row)| (*leave, row.heard_at)) {
+            Some((_, leaving)) => *leaving = row,
             None => self.beyond += 1,
         }
     }
@@ -213,6 +232,17 @@ impl Asker {
         if let Some(free) = self.asked.get_mut(self.held) {
             *free = Asked { target: arp.target, at: seen.at, frame: seen.frame };
             self.held += 1;
+        }
+    }
+
+    /// Returns whether, and how readily, it makes room for another.
+    fn leave(&self, at: Timestamp) -> Option<Leave> {
+        let is_quiet = at.since(self.heard_at) > WINDOW;
+        match self.most {
+            0..KEPT_MIN if is_quiet => Some(Leave::Nothing),
+            KEPT_MIN..SWEEP_MIN if is_quiet => Some(Leave::Few),
+            0..KEPT_MIN => Some(Leave::Lately),
+            KEPT_MIN.. => None,
         }
     }
 
@@ -397,6 +427,76 @@ mod tests {
             list.note(&seen, &arp, ScopeId(1), AttachmentId(7), false);
         }
         assert!(list.sought().rows[0].addresses >= 50, "{list:?}");
+    }
+
+    #[test]
+    fn who_probes_for_a_free_address_looks_for_nobody() {
+        let mut list = Neighbours::new();
+        for number in 0..40_u8 {
+            let arp = ArpFacts { is_request: true, sender: Ipv4Addr::UNSPECIFIED, target: address(number) };
+            let at = Timestamp(i64::from(number) * Timestamp::SECOND);
+            let network = Network::NonIp(NonIp::Arp(Some(arp)));
+            let seen = Observation { at, frame: 1, network, ..Observation::UNREAD };
+            list.note(&seen, &arp, ScopeId(1), AttachmentId(0), false);
+        }
+        assert_eq!((found(&mut list, 60_000), list.rows.len()), (vec![], 0));
+    }
+
+    #[test]
+    fn an_answer_from_another_network_counts_where_neither_end_is_named() {
+        #[rustfmt::skip]
+        let cases = [
+            // asker, answerer, network of the answer, silent
+            (0, 0, 1, 0),
+            (0, 0, 2, 0),
+            (7, 9, 1, 0),
+            (7, 9, 2, 20),
+            (7, 0, 2, 20),
+            (0, 9, 2, 20),
+        ];
+        for (asker, answerer, elsewhere, silent) in cases {
+            let mut list = Neighbours::new();
+            for number in 0..20_u8 {
+                let at = Timestamp(i64::from(number) * 40 * Timestamp::MILLISECOND);
+                let ask = ArpFacts { is_request: true, sender: address(7), target: address(100 + number) };
+                let answer = ArpFacts { is_request: false, sender: ask.target, target: ask.sender };
+                for (arp, scope, from) in [(ask, 1, asker), (answer, elsewhere, answerer)] {
+                    let network = Network::NonIp(NonIp::Arp(Some(arp)));
+                    let seen = Observation { at, frame: 1, network, ..Observation::UNREAD };
+                    list.note(&seen, &arp, ScopeId(scope), AttachmentId(from), false);
+                }
+            }
+            let sum: usize = found(&mut list, 9_000).iter().map(|(_, silent)| silent).sum();
+            assert_eq!(sum, silent, "{asker} asks, {answerer} answers in network {elsewhere}");
+        }
+    }
+
+    /// Lets as many senders as there are rows ask for some addresses each, and another sweep so much later.
+    fn crowd(each: u8, later: i64) -> (Vec<(u32, usize)>, u64) {
+        let mut list = Neighbours::new();
+        let mut ask = |sender: u32, target: u8, at: i64| {
+            let arp = ArpFacts { is_request: true, sender: address(9), target: address(target) };
+            let at = Timestamp(at * Timestamp::MILLISECOND);
+            let network = Network::NonIp(NonIp::Arp(Some(arp)));
+            let seen = Observation { at, frame: 1, network, ..Observation::UNREAD };
+            list.note(&seen, &arp, ScopeId(1), AttachmentId(sender), false);
+        };
+        for sender in 0..256 {
+            (0..each).for_each(|number| ask(1_000 + sender, 20 + number, i64::from(number) * 60));
+        }
+        (0..40).for_each(|number| ask(7, 100 + number, later + i64::from(number) * 60));
+        let found = found(&mut list, later + 9_000);
+        (found.into_iter().filter(|(sender, _)| *sender == 7).collect(), list.beyond)
+    }
+
+    #[test]
+    fn who_asked_for_few_in_vain_an_hour_ago_hides_no_sweep() {
+        let hour = 3_600_000;
+        assert_eq!(crowd(2, hour), (vec![(7, 40)], 0));
+        assert_eq!(crowd(9, hour), (vec![(7, 40)], 0));
+        // Within the minute they may go on; and each of so many has swept.
+        assert_eq!(crowd(2, 30_000), (vec![], 40));
+        assert_eq!(crowd(10, hour), (vec![], 40));
     }
 
     #[test]

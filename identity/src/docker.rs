@@ -156,13 +156,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the services of the swarm, where the engine is a manager of one. Any other engine refuses, and has none.
+    /// Takes the services of the swarm, where the engine is a manager of one. Any other engine says that it is not, and has
+    /// none.
     async fn list_services(&self) {
         let question = self.docker.list_services(None::<ListServicesOptions>);
         let services = match time::timeout(self.answer_within, question).await {
             Ok(Ok(services)) => services,
-            Ok(Err(BollardError::DockerResponseServerError { .. })) => Vec::new(),
-            // What could not be read, or did not come, leaves what is known.
+            Ok(Err(BollardError::DockerResponseServerError { status_code, message }))
+                if is_no_manager(status_code, &message) =>
+            {
+                Vec::new()
+            }
+            // What was refused for another reason, could not be read, or did not come, leaves what is known.
             Ok(Err(_)) | Err(_) => return,
         };
         let read = services.iter().filter_map(|service| read_service(object(service).as_ref()?));
@@ -357,6 +362,15 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Returns whether an engine that refused to list services has none: it is in no swarm, or a worker of one (503 "node is not
+/// part of a swarm", Docker Engine API, ServiceList; 406 in 1.24 itself). A manager that lost its quorum,
+/// or waits to be unlocked, answers 503 as well, with another message, and has services.
+fn is_no_manager(status: u16, message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    let says_so = ["not a swarm manager", "not part of a swarm"].iter().any(|words| message.contains(words));
+    matches!(status, 406 | 503) && says_so
+}
+
 /// Returns whether `id` may stand in a request's path: an id goes into the next question as it came.
 pub(crate) fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 128 && id.bytes().all(|letter| letter.is_ascii_alphanumeric())
@@ -377,4 +391,32 @@ fn reason(error: &BollardError) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_manages_no_swarm_has_no_services_and_one_in_trouble_keeps_those_known() {
+        const ALONE: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
+        const WORKER: &str = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
+        #[rustfmt::skip]
+        let cases = [
+            (503, ALONE, true),
+            (503, WORKER, true),
+            (406, ALONE, true),
+            (503, "node is not part of a swarm", true),
+            (503, "", false),
+            (503, "rpc error: code = Unknown desc = The swarm does not have a leader.", false),
+            (503, "Swarm is encrypted and needs to be unlocked before it can be used.", false),
+            (503, "<html><body><h1>503 Service Unavailable</h1></body></html>", false),
+            (500, "context deadline exceeded", false),
+            (500, ALONE, false),
+            (403, "Forbidden", false),
+        ];
+        for (status, message, expected) in cases {
+            assert_eq!(is_no_manager(status, message), expected, "{status} {message}");
+        }
+    }
 }

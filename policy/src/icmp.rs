@@ -28,6 +28,22 @@ const NAMES: [(&str, Option<u8>, Option<u8>); 14] = [
 /// What stands before types of ICMPv6.
 const VERSION_SIX: &str = "icmp6:";
 
+/// Why a text is no type or code.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum NotANumber {
+    /// Digits that make more than 255.
+    Beyond,
+    Other,
+}
+
+/// Reads a type or code: digits alone, no sign.
+fn number(text: &str) -> Result<u8, NotANumber> {
+    if text.is_empty() || !text.bytes().all(|letter| letter.is_ascii_digit()) {
+        return Err(NotANumber::Other);
+    }
+    text.parse().map_err(|_| NotANumber::Beyond)
+}
+
 /// Messages of one type, or of one type and code.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct IcmpPattern {
@@ -47,28 +63,35 @@ impl IcmpPattern {
     pub(crate) fn parse(text: &str) -> Result<Self, (String, Option<String>)> {
         let (kind, code) = text.split_once('/').map_or((text, None), |(kind, code)| (kind, Some(code)));
         let wrong = |hint| {
-            (
-                format!("bad ICMP type {text:?}: expected as in \"echo-request\", \"3/1\" or \"icmp6:135\""),
-                hint,
-            )
+            let expected = "expected as in \"echo-request\", \"3/1\" or \"icmp6:135\"";
+            (format!("bad ICMP type {text:?}: {expected}"), hint)
         };
-        let code = match code.map(str::parse) {
+        let beyond = |hint| (format!("bad ICMP type {text:?}: types and codes are 0 to 255"), hint);
+        let code = match code.map(number) {
             None => None,
             Some(Ok(code)) => Some(code),
-            Some(Err(_)) => return Err(wrong(Some(kind.to_owned()))),
+            Some(Err(not)) => {
+                // What stands before it may have been meant alone, if it means anything.
+                let alone = Self::parse(kind).is_ok().then(|| kind.to_owned());
+                return Err(if not == NotANumber::Beyond { beyond(alone) } else { wrong(alone) });
+            }
         };
         if let Some((_, four, six)) = NAMES.iter().find(|(name, _, _)| *name == kind) {
             return Ok(Self { four: *four, six: *six, code });
         }
-        if let Some(number) = kind.strip_prefix(VERSION_SIX) {
-            return match number.parse() {
+        if let Some(digits) = kind.strip_prefix(VERSION_SIX) {
+            return match number(digits) {
                 Ok(number) => Ok(Self { four: None, six: Some(number), code }),
-                Err(_) => Err(wrong(None)),
+                Err(NotANumber::Beyond) => Err(beyond(None)),
+                Err(NotANumber::Other) => Err(wrong(None)),
             };
         }
-        match kind.parse() {
+        match number(kind) {
             Ok(number) => Ok(Self { four: Some(number), six: None, code }),
-            Err(_) => Err(wrong(crate::contract::nearest(kind, NAMES.map(|(name, _, _)| name)))),
+            Err(NotANumber::Beyond) => Err(beyond(None)),
+            Err(NotANumber::Other) => {
+                Err(wrong(crate::contract::nearest(kind, NAMES.map(|(name, _, _)| name))))
+            }
         }
     }
 

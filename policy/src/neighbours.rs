@@ -12,11 +12,14 @@ use crate::rules::Rules;
 use crate::scan::{SEVERAL, ScanLimits};
 use crate::words;
 
+/// Who has an address of a container network that no container holds.
+const UNCLAIMED: &str = "unclaimed";
+
 /// Returns a finding for each sweep, without those somebody exempts.
 pub(crate) fn findings(rules: &Rules, snapshot: &Snapshot, limits: &ScanLimits) -> Vec<Finding> {
     let sweeps = snapshot.sweeps.iter().filter(|sweep| sweep.addresses >= limits.sweep_neighbours);
     let found = sweeps.map(|sweep| finding(sweep, snapshot, limits));
-    // The same container under another address, or two nobody could name: one finding.
+    // The same container under another address: one finding.
     let mut by_id: BTreeMap<String, Finding> = BTreeMap::new();
     for finding in found.filter(|finding| !rules.exempts_finding(finding, snapshot)) {
         by_id.entry(finding.id.clone()).or_insert(finding);
@@ -48,14 +51,18 @@ fn finding(sweep: &NeighbourSweep, snapshot: &Snapshot, limits: &ScanLimits) -> 
     let initiator = match &sweep.asker {
         Some(workload) => workload.qualified(),
         None if sweep.is_host => "host".to_owned(),
-        None if snapshot.has_roster => "unclaimed".to_owned(),
+        None if snapshot.has_roster => UNCLAIMED.to_owned(),
         None => address.clone(),
     };
     let container = sweep.asker.as_ref().map(|workload| workload.container.clone());
     // Another finding than a sweep that conversations show.
     let key = Key {
         kind: FindingKind::HostSweep,
-        initiator: initiator.clone(),
+        initiator: match initiator.as_str() {
+            // Its address alone tells it from others.
+            UNCLAIMED => format!("{initiator} {address}"),
+            _ => initiator.clone(),
+        },
         responder: format!("arp in {}", sweep.network),
         port: None,
     };

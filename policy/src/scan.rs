@@ -53,7 +53,7 @@ impl Default for ScanLimits {
             sweep_responders_any_port: 30,
             sweep_failing_one_in: 2,
             sweep_failing_one_in_echo: 3,
-            sweep_neighbours: 10,
+            sweep_neighbours: portolan_flowtable::neighbours::SWEEP_MIN,
             flood_handshakes: 100,
             patience: Timestamp::SECOND,
         }

@@ -3,10 +3,13 @@
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use portolan_flowtable::conversation::{Conversation, Outcomes, Peer};
 use portolan_flowtable::flow::Claim;
-use portolan_flowtable::{InitiatorEvidence, Port, Protocol, ServicePort, Timestamp};
+use portolan_flowtable::{
+    InitiatorEvidence, NeighbourSweep, Port, Protocol, ServicePort, Timestamp, Workload,
+};
 use portolan_policy::{Contract, Finding, FindingKind, ScanLimits, Severity};
 use support::{answered, bare, external, fared, peer, refused, snapshot, talk, unanswered, workload};
 
@@ -330,4 +333,37 @@ fn ports_folded_into_one_do_not_hide_a_scan() {
     folded.port = ServicePort { port: None::<Port>, protocol: Protocol::TCP };
     calls.push(folded);
     assert_eq!(kinds(calls), [FindingKind::PortScan]);
+}
+
+#[test]
+fn two_that_nobody_names_sweep_by_arp_for_themselves_and_one_container_of_two_addresses_once() {
+    let (web, db) = (workload("web-1", "shop/web", &[]), workload("db-1", "shop/db", &[]));
+    let sweep = |asker: Option<&Arc<Workload>>, last: u8| NeighbourSweep {
+        network: "shop_default".to_owned(),
+        asker: asker.cloned(),
+        is_host: false,
+        address: Ipv4Addr::new(172, 20, 0, last),
+        addresses: 20,
+        frames: 20,
+        first_at: Timestamp(0),
+        last_at: Timestamp(Timestamp::SECOND),
+        first_frame: 1,
+        last_frame: 20,
+    };
+    #[rustfmt::skip]
+    let cases = [
+        (sweep(None, 7),       sweep(None, 8),       true,  2),
+        (sweep(None, 7),       sweep(None, 7),       true,  1),
+        (sweep(None, 7),       sweep(None, 8),       false, 2),
+        (sweep(Some(&web), 7), sweep(Some(&web), 8), true,  1),
+        (sweep(Some(&web), 7), sweep(Some(&db), 7),  true,  2),
+    ];
+    for (one, other, has_roster, expected) in cases {
+        let mut snapshot = snapshot(vec![web.clone(), db.clone()], vec![]);
+        snapshot.has_roster = has_roster;
+        snapshot.sweeps = vec![one.clone(), other.clone()];
+        let found = Contract::default().assess(snapshot).findings;
+        let sweeps: Vec<_> = found.iter().filter(|it| it.kind == FindingKind::HostSweep).collect();
+        assert_eq!(sweeps.len(), expected, "{one:?} {other:?}: {sweeps:?}");
+    }
 }

@@ -78,11 +78,15 @@ pub(super) fn finding(
     let mut grounds = contract.grounds(&snapshot, limits, beside);
     let conversations: BTreeSet<usize> = grounds.remove(&found.id).unwrap_or_default().into_iter().collect();
     if conversations.is_empty() {
-        return Err(Failure::error(format!(
-            "--finding {asked:?}: {} of {} rests on no packet",
-            found.kind.words(),
-            escape::terminal(&ends(found)),
-        )));
+        let (kind, ends) = (found.kind.words(), escape::terminal(&ends(found)).into_owned());
+        return Err(Failure::error(if found.wireshark_filter.is_empty() {
+            format!("--finding {asked:?}: {kind} of {ends} rests on no packet")
+        } else {
+            let filter = escape::terminal(&found.wireshark_filter).into_owned();
+            format!(
+                "--finding {asked:?}: {kind} of {ends} rests on no connection; its packets are those that Wireshark shows for {filter}"
+            )
+        }));
     }
     Ok(Subject {
         conversations: with_backscatter(conversations, &snapshot.conversations),

@@ -100,6 +100,12 @@ pub(super) fn show(id: &str, format: AnswerFormat, out: &mut impl Write) -> Resu
             )
         })
         .collect();
+    let ports = if kind.names_ports() {
+        "                 ports = [...]  login ports it speaks of, of TCP, in place of those that are known\n"
+    } else {
+        ""
+    };
+    let thresholds = format!("{thresholds}{ports}");
     let thresholds = if thresholds.is_empty() {
         String::new()
     } else {

@@ -32,6 +32,9 @@ struct Why {
     verdict: Verdict,
     /// The lines that decided, or why nothing did.
     decided_by: BTreeSet<String>,
+    /// Those of them that deny it.
+    #[serde(skip)]
+    denied_by: BTreeSet<String>,
     /// Who documents the port.
     documented_by: BTreeSet<String>,
     connections: Outcomes,
@@ -92,6 +95,7 @@ fn answers(members: &[usize], publication: &Publication) -> Vec<Why> {
                 via: conversation.via.clone(),
                 verdict: judged.verdict,
                 decided_by: BTreeSet::new(),
+                denied_by: BTreeSet::new(),
                 documented_by: BTreeSet::new(),
                 connections: Outcomes::default(),
                 sent: Tally::default(),
@@ -134,6 +138,9 @@ impl Why {
             self.verdict = judged.verdict;
         }
         self.decided_by.insert(judged.decided_by.clone());
+        if judged.verdict == Verdict::Denied {
+            self.denied_by.insert(judged.decided_by.clone());
+        }
         self.documented_by.extend(judged.documented_by.as_ref().map(ToString::to_string));
         let (mine, more) = (&mut self.connections, &conversation.connections);
         mine.answered += more.answered;
@@ -233,7 +240,19 @@ fn in_words(why: &Why, publication: &Publication) -> String {
     let _ = writeln!(out, " coverage    {coverage}");
     let is_service =
         publication.assessment.snapshot.workloads.iter().any(|it| it.qualified() == why.responder);
-    if why.verdict.is_finding() && why.verdict != Verdict::SpoofedSource && is_service {
+    // A rule that denies beats any that allows; what holds by default does not.
+    let rules: BTreeSet<String> = why
+        .denied_by
+        .iter()
+        .filter_map(|says| says.split_once(" denies it").map(|(place, _)| place.to_owned()))
+        .collect();
+    if !rules.is_empty() {
+        let _ = writeln!(
+            out,
+            " to allow    change or narrow the rule at {}: it denies, and no rule that allows beats that",
+            list(&rules, "")
+        );
+    } else if why.verdict.is_finding() && why.verdict != Verdict::SpoofedSource && is_service {
         let _ = writeln!(
             out,
             " to allow    add to a contract:  [[rule]] action = \"allow\", from = {:?}, to = {:?}, ports = \"{}\", purpose = \"...\"",

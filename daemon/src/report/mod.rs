@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 use portolan_exporter::{FlowRecord, Publication, escape};
 use portolan_flowtable::{Completeness, DnsCounts, Outcomes};
 use portolan_graphs::Edge;
-use portolan_policy::{Assessment, Finding, JoinMember, ListenerClass, Listens, Severity, Verdict};
+use portolan_policy::{
+    Assessment, Finding, FindingKind, JoinMember, ListenerClass, Listens, Severity, Verdict,
+};
 
 pub use table::{Align, Table};
 use text::time_within;
@@ -80,15 +82,19 @@ pub fn findings(publication: &Publication, style: Style) -> String {
     for finding in &publication.assessment.findings {
         let _ = writeln!(
             out,
-            "\n{}  {}\n  frames {} to {}   filter  {}\n  to look  portolan cut CAPTURE --finding {} -w {}.pcapng",
+            "\n{}  {}\n  frames {} to {}   filter  {}",
             escape::terminal(&finding.id),
             escape::terminal(&finding.summary),
             finding.first_frame,
             finding.last_frame,
             escape::terminal(&finding.wireshark_filter),
-            escape::terminal(&short_id(&finding.id)),
-            escape::terminal(&short_id(&finding.id)),
         );
+        // What no connection shows, as a sweep by ARP, cannot be cut out: the filter finds it in the capture.
+        if finding.kind != FindingKind::HostSweep || finding.connections > 0 {
+            let id = short_id(&finding.id);
+            let id = escape::terminal(&id);
+            let _ = writeln!(out, "  to look  portolan cut CAPTURE --finding {id} -w {id}.pcapng");
+        }
     }
     out
 }
@@ -301,7 +307,6 @@ fn findings_table(assessment: &Assessment, names: &ShortNames, style: Style) -> 
 }
 
 fn subject(finding: &Finding, names: &ShortNames) -> String {
-    use portolan_policy::FindingKind;
     let initiator = names.short(&finding.initiator);
     let responder = names.short(&finding.responder);
     let port = finding.port.map_or(String::new(), |port| format!(":{port}"));
