@@ -169,7 +169,10 @@ mod tests {
         for seconds in [3, 9] {
             kept.write(&publication("cart-02", seconds)).unwrap();
         }
-        let files = vec![of("web-03.result"), of("db-01.json"), of("kept"), of("db-01.json")];
+        let newest = snapshots::find(&of("kept"), None).unwrap().unwrap();
+        std::fs::copy(newest, of("by-another-name")).unwrap();
+        let files =
+            vec![of("web-03.result"), of("db-01.json"), of("kept"), of("db-01.json"), of("by-another-name")];
         let json = printed(files.clone(), GraphFormat::Json).unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         let hosts: Vec<_> = json["hosts"].as_array().unwrap().iter().map(|host| &host["host"]).collect();
