@@ -7,23 +7,17 @@ use portolan_exporter::{Publication, client};
 
 use crate::cli::{AskArgs, AskedArgs, Format, KnowledgeArgs, ReadArgs};
 use crate::error::Failure;
+use crate::picture;
 use crate::replay::{self, Knowledge, Request};
 use crate::report;
-use crate::result;
 
-/// Reads a result, or replays a capture.
+/// Reads a result, a snapshot or a saved publication, or replays a capture.
 ///
 /// # Errors
 ///
 /// Returns why neither can be done.
 pub fn from_file(path: &Path, knowledge: &KnowledgeArgs) -> Result<Publication, Failure> {
-    let kept = match portolan_exporter::snapshots::is_snapshot(path) {
-        true => Some(
-            portolan_exporter::snapshots::read(path).map_err(|error| Failure::cannot_read(path, &error))?,
-        ),
-        false => result::read(path)?,
-    };
-    if let Some(publication) = kept {
+    if let Some(publication) = picture::read(path)? {
         if !knowledge.roster.is_empty() || !knowledge.contract.is_empty() || !knowledge.compose.is_empty() {
             return Err(Failure::usage(format!(
                 "{}: a result is already named and judged; --roster, --contract and --compose go with a capture",

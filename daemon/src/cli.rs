@@ -505,11 +505,11 @@ pub enum GraphCommand {
 /// `portolan graph merge`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct GraphMergeArgs {
-    /// One of each host: a result, a snapshot or a folder of them, a publication as the daemon answers it
+    /// One of each host: a result, a snapshot or a folder of them, a publication as the daemon answers it; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// How to print the graph
-    #[arg(long, short_alias = 'o', alias = "output", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     pub format: GraphFormat,
     /// What a node stands for
     #[arg(long, value_enum, default_value_t)]

@@ -28,6 +28,7 @@ pub mod live;
 pub mod look;
 mod means;
 mod orders;
+pub mod picture;
 pub mod privileges;
 pub mod record;
 pub mod recording;

@@ -1,7 +1,7 @@
 //! Results: a whole publication in a file, for `--from`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use portolan_exporter::{
@@ -202,28 +202,18 @@ impl<W: Write> Write for Escaping<'_, W> {
     }
 }
 
-/// Reads a result; `None` where the file is something else, a capture for example.
+/// What a result begins with.
+const BEGINS: &[u8] = b"{\"portolan_result\"";
+
+/// Reads a result; `None` where the text is something else.
 ///
 /// # Errors
 ///
-/// Returns why a file that is a result cannot be read: another version, or damage.
-pub fn read(path: &Path) -> Result<Option<Publication>, Failure> {
-    let file = File::open(path).map_err(|error| Failure::cannot_read(path, &error))?;
-    let mut reader = BufReader::new(file);
-    let mut first = [0; 18];
-    let mut filled = 0;
-    while filled < first.len() {
-        match reader.read(&mut first[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) => return Err(Failure::cannot_read(path, &error)),
-        }
-    }
-    if &first[..filled] != b"{\"portolan_result\"" {
+/// Returns why a text that is a result cannot be read: another version, or damage.
+pub fn parse(path: &Path, text: &[u8]) -> Result<Option<Publication>, Failure> {
+    if !text.starts_with(BEGINS) {
         return Ok(None);
     }
-    let mut text = first.to_vec();
-    reader.read_to_end(&mut text).map_err(|error| Failure::cannot_read(path, &error))?;
     let damaged = |error: serde_json::Error| {
         Failure::error(format!(
             "{}: damaged result, or one of another version of portolan: {error}\n  make it anew:  portolan replay CAPTURE -o {}",
@@ -231,14 +221,14 @@ pub fn read(path: &Path) -> Result<Option<Publication>, Failure> {
             path.display()
         ))
     };
-    let Form { portolan_result } = serde_json::from_slice(&text).map_err(damaged)?;
+    let Form { portolan_result } = serde_json::from_slice(text).map_err(damaged)?;
     if portolan_result != SCHEMA {
         return Err(Failure::error(format!(
             "{}: a result of form {portolan_result}, this portolan reads form {SCHEMA}",
             path.display(),
         )));
     }
-    serde_json::from_slice(&text).map(Some).map_err(damaged)
+    serde_json::from_slice(text).map(Some).map_err(damaged)
 }
 
 #[cfg(test)]
@@ -255,7 +245,7 @@ mod tests {
         let mut publication = Publication::empty("web-03", "0.1.0", Timestamp(7));
         publication.vitals.residual_frames = -1;
         write(&path, &publication).unwrap();
-        assert_eq!(read(&path).unwrap(), Some(publication));
+        assert_eq!(parse(&path, &std::fs::read(&path).unwrap()).unwrap(), Some(publication));
     }
 
     #[test]
@@ -337,7 +327,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shop.result");
         std::fs::write(&path, "{\"portolan_result\":9}").unwrap();
-        let failure = read(&path).unwrap_err();
+        let failure = parse(&path, &std::fs::read(&path).unwrap()).unwrap_err();
         assert!(
             failure.message.contains("a result of form 9, this portolan reads form 1"),
             "{}",

@@ -19,7 +19,7 @@ use portolan_daemon::cli::{
     AskArgs, AskedArgs, FlowsArgs, FlowsForm, Format, GraphArgs, GraphFormat, PrintArgs,
 };
 use portolan_daemon::journal::{Begin, Entry, FORM, Journal, Row};
-use portolan_daemon::{ask, findings, flows, graph, result};
+use portolan_daemon::{ask, findings, flows, graph, picture, result};
 use portolan_exporter::events::{EventLog, EventSource};
 use portolan_exporter::{OwnMetrics, Publication};
 use portolan_flowtable::{Direction, Limits, Timestamp};
@@ -49,7 +49,7 @@ fn every_question_of_the_command_line_answers_with_fit_words() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile.result");
     result::write(&path, &publication).unwrap_or_else(|failure| panic!("{}", failure.message));
-    let read = result::read(&path).unwrap_or_else(|failure| panic!("{}", failure.message));
+    let read = picture::read(&path).unwrap_or_else(|failure| panic!("{}", failure.message));
     assert_eq!(read.as_ref(), Some(&publication));
     let asked = AskedArgs { from: Some(path), ..AskedArgs::default() };
     type Ask = fn(&AskArgs, &mut Vec<u8>) -> Result<(), portolan_daemon::error::Failure>;

@@ -243,7 +243,7 @@ impl Day {
         let every = Duration::from_secs(3_600);
         let options = SnapshotOptions { directory, every, keep: 9, max_bytes: 1 << 30 };
         let snapshots = Snapshots::open(options).unwrap();
-        let whole = portolan_daemon::result::read(Path::new(result))
+        let whole = portolan_daemon::picture::read(Path::new(result))
             .unwrap_or_else(|it| panic!("{}", it.message))
             .unwrap();
         let noon = Timestamp(START + 12 * 60 * MINUTE);

@@ -113,6 +113,7 @@ function describeJoins(view, node) {
     const how = [...new Set(join.members.filter(isOwn).map(member => member.how))].join(', ');
     return { cells: [`${JOINED_BY[join.kind] || join.kind} ${join.kind === 'privileged' ? '' : join.what}`.trim(), how, [...others, ...more].join(', ') || 'the host alone'] };
   });
+  if (view.joins_left_out > 0) rows.push({ cells: [`${grouped(view.joins_left_out)} further of this picture left out`, '', ''] });
   return rows.length > 0 ? [make('h3', {}, 'Joined without a packet'), table(['by', 'how', 'with'], rows)] : [];
 }
 

@@ -382,7 +382,7 @@ what was counted before the first; a connection of three packets would never sho
 
 ```promql
 (portolan_edge_connections_total
-   and on (job, instance, client, client_project, server, server_project, port, protocol)
+   and on (job, instance, host, client, client_project, server, server_project, port, protocol)
  (portolan_edge_first_seen_timestamp_seconds > time() - 300))
   or increase(portolan_edge_connections_total[5m])
 ```
@@ -392,7 +392,7 @@ The rules in `exporter/rules/portolan.rules.yaml` record that as `portolan:edge_
 
 ```promql
 sum without (direction) (rate(portolan_edge_bytes_total[5m]))
-  * on (job, instance, client, client_project, server, server_project, port, protocol)
+  * on (job, instance, host, client, client_project, server, server_project, port, protocol)
     group_left (verdict, documented_by) portolan_edge_info
 ```
 ";

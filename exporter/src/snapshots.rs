@@ -53,7 +53,7 @@ const ENDS: &str = ".json.zst";
 /// zstd's own default: smaller takes far longer.
 const LEVEL: i32 = 3;
 /// Most bytes of one snapshot unpacked; a larger one is no work of ours.
-const UNPACKED_MAX: u64 = 1 << 30;
+pub const UNPACKED_MAX: u64 = 1 << 30;
 
 impl Snapshots {
     /// Opens the folder, makes it where there is none, and removes what an earlier run left half written.
@@ -207,13 +207,21 @@ pub fn all(folder: &Path) -> io::Result<Vec<PathBuf>> {
 ///
 /// Returns why the file cannot be read, or that it is damaged or of another version.
 pub fn read(path: &Path) -> io::Result<Publication> {
-    let decoder = zstd::Decoder::new(BufReader::new(File::open(path)?))?;
     let mut text = Vec::new();
-    let unpacked = decoder.take(UNPACKED_MAX).read_to_end(&mut text)? as u64;
+    let unpacked = unpack(File::open(path)?)?.read_to_end(&mut text)? as u64;
     if unpacked == UNPACKED_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than any snapshot"));
     }
     serde_json::from_slice(&text).map_err(io::Error::from)
+}
+
+/// Returns what reads the text of a packed snapshot; it ends at [`UNPACKED_MAX`].
+///
+/// # Errors
+///
+/// Returns that there is no memory for it.
+pub fn unpack<'a>(packed: impl Read + 'a) -> io::Result<impl Read + 'a> {
+    Ok(zstd::Decoder::new(BufReader::new(packed))?.take(UNPACKED_MAX))
 }
 
 /// Returns time, path and size of a folder's snapshots, oldest first.

@@ -58,7 +58,8 @@ pub struct Fleet {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "two different pictures of {host}, of {one} and of {other}: one picture a host; leave one out, or, if they are two \
-     hosts, give them different names"
+     hosts, give them different names: a daemon is named after its machine (hostnamectl set-hostname NAME), a capture after \
+     its file (rename it and replay it again)"
 )]
 pub struct SameHost {
     /// The host.
@@ -163,7 +164,8 @@ impl Fleet {
             key(one).cmp(&key(other)).then_with(|| one.id.cmp(&other.id))
         });
         for list in [merged.apart.len(), merged.crossings.len()] {
-            merged.notes_left_out += list.saturating_sub(ADDRESS_NOTES_MAX) as u64;
+            let left_out = list.saturating_sub(ADDRESS_NOTES_MAX) as u64;
+            merged.notes_left_out = merged.notes_left_out.saturating_add(left_out);
         }
         merged.apart.truncate(ADDRESS_NOTES_MAX);
         merged.crossings.truncate(ADDRESS_NOTES_MAX);
@@ -334,6 +336,11 @@ fn graver(one: Verdict, other: Verdict) -> Verdict {
     }
 }
 
+/// Adds what files count; stops at the top, as anybody may write a file.
+fn total(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
 /// An assessment of all hosts' span, that holds nothing yet.
 fn empty(views: &[&HostView]) -> Assessment {
     let snapshots = || views.iter().map(|view| &view.assessment.snapshot);
@@ -345,7 +352,9 @@ fn empty(views: &[&HostView]) -> Assessment {
             from: snapshots().map(|it| it.from).min().unwrap_or_default(),
             conversations: Vec::new(),
             ledger: Ledger::default(),
-            kernel_dropped: snapshots().map(|it| it.kernel_dropped).sum(),
+            kernel_dropped: snapshots()
+                .map(|it| it.kernel_dropped)
+                .try_fold(0_u64, |sum, it| Some(sum.saturating_add(it?))),
             completeness: completeness(views),
             has_roster: snapshots().any(|it| it.has_roster),
             workloads: Vec::new(),
@@ -353,18 +362,18 @@ fn empty(views: &[&HostView]) -> Assessment {
             published: Vec::new(),
             stale: None,
             withheld: snapshots().fold(Tally::default(), |sum, it| sum + it.withheld),
-            conversations_folded: snapshots().map(|it| it.conversations_folded).sum(),
+            conversations_folded: total(snapshots().map(|it| it.conversations_folded)),
             thefts: Vec::new(),
             sweeps: Vec::new(),
         },
         judged: Vec::new(),
         findings: Vec::new(),
-        findings_left_out: views.iter().map(|view| view.assessment.findings_left_out).sum(),
+        findings_left_out: total(views.iter().map(|view| view.assessment.findings_left_out)),
         listeners: Vec::new(),
         listening_not_checked: Vec::new(),
         exposures: Vec::new(),
         joins: Vec::new(),
-        joins_left_out: views.iter().map(|view| view.assessment.joins_left_out).sum(),
+        joins_left_out: total(views.iter().map(|view| view.assessment.joins_left_out)),
         undeclared: Vec::new(),
         rules: Vec::new(),
         warnings: Vec::new(),

@@ -271,8 +271,33 @@ fn one_host_has_one_picture() {
     assert_eq!(
         error.to_string(),
         "two different pictures of web-03, of 2026-11-20T13:58:41.000000000Z and of 2026-11-20T13:59:00.000000000Z: one \
-         picture a host; leave one out, or, if they are two hosts, give them different names"
+         picture a host; leave one out, or, if they are two hosts, give them different names: a daemon is named after its \
+         machine (hostnamectl set-hostname NAME), a capture after its file (rename it and replay it again)"
     );
+}
+
+#[test]
+fn numbers_of_files_stop_at_the_top() {
+    let high = |host: &str| {
+        let mut view = caller(host, &[], DB);
+        let assessment = &mut view.assessment;
+        (assessment.findings_left_out, assessment.joins_left_out) = (u64::MAX, u64::MAX);
+        let snapshot = &mut assessment.snapshot;
+        (snapshot.kernel_dropped, snapshot.conversations_folded) = (Some(u64::MAX), u64::MAX);
+        snapshot.withheld = Tally { frames: u64::MAX, bytes: u64::MAX };
+        view
+    };
+    let both = merged([high("web-03"), high("db-01")]).assessment;
+    assert_eq!([both.findings_left_out, both.joins_left_out], [u64::MAX; 2]);
+    assert_eq!(
+        (both.snapshot.kernel_dropped, both.snapshot.conversations_folded),
+        (Some(u64::MAX), u64::MAX)
+    );
+    assert_eq!(both.snapshot.withheld, Tally { frames: u64::MAX, bytes: u64::MAX });
+    let mut unknown = high("db-01");
+    unknown.assessment.snapshot.kernel_dropped = None;
+    let both = merged([high("web-03"), unknown]).assessment;
+    assert_eq!(both.snapshot.kernel_dropped, None, "what one host does not know, all do not");
 }
 
 #[test]

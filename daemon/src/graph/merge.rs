@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::path::Path;
 
-use portolan_exporter::{Publication, escape, snapshots};
-use portolan_graphs::{Boxes, Fleet, Graph, Group, HostView, Merged};
+use portolan_exporter::{Publication, escape};
+use portolan_graphs::{Boxes, Fleet, Group, HostView, Merged};
 
 use super::{check_form, group_of, newest, unwritten};
 use crate::ask::print;
 use crate::cli::{GraphFormat, GraphMergeArgs};
 use crate::error::Failure;
-use crate::{result, say};
+use crate::{picture, say};
 
 /// Most notes about what stays apart that are said; `--format json` has more.
 const SAID_MAX: usize = 20;
@@ -57,19 +57,21 @@ pub(super) fn merge(args: &GraphMergeArgs, out: &mut impl Write) -> Result<(), F
         GraphFormat::Graphml => graph.to_graphml(),
         GraphFormat::Svg => map(graph).to_svg(containers.saturating_sub(observable)),
         GraphFormat::Cytoscape => escape::json(&map(graph).to_cytoscape().map_err(unwritten)?).into_owned(),
-        GraphFormat::Html => page(&merged, graph, (containers, observable))?,
+        GraphFormat::Html => page(&merged, (containers, observable))?,
     };
     print(out, &text)
 }
 
-fn page(merged: &Merged, graph: Graph, (containers, observable): (u64, u64)) -> Result<String, Failure> {
+/// Draws both maps the page chooses from, whatever was asked for.
+fn page(merged: &Merged, (containers, observable): (u64, u64)) -> Result<String, Failure> {
     let hosts: Vec<&str> = merged.hosts.iter().map(|host| host.host.as_str()).collect();
     let at = merged.assessment.snapshot.at;
     let mut publication = Publication::empty(&hosts.join(", "), env!("CARGO_PKG_VERSION"), at);
     publication.vitals.containers = containers;
     publication.vitals.containers_observable = observable;
-    let maps =
-        vec![merged.map(graph, Boxes::Project), merged.map(merged.graph(Group::Container), Boxes::Project)];
+    let maps = [Group::Service, Group::Container]
+        .map(|group| merged.map(merged.graph(group), Boxes::Project))
+        .into();
     publication.assessment = merged.assessment.clone();
     portolan_exporter::http::self_contained_with(&publication, maps).map_err(unwritten)
 }
@@ -81,9 +83,12 @@ fn tell(merged: &Merged, group: Group) {
     let crossings = merged.crossings(group);
     let both = crossings.iter().filter(|crossing| crossing.at_called.is_some()).count();
     say(&format!(
-        "portolan: {}: {} calls from host to host, {both} seen by both; {} kept apart",
+        "portolan: {}: {} from host to host, {both} seen by both; {} kept apart",
         hosts.join(", "),
-        crossings.len(),
+        match crossings.len() {
+            1 => "1 call".to_owned(),
+            calls => format!("{calls} calls"),
+        },
         merged.apart().len()
     ));
     for host in merged.hosts.iter().filter(|host| host.addresses.is_empty()) {
@@ -112,56 +117,29 @@ fn tell(merged: &Merged, group: Group) {
     }
 }
 
-/// Reads one host's picture.
+/// Reads one host's picture; `-` is standard input.
 fn read(path: &Path) -> Result<Publication, Failure> {
-    if path.is_dir() {
+    let (path, read) = if path == Path::new("-") {
+        let path = Path::new("standard input");
+        (path, picture::read_from(std::io::stdin().lock(), path))
+    } else if path.is_dir() {
         return newest(path, None);
-    }
-    if snapshots::is_snapshot(path) {
-        return snapshots::read(path).map_err(|error| Failure::cannot_read(path, &error));
-    }
-    if let Some(publication) = result::read(path)? {
-        return Ok(publication);
-    }
-    let bytes = std::fs::read(path).map_err(|error| Failure::cannot_read(path, &error))?;
-    serde_json::from_slice(&bytes).map_err(|error| strange(path, &bytes, &error))
-}
-
-/// Says what a file is that is no picture of a host.
-fn strange(path: &Path, bytes: &[u8], error: &serde_json::Error) -> Failure {
-    let path = path.display();
-    let how = "curl --unix-socket /run/portolan/portolan.sock http://localhost/api/v1/publication";
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else {
-        return Failure::error(format!(
-            "{path}: neither a result, nor a snapshot, nor a publication of a daemon: {error}\n  of a capture make one:  \
-             portolan replay CAPTURE -o NAME.result;  of a daemon:  {how}"
-        ));
+    } else {
+        (path, picture::read(path))
     };
-    if value.get("nodes").is_some() && value.get("schema").is_some() {
-        return Failure::error(format!(
-            "{path}: a graph, which says neither addresses nor published ports; give what it was drawn of\n  of a daemon:  {how}"
-        ));
-    }
-    let version = value.pointer("/vitals/version").and_then(serde_json::Value::as_str);
-    match version {
-        Some(version) if version != env!("CARGO_PKG_VERSION") => Failure::error(format!(
-            "{path}: written by portolan {version}, and this is {}, which cannot read it: {error}\n  make it anew, or merge with \
-             that one",
-            env!("CARGO_PKG_VERSION")
-        )),
-        Some(_) | None => {
-            Failure::error(format!("{path}: no picture of a host: {error}\n  of a daemon:  {how}"))
-        }
-    }
+    read?.ok_or_else(|| picture::none(path))
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
+    use portolan_exporter::snapshots;
     use portolan_flowtable::Timestamp;
 
     use super::*;
+    use crate::cli::GroupBy;
+    use crate::result;
 
     fn publication(host: &str, seconds: i64) -> Publication {
         let mut publication = Publication::empty(host, "0.1.0", Timestamp(seconds * Timestamp::SECOND));
@@ -191,7 +169,10 @@ mod tests {
         for seconds in [3, 9] {
             kept.write(&publication("cart-02", seconds)).unwrap();
         }
-        let files = vec![of("web-03.result"), of("db-01.json"), of("kept"), of("db-01.json")];
+        let newest = snapshots::find(&of("kept"), None).unwrap().unwrap();
+        std::fs::copy(newest, of("by-another-name")).unwrap();
+        let files =
+            vec![of("web-03.result"), of("db-01.json"), of("kept"), of("db-01.json"), of("by-another-name")];
         let json = printed(files.clone(), GraphFormat::Json).unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         let hosts: Vec<_> = json["hosts"].as_array().unwrap().iter().map(|host| &host["host"]).collect();
@@ -210,6 +191,40 @@ mod tests {
         ] {
             assert_eq!(printed(files.clone(), format).unwrap(), printed(other.clone(), format).unwrap());
         }
+    }
+
+    #[test]
+    fn a_page_holds_a_map_of_services_and_one_of_containers_whatever_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web-03.json");
+        std::fs::write(&path, serde_json::to_string(&publication("web-03", 7)).unwrap()).unwrap();
+        let page = |group| {
+            let (files, format) = (vec![path.clone()], GraphFormat::Html);
+            let mut out = Vec::new();
+            merge(&GraphMergeArgs { files, format, group, ..GraphMergeArgs::default() }, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let asked = page(GroupBy::Container);
+        assert_eq!(asked, page(GroupBy::Service));
+        let held = asked.split("id=\"held\">").nth(1).unwrap().split("</script>").next().unwrap();
+        let held: serde_json::Value = serde_json::from_str(held).unwrap();
+        let groups: Vec<_> =
+            held["views"].as_array().unwrap().iter().map(|view| &view["map"]["group"]).collect();
+        assert_eq!(groups, ["service", "container"]);
+    }
+
+    #[test]
+    fn what_comes_by_a_pipe_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let text = serde_json::to_string(&publication("web-03", 7)).unwrap();
+        let printed = std::thread::scope(|scope| {
+            scope.spawn(|| std::fs::write(&pipe, &text).unwrap());
+            printed(vec![pipe.clone()], GraphFormat::Json)
+        });
+        let json: serde_json::Value = serde_json::from_str(&printed.unwrap()).unwrap();
+        assert_eq!(json["hosts"][0]["host"], "web-03");
     }
 
     #[test]

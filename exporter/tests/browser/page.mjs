@@ -284,10 +284,11 @@ await check('details say what the outside is called, and what joins containers w
     const members = [{ service: 'shop/web', container: 'web-1', how: 'read' }, { service: 'shop/cart', container: 'cart-1', how: 'read and write' }];
     const joins = [{ kind: 'volume', what: 'uploads', members }, { kind: 'docker_socket', what: '/run/docker.sock', members: members.slice(0, 1) }, { kind: 'volume', what: 'other', members: members.slice(1) }];
     const words = parts => parts.map(part => part.textContent).join(' ');
-    return [words(describeEdge(view, edge, 0)), words(describeJoins({ joins }, node))];
+    return [words(describeEdge(view, edge, 0)), words(describeJoins({ joins, joins_left_out: 3 }, node))];
   });
   assert.match(told[0], /called thereapi\.example, evil<U\+202E>\.example and 2 further names/);
   assert.match(told[1], /volume uploadsreadcart-1 \(read and write\)Docker's socket \/run\/docker\.sockreadthe host alone/);
+  assert.match(told[1], /3 further of this picture left out/);
   assert.doesNotMatch(told[1], /other/);
   await close();
 });

@@ -4,7 +4,8 @@ use portolan_exporter::catalogue::Metric;
 use serde_json::{Value, json};
 
 /// What tells one edge from another.
-pub(crate) const EDGE: &str = "job, instance, client, client_project, server, server_project, port, protocol";
+pub(crate) const EDGE: &str =
+    "job, instance, host, client, client_project, server, server_project, port, protocol";
 
 /// Selects a family on the hosts that are looked at.
 pub(crate) fn of(metric: Metric, matchers: &str) -> String {

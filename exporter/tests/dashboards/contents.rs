@@ -19,7 +19,7 @@ const FAULTS: &str = "undocumented_port|unexpected_peer|denied|forbidden|new_edg
 
 /// The columns that name an edge.
 const ENDS: [(&str, &str); 7] = [
-    ("instance", "host"),
+    ("host", "host"),
     ("client_project", "client's project"),
     ("client", "client"),
     ("server_project", "server's project"),
@@ -127,7 +127,7 @@ fn connectivity() -> Board {
     )
     .curves(("Bytes to and from servers", "Bytes per second of each server, both directions."), 12, BYTES_PER_SECOND, &[(
         &format!(
-            "sum by (instance, server_project, server) (rate({}[$__rate_interval]))",
+            "sum by (instance, host, server_project, server) (rate({}[$__rate_interval]))",
             of(c::EDGE_BYTES, "server_project=~\"$project\",server=~\"$service\"")
         ),
         "{{server_project}}/{{server}}",
@@ -201,12 +201,12 @@ fn exposure() -> Board {
     let count = |class: &str| format!("count({}) or vector(0)", listeners(class));
     let first = of(c::EDGE_FIRST_SEEN, "");
     let ages = format!(
-        "label_replace(label_replace(time() - min by (job, instance, server_project, server, port, protocol) ({first}), \
+        "label_replace(label_replace(time() - min by (job, instance, host, server_project, server, port, protocol) ({first}), \
          \"service\", \"$1\", \"server\", \"(.*)\"), \"project\", \"$1\", \"server_project\", \"(.*)\")"
     );
     let faults = of(c::EDGE_INFO, &format!("verdict=~\"{FAULTS}\""));
     let ports = [
-        ("instance", "host"),
+        ("host", "host"),
         ("project", "project"),
         ("service", "service"),
         ("port", "port"),
@@ -236,7 +236,7 @@ fn exposure() -> Board {
     .table(
         ("Undocumented ports in use", "Service ports that answered and that nothing documents, and how long ago they were called first."),
         12,
-        &format!("{ages} * on (job, instance, service, project, port, protocol) group_left (class) {}", listeners("undocumented_used")),
+        &format!("{ages} * on (job, instance, host, service, project, port, protocol) group_left (class) {}", listeners("undocumented_used")),
         &ports,
         ("age", SECONDS),
     )
@@ -251,7 +251,7 @@ fn exposure() -> Board {
         ("Findings", "How many stand, by kind and severity; portolan rules show KIND tells what a kind means."),
         12,
         &format!("{} > 0", of(c::FINDINGS, "")),
-        &[("instance", "host"), ("kind", "kind"), ("severity", "severity")],
+        &[("host", "host"), ("kind", "kind"), ("severity", "severity")],
         ("findings", COUNT),
     )
     .table(
@@ -271,7 +271,7 @@ fn exposure() -> Board {
         ("What is not yet known of a service", "The chance that its next draw shows an edge nobody has seen, at most; a service judges by its baseline once that is low. Empty without a baseline."),
         12,
         &of(c::BASELINE_NOVELTY, "project=~\"$project\""),
-        &[("instance", "host"), ("project", "project"), ("service", "service")],
+        &[("host", "host"), ("project", "project"), ("service", "service")],
         ("chance", FRACTION),
     )
 }
@@ -297,14 +297,14 @@ fn service() -> Board {
     let outcomes =
         |side: &str| format!("sum by (outcome) (rate({}[$__rate_interval]))", of(c::EDGE_CONNECTIONS, side));
     let callers = [
-        ("instance", "host"),
+        ("host", "host"),
         ("client_project", "project"),
         ("client", "client"),
         ("port", "port"),
         ("protocol", "protocol"),
     ];
     let called = [
-        ("instance", "host"),
+        ("host", "host"),
         ("server_project", "project"),
         ("server", "server"),
         ("port", "port"),
@@ -327,9 +327,9 @@ fn service() -> Board {
     .table(("Whom it calls", "Bytes of both directions in the time shown."), 12, &judged(&carried(client)),
         &with(&called, &[("verdict", "verdict")]), ("bytes", BYTES))
     .table(("Its ports", "Each service port, and whether it is documented and used."), 12, &of(c::LISTENER_INFO, own),
-        &[("instance", "host"), ("port", "port"), ("protocol", "protocol"), ("class", "class")], ("is", WORD))
+        &[("host", "host"), ("port", "port"), ("protocol", "protocol"), ("class", "class")], ("is", WORD))
     .table(("Replicas", "Containers of the service by host and project."), 12, &of(c::SERVICE_CONTAINERS, own),
-        &[("instance", "host"), ("project", "project"), ("service", "service")], ("containers", COUNT))
+        &[("host", "host"), ("project", "project"), ("service", "service")], ("containers", COUNT))
     .curves(("Bytes of its callers", "Bytes per second to it and back."), 12, BYTES_PER_SECOND, &[(&rate(server), "{{direction}}")])
     .curves(("Bytes of its calls", "Bytes per second to whom it calls, and back."), 12, BYTES_PER_SECOND, &[(&rate(client), "{{direction}}")])
     .curves(("Connections to it", "Per second, by what became of them."), 12, PER_SECOND, &[(&outcomes(server), "{{outcome}}")])
@@ -346,15 +346,15 @@ fn itself() -> Board {
     let rate = |metric, by: &str| {
         let rate = format!("(rate({}[$__rate_interval]))", of(metric, ""));
         if by.is_empty() {
-            format!("sum by (instance) {rate}")
+            format!("sum by (instance, host) {rate}")
         } else {
-            format!("sum by (instance, {by}) {rate}")
+            format!("sum by (instance, host, {by}) {rate}")
         }
     };
-    let by_host = "{{instance}}";
+    let by_host = "{{host}}";
     Board::new("itself", "Portolan itself", "Whether Portolan sees everything, whether its accounts balance, and what it costs.")
     .stat(("Completeness", "Whether frames were missed since the start."), 4, WORD,
-        &format!("{} == 1", of(c::CAPTURE_COMPLETENESS, "")), Shows::Name("{{instance}} {{state}}"))
+        &format!("{} == 1", of(c::CAPTURE_COMPLETENESS, "")), Shows::Name("{{host}} {{state}}"))
     .stat(("Blind intervals", "Times in which frames were lost; portolan status names when and why."), 4, COUNT,
         &format!("sum({})", of(c::CAPTURE_BLIND, "")), Shows::Value)
     .stat(("Residual frames", "Frames by which the accounts do not balance. Anything but 0 is a defect."), 4, COUNT,
@@ -369,47 +369,47 @@ fn itself() -> Board {
         &[(&rate(c::CAPTURE_DROPPED, ""), by_host)])
     .curves(("Bytes delivered", "Bytes per second the capture delivered."), 8, BYTES_PER_SECOND, &[(&rate(c::CAPTURE_BYTES, ""), by_host)])
     .curves(("Where frames went", "Per second: metered into flows, left out by rule, unreadable, without IP, or beyond the flow table."), 12, PER_SECOND, &[
-        (&rate(c::FLOWTABLE_METERED, ""), "{{instance}} metered"),
-        (&rate(c::CAPTURE_NOT_COUNTED, "reason"), "{{instance}} not counted: {{reason}}"),
-        (&rate(c::CAPTURE_REJECTED, "reason"), "{{instance}} rejected: {{reason}}"),
-        (&rate(c::CAPTURE_NON_IP, "reason"), "{{instance}} no IP: {{reason}}"),
-        (&rate(c::FLOWTABLE_OVERFLOW, ""), "{{instance}} overflow"),
+        (&rate(c::FLOWTABLE_METERED, ""), "{{host}} metered"),
+        (&rate(c::CAPTURE_NOT_COUNTED, "reason"), "{{host}} not counted: {{reason}}"),
+        (&rate(c::CAPTURE_REJECTED, "reason"), "{{host}} rejected: {{reason}}"),
+        (&rate(c::CAPTURE_NON_IP, "reason"), "{{host}} no IP: {{reason}}"),
+        (&rate(c::FLOWTABLE_OVERFLOW, ""), "{{host}} overflow"),
     ])
     .curves(("Frames on their way", "Held for their interface's role, or of conversations without a name yet."), 12, COUNT, &[
-        (&of(c::CAPTURE_HELD, ""), "{{instance}} held"),
-        (&of(c::FLOWTABLE_WITHHELD, ""), "{{instance}} withheld"),
+        (&of(c::CAPTURE_HELD, ""), "{{host}} held"),
+        (&of(c::FLOWTABLE_WITHHELD, ""), "{{host}} withheld"),
     ])
     .curves(("Flow table", "How much of its room is taken."), 8, FRACTION, &[(
         &format!("{} / {}", of(c::FLOWTABLE_FLOWS, ""), of(c::FLOWTABLE_FLOWS_MAX, "")), by_host)])
     .curves(("Flows", "Opened, ended and evicted, per second."), 8, PER_SECOND, &[
-        (&rate(c::FLOWTABLE_OPENED, ""), "{{instance}} opened"),
-        (&rate(c::FLOWTABLE_ENDED, ""), "{{instance}} ended"),
-        (&rate(c::FLOWTABLE_EVICTED, ""), "{{instance}} evicted"),
+        (&rate(c::FLOWTABLE_OPENED, ""), "{{host}} opened"),
+        (&rate(c::FLOWTABLE_ENDED, ""), "{{host}} ended"),
+        (&rate(c::FLOWTABLE_EVICTED, ""), "{{host}} evicted"),
     ])
     .curves(("Conversations and series", "Conversations held, and edges with series of their own."), 8, COUNT, &[
-        (&of(c::FLOWTABLE_CONVERSATIONS, ""), "{{instance}} conversations"),
-        (&of(c::EXPORTER_SERIES, ""), "{{instance}} edges with series"),
+        (&of(c::FLOWTABLE_CONVERSATIONS, ""), "{{host}} conversations"),
+        (&of(c::EXPORTER_SERIES, ""), "{{host}} edges with series"),
     ])
     .curves(("Folded and forgotten", "Per second: conversations and series counted together for want of room, flow records off the list's end."), 8, PER_SECOND, &[
-        (&rate(c::FLOWTABLE_FOLDED, ""), "{{instance}} conversations folded"),
-        (&rate(c::EXPORTER_FOLDED, ""), "{{instance}} series folded"),
-        (&rate(c::EXPORTER_FLOWS_FORGOTTEN, ""), "{{instance}} flow records forgotten"),
+        (&rate(c::FLOWTABLE_FOLDED, ""), "{{host}} conversations folded"),
+        (&rate(c::EXPORTER_FOLDED, ""), "{{host}} series folded"),
+        (&rate(c::EXPORTER_FLOWS_FORGOTTEN, ""), "{{host}} flow records forgotten"),
     ])
     .curves(("Containers", "Known, observable from here, matched to their interface, and not observable."), 8, COUNT, &[(
-        &of(c::IDENTITY_CONTAINERS, ""), "{{instance}} {{state}}")])
+        &of(c::IDENTITY_CONTAINERS, ""), "{{host}} {{state}}")])
     .curves(("Docker", "Events received and full listings taken, per second."), 8, PER_SECOND, &[
-        (&rate(c::IDENTITY_EVENTS, ""), "{{instance}} events"),
-        (&rate(c::IDENTITY_LISTS, ""), "{{instance}} listings"),
+        (&rate(c::IDENTITY_EVENTS, ""), "{{host}} events"),
+        (&rate(c::IDENTITY_LISTS, ""), "{{host}} listings"),
     ])
     .curves(("Age of the picture", "Seconds since the latest publication; more than a few where a thread stalls."), 8, SECONDS, &[(
         &of(c::PUBLICATION_AGE, ""), by_host)])
     .curves(("Rounds and stalls", "Times the picture was drawn, and times it was late, per second."), 8, PER_SECOND, &[
-        (&rate(c::TICKS, ""), "{{instance}} rounds"),
-        (&rate(c::STALLS, ""), "{{instance}} stalls"),
+        (&rate(c::TICKS, ""), "{{host}} rounds"),
+        (&rate(c::STALLS, ""), "{{host}} stalls"),
     ])
     .curves(("From frame to finding", "95 of 100 findings were raised within this time of their first frame."), 8, SECONDS, &[(
         &format!(
-            "histogram_quantile(0.95, sum by (le, instance) (rate({}[$__rate_interval])))",
+            "histogram_quantile(0.95, sum by (le, instance, host) (rate({}[$__rate_interval])))",
             of(c::FINDING_LATENCY, "").replacen('{', "_bucket{", 1)
         ),
         by_host,
@@ -417,24 +417,24 @@ fn itself() -> Board {
     .curves(("Processor", "Processors' worth of time Portolan uses."), 8, FRACTION, &[(&rate(c::PROCESS_CPU, ""), by_host)])
     .curves(("Memory", "Resident memory."), 8, BYTES, &[(&of(c::PROCESS_MEMORY, ""), by_host)])
     .curves(("Scrape", "How long a scrape takes, as Prometheus sees it."), 8, SECONDS, &[(
-        &format!("scrape_duration_seconds{{job=~\"$job\",instance=~\"$instance\"}} and on (job, instance) {}", of(c::START_TIME, "")), by_host)])
+        &format!("scrape_duration_seconds{{job=~\"$job\",instance=~\"$instance\"}} and on (job, instance) {}", of(c::START_TIME, "")), "{{instance}}")])
     .curves(("Requests", "HTTP requests answered, per second."), 12, PER_SECOND, &[(
-        &rate(c::EXPORTER_REQUESTS, "route, code"), "{{instance}} {{route}} {{code}}")])
+        &rate(c::EXPORTER_REQUESTS, "route, code"), "{{host}} {{route}} {{code}}")])
     .curves(("Events", "Events written and lost, and connections closed for being in the way, per second."), 12, PER_SECOND, &[
-        (&rate(c::EXPORTER_EVENTS, ""), "{{instance}} written"),
-        (&rate(c::EXPORTER_EVENTS_LOST, ""), "{{instance}} lost"),
-        (&rate(c::EXPORTER_CLOSED, "reason"), "{{instance}} connections {{reason}}"),
+        (&rate(c::EXPORTER_EVENTS, ""), "{{host}} written"),
+        (&rate(c::EXPORTER_EVENTS_LOST, ""), "{{host}} lost"),
+        (&rate(c::EXPORTER_CLOSED, "reason"), "{{host}} connections {{reason}}"),
     ])
     .curves(("Names of the outside", "DNS messages by what became of them, per second: those named taught what an address outside is called."), 12, PER_SECOND, &[
-        (&rate(c::FLOWTABLE_DNS_MESSAGES, "outcome"), "{{instance}} {{outcome}}"),
-        (&rate(c::FLOWTABLE_DNS_EVICTED, ""), "{{instance}} names forgotten for want of room"),
+        (&rate(c::FLOWTABLE_DNS_MESSAGES, "outcome"), "{{host}} {{outcome}}"),
+        (&rate(c::FLOWTABLE_DNS_EVICTED, ""), "{{host}} names forgotten for want of room"),
     ])
     .curves(("Names held", "Names of addresses outside, as containers were told them."), 12, COUNT, &[(
-        &of(c::FLOWTABLE_DNS_NAMES, ""), "{{instance}}")])
+        &of(c::FLOWTABLE_DNS_NAMES, ""), "{{host}}")])
     .table(("Configuration", "Whether the last reload of configuration and contract was good."), 12, &of(c::CONFIG_RELOAD_OK, ""),
-        &[("instance", "host")], ("good", WORD))
+        &[("host", "host")], ("good", WORD))
     .table(("Started", "When each Portolan began; what was before, it does not know."), 12, &format!("1000 * {}", of(c::START_TIME, "")),
-        &[("instance", "host")], ("since", INSTANT))
+        &[("host", "host")], ("since", INSTANT))
 }
 
 /// The map by Portolan's own words, through the Infinity data source.

@@ -67,6 +67,7 @@ mod tests {
         })?;
         let mut labels: BTreeSet<String> = family.labels.iter().map(|label| (*label).to_owned()).collect();
         labels.extend(scraped);
+        labels.insert("host".to_owned());
         if metric.ends_with("_bucket") {
             labels.insert("le".to_owned());
         }
