@@ -16,7 +16,7 @@ use crate::observation::{ArpFacts, Network, NonIp, Observation, Packet, TcpFacts
 use crate::progress;
 use crate::progress::State;
 use crate::sequence::{Marks, Numbers};
-use crate::units::Port;
+use crate::units::{Port, Protocol};
 
 /// One packet on its way into a slot.
 pub(super) struct Metering<'a> {
@@ -163,7 +163,19 @@ impl FlowTable {
         let at = self.engine_time(seen.at);
         let is_same_sender = self.is_sender(slot, side, metering.sender);
         let Some(hot) = self.hot.get_mut(slot) else { return };
-        if hot.state == State::Settled
+        let is_attempt = hot.state == State::Attempt;
+        let is_steady = match hot.state {
+            State::Settled => true,
+            // Calls on without an answer: as nothing but TCP's control bits would change the flow, it only grows.
+            State::Attempt => {
+                metering.packet.protocol != Protocol::TCP
+                    && !metering.packet.is_tunnel
+                    && !is_forged
+                    && (hot.attachments[side.index()] == 0 || matches!(metering.sender, Sender::Veth { .. }))
+            }
+            State::Closing | State::Closed => false,
+        };
+        if is_steady
             && is_same_sender
             && hot.epoch == directory.epoch()
             && hot.has_room(side, seen.wire_bytes)
@@ -172,6 +184,9 @@ impl FlowTable {
             && let Some(was_dirty) = hot.count(side, seen.wire_bytes, at, frame)
         {
             self.count_metered(seen, slot, was_dirty);
+            if is_attempt {
+                self.take_turn(slot);
+            }
             return;
         }
         self.meter_slowly(slot, key, side, is_forged, metering, directory);
