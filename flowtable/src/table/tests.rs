@@ -554,3 +554,26 @@ fn a_slot_stands_once_in_the_list_of_changed_ones_whoever_lives_there() {
     }
     assert!(table.ledger().flows_opened > 500);
 }
+
+#[test]
+fn who_calls_on_unanswered_makes_room_after_those_who_stopped() {
+    let datagram = |client: u16, second: i64| {
+        let mut seen = segment(client, false, false, second, SYN);
+        if let Network::Ip(packet) = &mut seen.network {
+            (packet.protocol, packet.tcp) = (Protocol::UDP, None);
+        }
+        seen
+    };
+    let mut table = table(64);
+    let mut deltas: Vec<Delta> = Vec::new();
+    for client in 0..1_000 {
+        // The first caller of all calls on, each time for the third time at least: by the short way.
+        let second = i64::from(client) + 1;
+        observe(&mut table, &[datagram(0, second), datagram(client, second), datagram(client, second)]);
+    }
+    assert!(table.ledger().flows_evicted > 800, "{:?}", table.ledger());
+    table.drain(&mut deltas);
+    let first = deltas.iter().rfind(|delta| delta.flow.id == 1).unwrap();
+    assert_eq!((first.ended, first.flow.frames.iter().sum::<u64>()), (None, 1_002));
+    assert_eq!(first.flow.last_at, Timestamp(1_000 * Timestamp::SECOND));
+}
