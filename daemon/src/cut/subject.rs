@@ -6,7 +6,7 @@ use portolan_exporter::{Publication, escape};
 use portolan_flowtable::flow::Claim;
 use portolan_flowtable::units::grouped;
 use portolan_flowtable::{Conversation, Peer, Snapshot};
-use portolan_policy::{Beside, Contract, Finding, ScanLimits, wireshark_filter};
+use portolan_policy::{Beside, Contract, Finding, FindingKind, ScanLimits, wireshark_filter};
 
 use crate::edge::{Edge, is_called};
 use crate::error::Failure;
@@ -79,7 +79,9 @@ pub(super) fn finding(
     let conversations: BTreeSet<usize> = grounds.remove(&found.id).unwrap_or_default().into_iter().collect();
     if conversations.is_empty() {
         let (kind, ends) = (found.kind.words(), escape::terminal(&ends(found)).into_owned());
-        return Err(Failure::error(if found.wireshark_filter.is_empty() {
+        // A sweep by ARP has packets, and none of them is a connection's.
+        let is_by_arp = found.kind == FindingKind::HostSweep && !found.wireshark_filter.is_empty();
+        return Err(Failure::error(if !is_by_arp {
             format!("--finding {asked:?}: {kind} of {ends} rests on no packet")
         } else {
             let filter = escape::terminal(&found.wireshark_filter).into_owned();
@@ -280,7 +282,7 @@ mod tests {
                 .filter(|it| {
                     match finding(&it.id, &publication, &knowledge.contract, &limits, Beside::default()) {
                         Ok(found) => found.conversations.is_empty(),
-                        Err(failure) => failure.message.contains("rests on no "),
+                        Err(failure) => failure.message.ends_with("rests on no packet"),
                     }
                 })
                 .count();
